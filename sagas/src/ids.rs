@@ -1,0 +1,257 @@
+//! Names and identities: a saga's id, the names people give things, and the two identities of a
+//! message: the *effect* (stable over all attempts) and the *command* (one sending of one attempt).
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+/// The identity of one saga: a UUIDv7, so that ids sort by time. Its 16 bytes are the trace id too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SagaId(pub Uuid);
+
+impl fmt::Display for SagaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for SagaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for SagaId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+impl From<SagaId> for Uuid {
+    fn from(id: SagaId) -> Self {
+        id.0
+    }
+}
+
+/// A name as it appears in definitions and in subjects: `[a-z0-9][a-z0-9_-]{0,63}`.
+/// The small alphabet is what keeps wildcards, dots and line breaks out of subjects and headers.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+/// The text is not a [`Name`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a name: use 1 to 64 of a-z, 0-9, `_` and `-`, beginning with a letter or a digit")]
+pub struct NotAName(pub String);
+
+impl Name {
+    /// The longest name, in bytes.
+    pub const LENGTH_MAX: usize = 64;
+
+    /// Checks the text and makes it a name.
+    pub fn new(text: &str) -> Result<Self, NotAName> {
+        let fits = (1..=Self::LENGTH_MAX).contains(&text.len());
+        let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let rest =
+            text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+        if fits && first && rest {
+            Ok(Self(Arc::from(text)))
+        } else {
+            Err(NotAName(text.chars().take(80).collect()))
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        &*self.0 == other
+    }
+}
+
+impl FromStr for Name {
+    type Err = NotAName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::new(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which of a step's two operations: the action, or the compensation that reverses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The forward operation of a step.
+    Action,
+    /// The operation that reverses it.
+    Compensation,
+}
+
+impl Direction {
+    /// The word used on the wire, in metrics and in traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Action => "action",
+            Self::Compensation => "compensation",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Direction {
+    type Err = NotACommandId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "action" => Ok(Self::Action),
+            "compensation" => Ok(Self::Compensation),
+            other => Err(NotACommandId(other.chars().take(80).collect())),
+        }
+    }
+}
+
+/// The business idempotency key: one operation of one step of one saga, the same over all attempts.
+/// Text form: `<saga>.<step>.<direction>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId {
+    /// The saga.
+    pub saga: SagaId,
+    /// The step's name.
+    pub step: Name,
+    /// Action or compensation.
+    pub direction: Direction,
+}
+
+impl fmt::Display for EffectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.saga, self.step, self.direction)
+    }
+}
+
+/// One sending of one attempt of an effect. It is the command's `Nats-Msg-Id`, and what a reply names.
+/// The attempt is in it because JetStream's duplicate window would swallow the retry otherwise; the
+/// sending is in it because a replica that takes a saga over must be able to send an attempt again.
+/// Text form: `<saga>.<step>.<direction>.<attempt>.<sending>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId {
+    /// What the command is to effect.
+    pub effect: EffectId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// How often this attempt was sent again before, from 0.
+    pub sending: u32,
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.effect, self.attempt, self.sending)
+    }
+}
+
+/// The text is not a [`CommandId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a command id: expected <saga>.<step>.<action|compensation>.<attempt>.<sending>")]
+pub struct NotACommandId(pub String);
+
+impl FromStr for CommandId {
+    type Err = NotACommandId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || NotACommandId(text.chars().take(80).collect());
+        let mut parts = text.split('.');
+        let mut next = || parts.next().ok_or_else(bad);
+        let saga = next()?.parse().map_err(|_| bad())?;
+        let step = Name::new(next()?).map_err(|_| bad())?;
+        let direction = next()?.parse().map_err(|_| bad())?;
+        let attempt = next()?.parse().map_err(|_| bad())?;
+        let sending = next()?.parse().map_err(|_| bad())?;
+        if parts.next().is_some() {
+            return Err(bad());
+        }
+        Ok(Self { effect: EffectId { saga, step, direction }, attempt, sending })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_id_reads_back_as_written() {
+        let text = "01936d3e-7f0a-7000-8000-000000000001.reserve.compensation.3.1";
+        let id: CommandId = text.parse().expect("a command id");
+        assert_eq!(id.to_string(), text);
+        assert_eq!((id.attempt, id.sending, id.effect.direction), (3, 1, Direction::Compensation));
+    }
+
+    #[test]
+    fn a_command_id_with_anything_missing_or_more_is_refused() {
+        for text in [
+            "",
+            "x",
+            "01936d3e-7f0a-7000-8000-000000000001.reserve.action.1",
+            "01936d3e-7f0a-7000-8000-000000000001.reserve.action.1.0.0",
+            "01936d3e-7f0a-7000-8000-000000000001.reserve.undo.1.0",
+            "01936d3e-7f0a-7000-8000-000000000001.RESERVE.action.1.0",
+            "01936d3e-7f0a-7000-8000-000000000001.reserve.action.-1.0",
+        ] {
+            assert!(text.parse::<CommandId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_keep_wildcards_dots_and_line_breaks_out_of_subjects() {
+        for bad in ["", "-a", "_a", "A", "a.b", "a*", "a>", "a b", "a\r\nb", "é", &"a".repeat(65)] {
+            assert!(Name::new(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "0", "charge-card", "a_b", &"a".repeat(64)] {
+            assert!(Name::new(good).is_ok(), "{good:?}");
+        }
+    }
+}

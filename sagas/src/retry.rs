@@ -1,0 +1,155 @@
+//! When to try again. A pure function of policy, saga, step and attempt: even the jitter, which is a hash
+//! and not a dice roll, so that a replay waits as long as the live run did.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::ids::EffectId;
+use crate::time::Millis;
+
+/// The longest pause of the slow lane, in which compensations and steps after the pivot are tried for ever.
+pub const SLOW_LANE_CAP: Millis = Millis::secs(30);
+/// After so many attempts of a compensation the saga is `blocked`, while attempts go on.
+pub const BLOCKED_AFTER_ATTEMPTS: u32 = 3;
+/// After so long of trying a compensation the saga is `blocked`, while attempts go on.
+pub const BLOCKED_AFTER: Millis = Millis::secs(60);
+
+/// How often and when an operation is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first one included.
+    pub attempts: u32,
+    /// The pause before the second attempt.
+    pub backoff: Millis,
+    /// What each pause is multiplied with to give the next.
+    pub factor: f64,
+    /// The longest pause.
+    pub cap: Millis,
+    /// How far a pause may differ from its nominal length, as a share of it.
+    pub jitter: f64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 3, backoff: Millis(200), factor: 2.0, cap: Millis::secs(5), jitter: 0.2 }
+    }
+}
+
+impl RetryPolicy {
+    /// What is out of range, by field.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        if !(1..=100).contains(&self.attempts) {
+            problems.push(("attempts", format!("{} attempts: use 1 to 100", self.attempts)));
+        }
+        if self.backoff > Millis::secs(3600) {
+            problems.push(("backoff", format!("a backoff of {} is too long: at most 1h", self.backoff)));
+        }
+        if self.cap > Millis::secs(3600) || self.cap < self.backoff {
+            problems
+                .push(("cap", format!("a cap of {}: use the backoff ({}) to 1h", self.cap, self.backoff)));
+        }
+        if !(1.0..=10.0).contains(&self.factor) {
+            problems.push(("factor", format!("a factor of {}: use 1 to 10", self.factor)));
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            problems.push(("jitter", format!("a jitter of {}: use 0 to 1", self.jitter)));
+        }
+        problems
+    }
+
+    /// The pause after the given attempt (from 1), with its jitter.
+    pub fn pause(&self, effect: &EffectId, attempt: u32) -> Millis {
+        spread(self.nominal(attempt, self.cap), self.jitter, effect, attempt)
+    }
+
+    /// The pause after the given attempt in the slow lane: it goes on growing from where the policy
+    /// ended, up to [`SLOW_LANE_CAP`], and always has some jitter.
+    pub fn pause_slow(&self, effect: &EffectId, attempt: u32) -> Millis {
+        let nominal = self.nominal(attempt, SLOW_LANE_CAP).max(Millis::secs(1));
+        spread(nominal, self.jitter.max(0.2), effect, attempt)
+    }
+
+    /// The longest that all attempts with their pauses may take.
+    pub fn worst_case(&self, timeout: Millis) -> Millis {
+        (1..=self.attempts).fold(Millis(0), |sum, attempt| {
+            let pause = if attempt < self.attempts {
+                scale(self.nominal(attempt, self.cap), 1.0 + self.jitter)
+            } else {
+                Millis(0)
+            };
+            sum.plus(timeout).plus(pause)
+        })
+    }
+
+    fn nominal(&self, attempt: u32, cap: Millis) -> Millis {
+        let exponent = i32::try_from(attempt.saturating_sub(1).min(64)).unwrap_or(64);
+        scale(self.backoff, self.factor.powi(exponent)).min(cap)
+    }
+}
+
+fn spread(nominal: Millis, jitter: f64, effect: &EffectId, attempt: u32) -> Millis {
+    // A number of 0..1 that is the same for the same effect and attempt.
+    let digest: [u8; 32] = Sha256::digest(format!("{effect}.{attempt}").as_bytes()).into();
+    let [a, b, ..] = digest;
+    let share = f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX);
+    scale(nominal, 1.0 + jitter * (2.0 * share - 1.0))
+}
+
+fn scale(span: Millis, by: f64) -> Millis {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "spans are at most a year and factors at most 10^64: the cast saturates, which the caps undo"
+    )]
+    Millis((span.0 as f64 * by.max(0.0)).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Direction, Name, SagaId};
+
+    fn effect() -> EffectId {
+        EffectId {
+            saga: SagaId(uuid::Uuid::from_u128(7)),
+            step: Name::new("pay").expect("a name"),
+            direction: Direction::Action,
+        }
+    }
+
+    #[test]
+    fn pauses_grow_by_the_factor_up_to_the_cap() {
+        let policy = RetryPolicy { jitter: 0.0, attempts: 10, cap: Millis(1000), ..RetryPolicy::default() };
+        let pauses: Vec<u64> = (1..=5).map(|attempt| policy.pause(&effect(), attempt).0).collect();
+        assert_eq!(pauses, [200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn jitter_is_the_same_for_the_same_attempt_and_stays_in_its_range() {
+        let policy = RetryPolicy { jitter: 0.5, ..RetryPolicy::default() };
+        for attempt in 1..50 {
+            let pause = policy.pause(&effect(), attempt);
+            assert_eq!(pause, policy.pause(&effect(), attempt));
+            let nominal = policy.nominal(attempt, policy.cap).0;
+            assert!((nominal / 2..=nominal + nominal / 2).contains(&pause.0), "{pause}");
+        }
+    }
+
+    #[test]
+    fn the_slow_lane_never_ends_and_never_runs_hot() {
+        let policy = RetryPolicy { backoff: Millis(0), ..RetryPolicy::default() };
+        for attempt in [1, 100, u32::MAX] {
+            let pause = policy.pause_slow(&effect(), attempt);
+            assert!((Millis(800)..=Millis::secs(36)).contains(&pause), "{pause}");
+        }
+    }
+
+    #[test]
+    fn the_worst_case_counts_every_attempt_and_every_pause_at_its_longest() {
+        let policy = RetryPolicy { attempts: 3, backoff: Millis(100), jitter: 0.5, ..RetryPolicy::default() };
+        assert_eq!(policy.worst_case(Millis(1000)), Millis(3000 + 150 + 300));
+    }
+}

@@ -1,0 +1,204 @@
+//! Input templates: JSON in which a text of the form `${{ input.a.b }}` or `${{ steps.pay.output.id }}` is
+//! replaced by the value it names. The paths are a subset of CEL, so that templates stay valid when
+//! expressions grow.
+
+use serde_json::Value;
+
+use crate::json::Json;
+
+/// A parsed template.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Template {
+    /// Taken as it is.
+    Literal(Value),
+    /// Replaced by what the path names.
+    Path(Path),
+    /// A list of templates.
+    List(Vec<Template>),
+    /// An object of templates.
+    Object(Vec<(String, Template)>),
+}
+
+/// A path into the saga's input or into a step's output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    text: String,
+    /// The step whose output it is; nothing for the saga's input.
+    step: Option<String>,
+    fields: Vec<String>,
+}
+
+/// A template that does not parse: the place below the template, and what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadTemplate {
+    /// A JSON pointer below the template.
+    pub pointer: String,
+    /// What is wrong, and the mend.
+    pub message: String,
+}
+
+/// A path that names nothing in this saga.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` names nothing in this saga")]
+pub struct Missing(pub String);
+
+const DEPTH_MAX: usize = 32;
+
+impl Template {
+    /// Parses a template.
+    pub fn parse(value: &Value) -> Result<Self, BadTemplate> {
+        Self::parse_at(value, "", DEPTH_MAX)
+    }
+
+    fn parse_at(value: &Value, pointer: &str, depth: usize) -> Result<Self, BadTemplate> {
+        let bad = |message: String| BadTemplate { pointer: pointer.to_owned(), message };
+        let below =
+            depth.checked_sub(1).ok_or_else(|| bad(format!("nests deeper than {DEPTH_MAX} levels")))?;
+        match value {
+            Value::String(text) => match text.trim().strip_prefix("${{") {
+                Some(rest) => {
+                    let inner = rest.strip_suffix("}}").ok_or_else(|| {
+                        bad(format!("`{text}` opens with `${{{{` but does not end with `}}}}`"))
+                    })?;
+                    Path::parse(inner.trim()).map(Self::Path).map_err(bad)
+                }
+                None if text.contains("${{") => Err(bad(format!(
+                    "`{text}`: an expression stands alone in its text, nothing before or after it"
+                ))),
+                None => Ok(Self::Literal(value.clone())),
+            },
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(i, item)| Self::parse_at(item, &format!("{pointer}/{i}"), below))
+                .collect::<Result<_, _>>()
+                .map(Self::List),
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(key, item)| {
+                    let escaped = key.replace('~', "~0").replace('/', "~1");
+                    Ok((key.clone(), Self::parse_at(item, &format!("{pointer}/{escaped}"), below)?))
+                })
+                .collect::<Result<_, _>>()
+                .map(Self::Object),
+            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(Self::Literal(value.clone())),
+        }
+    }
+
+    /// The steps whose outputs it refers to.
+    pub fn steps_referred_to(&self) -> Vec<&str> {
+        match self {
+            Self::Literal(_) => Vec::new(),
+            Self::Path(path) => path.step.as_deref().into_iter().collect(),
+            Self::List(items) => items.iter().flat_map(Self::steps_referred_to).collect(),
+            Self::Object(fields) => fields.iter().flat_map(|(_, item)| item.steps_referred_to()).collect(),
+        }
+    }
+
+    /// Fills the template in. `output` gives a step's output by the step's name.
+    pub fn resolve(&self, input: &Json, output: impl Fn(&str) -> Option<Json>) -> Result<Json, Missing> {
+        let input = input.to_value();
+        self.resolve_value(&input, &output).map(|value| Json::from_value(&value))
+    }
+
+    fn resolve_value(&self, input: &Value, output: &impl Fn(&str) -> Option<Json>) -> Result<Value, Missing> {
+        Ok(match self {
+            Self::Literal(value) => value.clone(),
+            Self::Path(path) => match &path.step {
+                None => path.pick(input)?.clone(),
+                Some(step) => {
+                    let value = output(step).ok_or_else(|| Missing(path.text.clone()))?.to_value();
+                    path.pick(&value)?.clone()
+                }
+            },
+            Self::List(items) => Value::Array(
+                items.iter().map(|item| item.resolve_value(input, output)).collect::<Result<_, _>>()?,
+            ),
+            Self::Object(fields) => Value::Object(
+                fields
+                    .iter()
+                    .map(|(key, item)| Ok((key.clone(), item.resolve_value(input, output)?)))
+                    .collect::<Result<_, _>>()?,
+            ),
+        })
+    }
+}
+
+impl Path {
+    fn parse(text: &str) -> Result<Self, String> {
+        let help = "write input.<field>... or steps.<step>.output.<field>...";
+        let mut parts = text.split('.');
+        let step = match parts.next() {
+            Some("input") => None,
+            Some("steps") => {
+                let step = parts.next().ok_or_else(|| format!("`{text}` names no step: {help}"))?;
+                if parts.next() != Some("output") {
+                    return Err(format!("`{text}`: only a step's `output` can be referred to: {help}"));
+                }
+                Some(step.to_owned())
+            }
+            _ => return Err(format!("`{text}` is not an expression that is known here: {help}")),
+        };
+        let fields: Vec<String> = parts.map(str::to_owned).collect();
+        let plain = |field: &String| {
+            !field.is_empty() && field.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+        };
+        match fields.iter().find(|field| !plain(field)) {
+            Some(field) => Err(format!("`{text}`: `{field}` is not a field's name: {help}")),
+            None => Ok(Self { text: text.to_owned(), step, fields }),
+        }
+    }
+
+    fn pick<'a>(&self, root: &'a Value) -> Result<&'a Value, Missing> {
+        self.fields
+            .iter()
+            .try_fold(root, |value, field| match value {
+                Value::Array(items) => items.get(field.parse::<usize>().ok()?),
+                other => other.get(field),
+            })
+            .ok_or_else(|| Missing(self.text.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_template_takes_from_the_input_and_from_earlier_outputs() {
+        let template = Template::parse(&json!({
+            "order": "${{ input.order.id }}", "hold": "${{ steps.pay.output }}", "first": "${{input.lines.0}}",
+            "note": "as is", "n": [1, "${{ input.order.id }}"]
+        }))
+        .expect("a template");
+        let input = Json::from_value(&json!({"order": {"id": 7}, "lines": ["a", "b"]}));
+        let output = |step: &str| (step == "pay").then(|| Json::from_value(&json!({"id": "h1"})));
+        let filled = template.resolve(&input, output).expect("filled in").to_value();
+        assert_eq!(
+            filled,
+            json!({"order": 7, "hold": {"id": "h1"}, "first": "a", "note": "as is", "n": [1, 7]})
+        );
+    }
+
+    #[test]
+    fn a_path_to_nothing_names_itself() {
+        let template = Template::parse(&json!("${{ input.a.b }}")).expect("a template");
+        let missing = template.resolve(&Json::null(), |_| None).expect_err("nothing there");
+        assert_eq!(missing.to_string(), "`input.a.b` names nothing in this saga");
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused_with_its_place() {
+        for (text, pointer) in [
+            (json!({"a": ["${{ now() }}"]}), "/a/0"),
+            (json!({"a/b": "${{ steps.pay.result }}"}), "/a~1b"),
+            (json!("${{ input.a"), ""),
+            (json!("id ${{ input.a }}"), ""),
+            (json!("${{ input..a }}"), ""),
+            (json!("${{ steps }}"), ""),
+        ] {
+            assert_eq!(Template::parse(&text).expect_err("refused").pointer, pointer, "{text}");
+        }
+    }
+}
