@@ -231,16 +231,26 @@ def check_variants(helm):
             wrong(named(obj), "its name is longer than 63 characters")
 
 
+def dashboard_rules():
+    """The queries of the dashboard as recording rules, so that promtool reads them too."""
+    dashboard = json.loads((CHART / "files/dashboard.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    rules = [
+        {"record": f"dashboard:query:{number}", "expr": query.replace("$__rate_interval", "1m")} for number, query in enumerate(queries)
+    ]
+    return yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}, sort_keys=False, width=200)
+
+
 def check_metrics(rules):
-    """Every metric of the alerts must be one that the program has."""
+    """Every metric of alerts and dashboard must be one that the program has."""
     source = "\n".join(path.read_text() for path in sorted((ROOT / "orchestrator/src").rglob("*.rs")))
     if "prometheus_client" not in source:
-        print("SKIPPED: orchestrator/src has no metrics yet, so the alerts' metrics were not looked up there.")
+        print("SKIPPED: orchestrator/src has no metrics yet, so the names in alerts and dashboard were not looked up there.")
         return
     for metric in sorted(set(re.findall(r"\bsnorri_[a-z_]+", rules))):
         stem = re.sub(r"_(total|bucket|count|sum|info)$", "", metric.removeprefix("snorri_"))
-        if not re.search(rf'"(snorri_)?{stem}"', source):
-            wrong("PrometheusRule", f"{metric} is no metric in orchestrator/src")
+        if not re.search(rf'"(snorri_)?{stem}(_total|_info)?\b', source):
+            wrong("alerts or dashboard", f"{metric} is no metric in orchestrator/src")
 
 
 def main(helm, folder):
@@ -264,7 +274,9 @@ def main(helm, folder):
     groups = {"groups": next(obj for obj in objects if obj["kind"] == "PrometheusRule")["spec"]["groups"]}
     rules = yaml.safe_dump(groups, sort_keys=False, width=200)
     (pathlib.Path(folder) / "rules.yaml").write_text(rules)
-    check_metrics(rules)
+    dashboard = dashboard_rules()
+    (pathlib.Path(folder) / "dashboard-rules.yaml").write_text(dashboard)
+    check_metrics(rules + dashboard)
     for problem in problems:
         print(f"WRONG {problem}")
     if not count or problems:

@@ -68,9 +68,9 @@ The alerts, as a list. Each has a name, a severity, an expression, a time, a sum
 - alert: SnorriLiveSagasNearLimit
   severity: warning
   for: 5m
-  expr: max(snorri_sagas_live{ {{- $sel -}} }) > {{ mulf 0.9 .Values.config.liveSagasMax | int64 }}
-  summary: The live sagas come near their limit.
-  description: {{ printf `"{{ $value }} sagas are live; at %d further starts are refused (config.liveSagasMax)."` (int64 .Values.config.liveSagasMax) }}
+  expr: sum by (instance) (snorri_sagas_live{ {{- $sel -}} }) > {{ mulf 0.9 .Values.config.liveSagasMax | int64 }}
+  summary: The live sagas of a replica come near their limit.
+  description: {{ printf `"{{ $labels.instance }} has {{ $value }} live sagas; at %d further starts are refused (config.liveSagasMax)."` (int64 .Values.config.liveSagasMax) }}
 - alert: SnorriDeadLetters
   severity: warning
   for: 0m

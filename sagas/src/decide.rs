@@ -190,7 +190,10 @@ impl Draft<'_> {
     }
 
     fn on_reply(&mut self, reply: &Reply) -> Result<(), Refusal> {
-        let EffectId { step: name, direction, .. } = &reply.command.effect;
+        let EffectId { saga, step: name, direction } = &reply.command.effect;
+        if *saga != self.saga.id {
+            return Err(Refusal::NeverSent);
+        }
         let (position, step) = self.step(name).ok_or(Refusal::NeverSent)?;
         let run = self.saga.step(name.as_str()).ok_or(Refusal::NeverSent)?;
         let attempt = reply.command.attempt;
@@ -208,7 +211,7 @@ impl Draft<'_> {
                     }
                 }
             }
-            (Direction::Action, _) => self.on_late_action_reply(name, attempt, &reply.outcome),
+            (Direction::Action, _) => self.on_late_action_reply(step, attempt, &reply.outcome),
             (Direction::Compensation, _) => match run.state {
                 StepState::Undone | StepState::Fenced => Err(Refusal::Duplicate),
                 StepState::Acting
@@ -229,7 +232,7 @@ impl Draft<'_> {
             && let Some((position, step)) = self.step(&run.name.clone())
         {
             match (flight.wait, flight.direction) {
-                (Wait::Reply(_), Direction::Action) => self.on_action_timeout(position, step, flight),
+                (Wait::Reply(_), Direction::Action) => self.on_action_timeout(step, flight),
                 (Wait::Reply(_), Direction::Compensation) => self.on_compensation_timeout(step, flight),
                 (Wait::Retry(_), Direction::Action) => self.retry_action(position, step, flight),
                 (Wait::Retry(_), Direction::Compensation) => {
@@ -302,7 +305,10 @@ impl Draft<'_> {
                 undo.action.clone(),
                 CommandBody { input, result: run.output.clone(), saga_input: Some(self.saga.input.clone()) },
             ),
-            _ => (step.action.clone(), CommandBody { input, result: None, saga_input: None }),
+            (Direction::Compensation, None) => return,
+            (Direction::Action, _) => {
+                (step.action.clone(), CommandBody { input, result: None, saga_input: None })
+            }
         };
         let id = self.saga.command_id(run, flight);
         let participant = step.participant.clone();
@@ -310,6 +316,10 @@ impl Draft<'_> {
     }
 
     fn end(&mut self, end: End) {
+        // The answer that ends a saga may come before the wake-up that would have said so.
+        if !self.saga.window_missed && self.saga.deadline <= self.now {
+            self.record(Event::WindowMissed);
+        }
         self.record(Event::Ended { end });
         self.announce(end);
     }
@@ -331,7 +341,16 @@ impl Draft<'_> {
     }
 
     fn block(&mut self, step: &Name, reason: BlockedReason, message: String) {
-        if self.saga.blocked.is_none() {
+        let is_news = match &self.saga.blocked {
+            None => true,
+            // A broken contract is worse news than a failure.
+            Some(blocked) => {
+                reason == BlockedReason::CompensationRejected
+                    && blocked.reason != reason
+                    && blocked.step == *step
+            }
+        };
+        if is_news {
             self.record(Event::Blocked { step: step.clone(), reason, message });
         }
     }

@@ -1,6 +1,10 @@
 //! A saga definition: what a business team writes down, checked once and immutable from then on.
 //! [`Draft`] is the text's shape, [`Definition`] what passed [`Definition::from_draft`].
 
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Name;
@@ -66,13 +70,42 @@ pub struct DraftStep {
 }
 
 /// A compensation as it is written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum DraftCompensation {
     /// Only the operation's name, or `none`.
     Short(String),
     /// With its own timeout and retry policy.
     Long(DraftCompensationFields),
+}
+
+/// By hand, since a derived untagged enum says only that nothing matched.
+impl<'de> Deserialize<'de> for DraftCompensation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = DraftCompensation;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "the name of the operation that reverses the step, `none`, or a mapping of `action`, `timeout` \
+                     and `retry`",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(DraftCompensation::Short(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                DraftCompensationFields::deserialize(MapAccessDeserializer::new(map))
+                    .map(DraftCompensation::Long)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// The long form of a compensation.
@@ -113,7 +146,9 @@ pub struct Definition {
     pub description: Option<String>,
     /// Start to end.
     pub window: Millis,
-    /// The part of the window that is kept for compensation: its worst case.
+    /// The part of the window that is kept for what may follow the last moment at which an action before
+    /// the pivot may end: the pivot's own attempt, then the worst case of compensation, or one timeout of
+    /// each step after the pivot, whichever is longer.
     pub reserve: Millis,
     /// The steps in their order; at least one.
     pub steps: Vec<Step>,

@@ -27,7 +27,7 @@ pub enum Event {
         /// Until when the answer is awaited.
         until: Timestamp,
         /// What the participant is asked, when it is not the saga's input itself. With the first action only.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::json::present", skip_serializing_if = "Option::is_none")]
         request: Option<Json>,
         /// The step is the pivot, or stands after it: from here on nothing is undone.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -54,7 +54,7 @@ pub enum Event {
         /// The attempt that was answered.
         attempt: u32,
         /// An action's output.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::json::present", skip_serializing_if = "Option::is_none")]
         output: Option<Json>,
         /// A compensation found nothing to undo and fenced the action off.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -157,9 +157,9 @@ pub enum Event {
         /// The attempt that was answered.
         attempt: u32,
         /// Its output, for the undo.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "crate::json::present", skip_serializing_if = "Option::is_none")]
         output: Option<Json>,
-        /// The effect is undone or fenced, or will be.
+        /// The effect is undone or fenced, or will be, or may stay. If not, a person must look at it.
         neutralised: bool,
     },
     /// Nine tenths of the window are gone and the saga has not ended.

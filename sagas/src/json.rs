@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -49,6 +49,13 @@ impl Json {
     pub fn to_value(&self) -> Value {
         serde_json::from_str(self.get()).unwrap_or(Value::Null)
     }
+}
+
+/// For an optional payload: a field that is there is a payload, even when it is `null`, and only a field
+/// that is not there is none. (An `Option` alone would read `null` as nothing, and a saga replayed from its
+/// journal would differ from the live one.)
+pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
 }
 
 impl PartialEq for Json {
@@ -97,8 +104,42 @@ pub fn deeper_than(text: &[u8], depth_max: usize) -> bool {
 /// The SHA-256 of the value's canonical text (object keys sorted, no white space), so that two
 /// spellings of one value have one fingerprint.
 pub fn fingerprint(value: &Value) -> [u8; 32] {
-    // serde_json's map is a B-tree: its keys are sorted already.
-    Sha256::digest(value.to_string().as_bytes()).into()
+    let mut text = String::new();
+    canonical(value, &mut text);
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// Sorts the keys itself: whether serde_json's map does depends on the features of all crates of a build.
+fn canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Array(items) => {
+            text.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    text.push(',');
+                }
+                canonical(item, text);
+            }
+            text.push(']');
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| *key);
+            text.push('{');
+            for (i, (key, item)) in fields.into_iter().enumerate() {
+                if i > 0 {
+                    text.push(',');
+                }
+                text.push_str(&Value::from(key.as_str()).to_string());
+                text.push(':');
+                canonical(item, text);
+            }
+            text.push('}');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            text.push_str(&value.to_string());
+        }
+    }
 }
 
 #[cfg(test)]

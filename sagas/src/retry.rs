@@ -9,6 +9,8 @@ use crate::time::Millis;
 
 /// The longest pause of the slow lane, in which compensations and steps after the pivot are tried for ever.
 pub const SLOW_LANE_CAP: Millis = Millis::secs(30);
+/// The shortest pause, whatever the policy and its jitter say.
+const PAUSE_MIN: Millis = Millis(1);
 /// After so many attempts of a compensation the saga is `blocked`, while attempts go on.
 pub const BLOCKED_AFTER_ATTEMPTS: u32 = 3;
 /// After so long of trying a compensation the saga is `blocked`, while attempts go on.
@@ -59,9 +61,10 @@ impl RetryPolicy {
         problems
     }
 
-    /// The pause after the given attempt (from 1), with its jitter.
+    /// The pause after the given attempt (from 1), with its jitter; never nothing, so that time passes
+    /// between any two attempts.
     pub fn pause(&self, effect: &EffectId, attempt: u32) -> Millis {
-        spread(self.nominal(attempt, self.cap), self.jitter, effect, attempt)
+        spread(self.nominal(attempt, self.cap), self.jitter, effect, attempt).max(PAUSE_MIN)
     }
 
     /// The pause after the given attempt in the slow lane: it goes on growing from where the policy
@@ -75,7 +78,7 @@ impl RetryPolicy {
     pub fn worst_case(&self, timeout: Millis) -> Millis {
         (1..=self.attempts).fold(Millis(0), |sum, attempt| {
             let pause = if attempt < self.attempts {
-                scale(self.nominal(attempt, self.cap), 1.0 + self.jitter)
+                scale(self.nominal(attempt, self.cap), 1.0 + self.jitter).max(PAUSE_MIN)
             } else {
                 Millis(0)
             };

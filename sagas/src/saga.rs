@@ -1,4 +1,4 @@
-//! The state of a saga, and [`Saga::evolve`], the only thing that writes it: the fold of the journal.
+//! The state of a saga, and what can be read off it. Only [`Saga::evolve`] writes it: the fold of the journal.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +9,8 @@ use crate::ids::{CommandId, Direction, EffectId, Name, SagaId};
 use crate::journal::{BlockedReason, Cause, End, Event, Started};
 use crate::json::Json;
 use crate::time::{Millis, Timestamp};
+
+mod fold;
 
 /// One saga as its journal tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +143,9 @@ pub struct StepRun {
     pub output: Option<Json>,
     /// The attempt under way or planned.
     pub flight: Option<Flight>,
-    /// An attempt of the action went unanswered: whether it happened is not known.
+    /// The attempts of the action that were made so far.
+    pub attempts: u32,
+    /// A command of the action went unanswered: whether it happened is not known.
     pub unknown: bool,
     /// What the last attempt that went wrong said.
     pub failure: Option<Failure>,
@@ -149,7 +153,8 @@ pub struct StepRun {
     pub begun_at: Timestamp,
     /// When its last change was.
     pub changed_at: Timestamp,
-    /// A late success was journalled already.
+    /// A success that came now would be no news: a late one was journalled already, or the action is known
+    /// to have left an effect that must be undone.
     pub late: bool,
 }
 
@@ -289,10 +294,6 @@ impl Saga {
         self.steps.iter().find(|step| step.name == *name)
     }
 
-    fn step_mut(&mut self, name: &Name) -> Option<&mut StepRun> {
-        self.steps.iter_mut().find(|step| step.name == *name)
-    }
-
     /// The step that has an attempt under way or planned; a sequence has at most one.
     pub fn in_flight(&self) -> Option<(&StepRun, Flight)> {
         self.steps.iter().find_map(|step| step.flight.map(|flight| (step, flight)))
@@ -338,178 +339,5 @@ impl Saga {
                 format!("attempt {} of {what} of {} at {at}", flight.attempt.saturating_add(1), step.name)
             }
         })
-    }
-
-    /// Folds one event in. Total: an event that does not fit the state changes nothing.
-    pub fn evolve(&mut self, at: Timestamp, event: &Event) {
-        match event {
-            Event::Started(_) => {}
-            Event::Sent { step, direction, attempt, until, request, pivot } => {
-                self.on_sent(at, step, *direction, *attempt, *until, request.as_ref());
-                self.pivot_sent |= *pivot;
-            }
-            Event::SentAgain { step } => {
-                if let Some(flight) = self.step_mut(step).and_then(|run| run.flight.as_mut()) {
-                    flight.sending = flight.sending.saturating_add(1);
-                }
-            }
-            Event::Working { step, until: due } => self.set_wait(at, step, Wait::Reply(*due)),
-            Event::RetryPlanned { step, at: due } => self.set_wait(at, step, Wait::Retry(*due)),
-            Event::Succeeded { step, direction, output, empty, .. } => {
-                self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
-                if let Some(run) = self.step_mut(step) {
-                    run.flight = None;
-                    run.changed_at = at;
-                    run.state = match (direction, empty) {
-                        (Direction::Action, _) => StepState::Done,
-                        (Direction::Compensation, false) => StepState::Undone,
-                        (Direction::Compensation, true) => StepState::Fenced,
-                    };
-                    if *direction == Direction::Action {
-                        run.output.clone_from(output);
-                    }
-                }
-            }
-            Event::Rejected { step, direction, code, message, partial, .. } => {
-                if let Some(run) = self.step_mut(step) {
-                    run.changed_at = at;
-                    run.failure = Some(Failure { code: code.clone(), message: message.clone() });
-                    if *direction == Direction::Action {
-                        run.flight = None;
-                        run.state = if *partial { StepState::InDoubt } else { StepState::NotDone };
-                    }
-                }
-            }
-            Event::Failed { step, message, .. } => {
-                if let Some(run) = self.step_mut(step) {
-                    run.changed_at = at;
-                    run.failure = Some(Failure { code: "failed".to_owned(), message: message.clone() });
-                }
-            }
-            Event::TimedOut { step, direction, .. } => {
-                if let Some(run) = self.step_mut(step) {
-                    run.changed_at = at;
-                    run.unknown |= *direction == Direction::Action;
-                    run.failure = Some(Failure {
-                        code: "timed_out".to_owned(),
-                        message: "no answer came in time".to_owned(),
-                    });
-                }
-            }
-            Event::Tombstoned { step } => self.stop_acting(at, step, StepState::InDoubt),
-            Event::NotSent { step, code, message } => {
-                let failure = Failure { code: code.clone(), message: message.clone() };
-                self.steps.push(StepRun {
-                    name: step.clone(),
-                    state: StepState::NotDone,
-                    request: None,
-                    output: None,
-                    flight: None,
-                    unknown: false,
-                    failure: Some(failure),
-                    begun_at: at,
-                    changed_at: at,
-                    late: false,
-                });
-            }
-            Event::GaveUp { step, in_doubt } => {
-                let state = if *in_doubt { StepState::InDoubt } else { StepState::NotDone };
-                self.stop_acting(at, step, state);
-            }
-            Event::CancelRequested { by, reason } => {
-                self.stopping = Some(Cause::Cancelled { by: by.clone(), reason: reason.clone() });
-            }
-            Event::CompensationBegan { cause } => {
-                self.phase = Phase::Backward;
-                self.cause = Some(cause.clone());
-                self.stopping = None;
-                self.blocked = None;
-            }
-            Event::Blocked { step, reason, message } => {
-                self.blocked = Some(Blocked {
-                    step: step.clone(),
-                    reason: *reason,
-                    message: message.clone(),
-                    since: at,
-                });
-            }
-            Event::Unblocked { step } => {
-                if self.blocked.as_ref().is_some_and(|blocked| blocked.step == *step) {
-                    self.blocked = None;
-                }
-            }
-            Event::LateReply { step, output, .. } => {
-                if let Some(run) = self.step_mut(step) {
-                    run.late = true;
-                    if run.output.is_none() {
-                        run.output.clone_from(output);
-                    }
-                }
-            }
-            Event::WindowAtRisk => self.at_risk = true,
-            Event::WindowMissed => self.window_missed = true,
-            Event::Ended { end } => {
-                self.phase = Phase::Ended(*end);
-                self.blocked = None;
-                self.ended_at = Some(at);
-            }
-        }
-    }
-
-    fn on_sent(
-        &mut self,
-        at: Timestamp,
-        step: &Name,
-        direction: Direction,
-        attempt: u32,
-        until: Timestamp,
-        request: Option<&Json>,
-    ) {
-        self.bytes = self.bytes.saturating_add(request.map_or(0, Json::len));
-        let state = match direction {
-            Direction::Action => StepState::Acting,
-            Direction::Compensation => StepState::Undoing,
-        };
-        let flight =
-            Flight { direction, attempt, sending: 0, since: at, sent_at: at, wait: Wait::Reply(until) };
-        if let Some(run) = self.step_mut(step) {
-            let since = match run.flight {
-                Some(before) if before.direction == direction => before.since,
-                _ => at,
-            };
-            run.state = state;
-            run.changed_at = at;
-            run.flight = Some(Flight { since, ..flight });
-        } else {
-            self.steps.push(StepRun {
-                name: step.clone(),
-                state,
-                request: request.cloned(),
-                output: None,
-                flight: Some(flight),
-                unknown: false,
-                failure: None,
-                begun_at: at,
-                changed_at: at,
-                late: false,
-            });
-        }
-    }
-
-    fn set_wait(&mut self, at: Timestamp, step: &Name, wait: Wait) {
-        if let Some(run) = self.step_mut(step) {
-            run.changed_at = at;
-            if let Some(flight) = run.flight.as_mut() {
-                flight.wait = wait;
-            }
-        }
-    }
-
-    fn stop_acting(&mut self, at: Timestamp, step: &Name, state: StepState) {
-        if let Some(run) = self.step_mut(step) {
-            run.flight = None;
-            run.state = state;
-            run.changed_at = at;
-        }
     }
 }

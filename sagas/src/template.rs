@@ -101,6 +101,24 @@ impl Template {
         self.resolve_value(&input, &output).map(|value| Json::from_value(&value))
     }
 
+    /// The first path that names nothing in the input or in an output that is there already. Outputs that
+    /// are still to come may have anything in them.
+    pub fn missing(&self, input: &Json, output: impl Fn(&str) -> Option<Json>) -> Option<Missing> {
+        self.missing_value(&input.to_value(), &output)
+    }
+
+    fn missing_value(&self, input: &Value, output: &impl Fn(&str) -> Option<Json>) -> Option<Missing> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Path(path) => match &path.step {
+                None => path.pick(input).err(),
+                Some(step) => path.pick(&output(step)?.to_value()).err(),
+            },
+            Self::List(items) => items.iter().find_map(|item| item.missing_value(input, output)),
+            Self::Object(fields) => fields.iter().find_map(|(_, item)| item.missing_value(input, output)),
+        }
+    }
+
     fn resolve_value(&self, input: &Value, output: &impl Fn(&str) -> Option<Json>) -> Result<Value, Missing> {
         Ok(match self {
             Self::Literal(value) => value.clone(),
@@ -154,7 +172,8 @@ impl Path {
             .iter()
             .try_fold(root, |value, field| match value {
                 Value::Array(items) => items.get(field.parse::<usize>().ok()?),
-                other => other.get(field),
+                Value::Object(fields) => fields.get(field),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
             })
             .ok_or_else(|| Missing(self.text.clone()))
     }

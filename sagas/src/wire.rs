@@ -192,10 +192,10 @@ pub struct CommandBody {
     /// What the step was asked to do: the same for the action and for its compensation.
     pub input: Json,
     /// With a compensation: the action's output, or nothing when the action's result is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::json::present", skip_serializing_if = "Option::is_none")]
     pub result: Option<Json>,
     /// With a compensation: the saga's own input.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::json::present", skip_serializing_if = "Option::is_none")]
     pub saga_input: Option<Json>,
 }
 
@@ -205,7 +205,7 @@ pub struct ReplyBody {
     /// What came of it.
     pub outcome: OutcomeWord,
     /// With `ok`: the output, any JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "crate::json::present", skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
     /// With `ok` to a compensation: there was nothing to undo, and the action can no longer apply.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

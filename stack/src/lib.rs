@@ -1,1 +1,37 @@
-//! placeholder
+//! Finds or installs Postgres and nats-server, and runs private instances of both for development and tests.
+//!
+//! Everything here is blocking `std` code. Nothing here is for production: there, Snorri is given the addresses of
+//! servers that somebody else runs.
+//!
+//! - [`ensure_tools`] answers where the programs are, installing them when that is allowed (`find`, `install`).
+//! - [`Stack`] is one private pair of servers in one folder; both end with the process that started them.
+//! - [`TestStack`] is one pair shared by all test processes of a run; it ends when the last of them has ended.
+//!
+//! Start reading at [`Stack::start`].
+
+mod apt;
+mod client;
+mod error;
+mod find;
+mod install;
+mod nats;
+mod place;
+mod postgres;
+mod process;
+mod shared;
+mod stack;
+mod wheels;
+
+pub use error::Error;
+pub use find::{Tools, find_tools};
+pub use install::ensure_tools;
+pub use nats::Nats;
+pub use postgres::{Postgres, StopMode};
+pub use shared::TestStack;
+pub use stack::{Options, Stack};
+
+/// Told, one line at a time, what is being done; meant for the screen.
+pub type Say = std::sync::Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What this crate's functions answer.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -151,7 +151,7 @@ impl Draft<'_> {
         if flight.attempt < undo.retry.attempts {
             self.plan(step, Direction::Compensation, flight.attempt, retry_after);
         } else {
-            self.plan_slow(step, Direction::Compensation, flight.attempt, undo.retry);
+            self.plan_slow(step, Direction::Compensation, flight.attempt, undo.retry, retry_after);
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Going forwards: actions, their answers, their silence, and when to turn round.
 
 use super::{
-    BlockedReason, Cause, Direction, Draft, End, Event, Flight, Json, Millis, Name, Outcome, Phase, Refusal,
-    Step, StepState, Wait,
+    BlockedReason, Cause, Direction, Draft, End, Event, Flight, Json, Millis, Outcome, Phase, Refusal, Step,
+    StepState, Timestamp, Wait,
 };
 use crate::definition::StepKind;
+use crate::retry::RetryPolicy;
 use crate::wire::limit;
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     /// Sends the next step's action, or ends the saga when there is none.
     pub(super) fn advance(&mut self) {
         let position = self.saga.steps.len();
@@ -20,73 +21,97 @@ impl Draft<'_> {
             self.turn_round(Cause::ForwardBudget { step: step.name.clone() });
             return;
         }
-        match self.request(step) {
-            Ok(request) => self.send_action(position, step, 1, request),
+        let request = self.request(step);
+        match request {
             Err((code, message)) if past_pivot => {
                 // Nothing is undone any more, and no later attempt can be better: say so to the
                 // participant's side, which is where the mend is.
                 self.send_action(position, step, 1, Some(Json::null()));
                 self.block(&step.name, BlockedReason::RetriableFails, format!("{code}: {message}"));
             }
-            Err((code, message)) => {
-                let step = step.name.clone();
-                self.record(Event::NotSent {
-                    step: step.clone(),
-                    code: code.to_owned(),
-                    message: message.clone(),
-                });
-                self.turn_round(Cause::NotSent { step, code: code.to_owned(), message });
-            }
+            Err((code, message)) => self.cannot_send(step, code, message),
+            Ok(request) => match self.missing_past(step) {
+                Some((later, message)) => self.cannot_send(later, "bad_mapping", message),
+                None => self.send_action(position, step, 1, request),
+            },
         }
+    }
+
+    fn cannot_send(&mut self, step: &Step, code: &str, message: String) {
+        let (step, code) = (step.name.clone(), code.to_owned());
+        self.record(Event::NotSent { step: step.clone(), code: code.clone(), message: message.clone() });
+        self.turn_round(Cause::NotSent { step, code, message });
+    }
+
+    /// Before the pivot is sent: a step behind it whose request names what is known to be missing. Found
+    /// now it can still be undone.
+    fn missing_past(&self, pivot: &Step) -> Option<(&'a Step, String)> {
+        let behind = self.definition.steps.iter().skip_while(|step| step.name != pivot.name).skip(1);
+        behind.filter(|_| pivot.kind == StepKind::Pivot).find_map(|step| {
+            let missing = step.input.as_ref()?.missing(&self.saga.input, |name| self.output(name))?;
+            Some((step, missing.to_string()))
+        })
+    }
+
+    fn output(&self, step: &str) -> Option<Json> {
+        self.saga.step(step).and_then(|run| run.output.clone())
     }
 
     /// The request of a step, checked for its size here and not after the commit: what was committed
     /// must be sendable.
     fn request(&self, step: &Step) -> Result<Option<Json>, (&'static str, String)> {
         let Some(template) = &step.input else { return Ok(None) };
-        let output = |name: &str| self.saga.step(name).and_then(|run| run.output.clone());
         let request = template
-            .resolve(&self.saga.input, output)
+            .resolve(&self.saga.input, |name| self.output(name))
             .map_err(|missing| ("bad_mapping", missing.to_string()))?;
-        if request.len() > limit::PAYLOAD_BYTES_MAX {
-            return Err((
-                "too_large",
-                format!("the request has {} bytes, at most {}", request.len(), limit::PAYLOAD_BYTES_MAX),
-            ));
+        match self.too_large("request", &request) {
+            Some(message) => Err(("too_large", message)),
+            None => Ok(Some(request)),
         }
-        if self.saga.bytes.saturating_add(request.len()) > limit::SAGA_BYTES_MAX {
-            return Err((
-                "too_large",
-                format!("the saga's payloads exceed {} bytes together", limit::SAGA_BYTES_MAX),
-            ));
-        }
-        Ok(Some(request))
     }
 
     fn send_action(&mut self, position: usize, step: &Step, attempt: u32, request: Option<Json>) {
-        let past_pivot = self.definition.is_past_pivot(position);
-        let timeout_at = self.now + step.timeout;
-        // An attempt of the slow lane, past the forward deadline, needs its time to be answered too.
-        let until = if past_pivot || self.saga.blocked.is_some() {
-            timeout_at
-        } else {
-            timeout_at.min(self.saga.forward_deadline)
-        };
+        let until = self.await_until(position, step);
         self.record(Event::Sent {
             step: step.name.clone(),
             direction: Direction::Action,
             attempt,
             until,
             request,
-            pivot: past_pivot && !self.saga.pivot_sent,
+            pivot: self.definition.is_past_pivot(position) && !self.saga.pivot_sent,
         });
         if let Some(flight) = self.saga.step(step.name.as_str()).and_then(|run| run.flight) {
             self.emit(step, flight, until.since(self.now));
         }
     }
 
+    /// Until when the answer of an action is awaited that is sent, or says that it works, now: for its
+    /// timeout, but before the pivot no longer than the forward deadline. An attempt of the slow lane,
+    /// which may come after that deadline, has its whole timeout too.
+    fn await_until(&self, position: usize, step: &Step) -> Timestamp {
+        let until = self.now + step.timeout;
+        if self.definition.is_past_pivot(position) || self.saga.blocked.is_some() {
+            until
+        } else {
+            until.min(self.saga.forward_deadline)
+        }
+    }
+
+    /// Whether nothing but this step's success lets the saga go on: it stands after the pivot.
+    fn must_succeed(&self, step: &Step) -> bool {
+        step.kind == StepKind::Retriable || (step.kind == StepKind::Read && self.saga.pivot_sent)
+    }
+
+    /// The time of a planned attempt has come.
     pub(super) fn retry_action(&mut self, position: usize, step: &Step, flight: Flight) {
-        self.send_action(position, step, flight.attempt.saturating_add(1), None);
+        let is_over =
+            self.now >= self.saga.forward_deadline && self.saga.blocked.is_none() && !self.must_succeed(step);
+        if is_over {
+            // The attempt was planned in time, but its wake-up came late.
+            self.give_up(step, flight.attempt, Cause::ForwardBudget { step: step.name.clone() }, None);
+        } else {
+            self.send_action(position, step, flight.attempt.saturating_add(1), None);
+        }
     }
 
     pub(super) fn on_action_reply(
@@ -97,13 +122,26 @@ impl Draft<'_> {
         attempt: u32,
         outcome: &Outcome,
     ) -> Result<(), Refusal> {
+        let is_current = attempt == flight.attempt && matches!(flight.wait, Wait::Reply(_));
         match outcome {
             Outcome::Ok { output, .. } => self.on_action_ok(step, attempt, output),
+            Outcome::Rejected { .. } | Outcome::Tombstoned if self.must_succeed(step) => {
+                if !is_current {
+                    return Err(Refusal::Stale);
+                }
+                self.on_broken_contract(step, attempt, outcome);
+            }
+            Outcome::Rejected { code, message, partial: true } if step.kind == StepKind::Pivot => {
+                if !is_current {
+                    return Err(Refusal::Stale);
+                }
+                self.on_half_pivot(step, attempt, code, message);
+            }
             Outcome::Rejected { code, message, partial } => {
                 self.on_action_rejected(step, attempt, code, message, *partial);
             }
             Outcome::Failed { message, retry_after } => {
-                if attempt != flight.attempt || matches!(flight.wait, Wait::Retry(_)) {
+                if !is_current {
                     return Err(Refusal::Stale);
                 }
                 self.record(Event::Failed {
@@ -113,18 +151,13 @@ impl Draft<'_> {
                     message: message.clone(),
                 });
                 let cause = Cause::Failed { step: step.name.clone(), message: message.clone() };
-                self.after_miss(position, step, attempt, *retry_after, cause);
+                self.after_miss(step, attempt, *retry_after, cause);
             }
             Outcome::Working => {
-                if attempt != flight.attempt || matches!(flight.wait, Wait::Retry(_)) {
+                if !is_current {
                     return Err(Refusal::Stale);
                 }
-                let until = self.now + step.timeout;
-                let until = if self.definition.is_past_pivot(position) {
-                    until
-                } else {
-                    until.min(self.saga.forward_deadline)
-                };
+                let until = self.await_until(position, step);
                 // Heartbeats come often; only one that moves the timeout by a good part is a fact.
                 if until <= flight.wait.due() + Millis(step.timeout.0 / 4) {
                     return Err(Refusal::NothingDue);
@@ -133,31 +166,28 @@ impl Draft<'_> {
             }
             Outcome::Tombstoned => {
                 self.record(Event::Tombstoned { step: step.name.clone() });
+                if step.compensation.is_none() {
+                    // There is nothing to send: the action did not run and never will.
+                    self.record(Event::GaveUp { step: step.name.clone(), in_doubt: false });
+                }
                 self.unblock(&step.name);
-                self.turn_round(Cause::Tombstoned { step: step.name.clone() });
+                let tombstoned = Cause::Tombstoned { step: step.name.clone() };
+                self.turn_round(self.saga.stopping.clone().unwrap_or(tombstoned));
             }
         }
         Ok(())
     }
 
     fn on_action_ok(&mut self, step: &Step, attempt: u32, output: &Json) {
-        let too_large = if output.len() > limit::PAYLOAD_BYTES_MAX {
-            Some(format!("the output has {} bytes, at most {}", output.len(), limit::PAYLOAD_BYTES_MAX))
-        } else if self.saga.bytes.saturating_add(output.len()) > limit::SAGA_BYTES_MAX {
-            Some(format!("the saga's payloads exceed {} bytes together", limit::SAGA_BYTES_MAX))
-        } else {
-            None
-        };
-        if let Some(message) = too_large {
-            if !self.saga.pivot_sent {
-                // It happened, so it must be undone.
-                self.on_action_rejected(step, attempt, "too_large", &message, true);
-                return;
-            }
-            // Past the pivot there is no way back: it counts as done, without its output.
+        // Before the pivot what happened can be undone; past it there is no way back, and the step counts
+        // as done, without its output.
+        if !self.saga.pivot_sent
+            && let Some(message) = self.too_large("output", output)
+        {
+            self.on_action_rejected(step, attempt, "too_large", &message, true);
+            return;
         }
-        let keep = output.len() <= limit::PAYLOAD_BYTES_MAX
-            && self.saga.bytes.saturating_add(output.len()) <= limit::SAGA_BYTES_MAX;
+        let keep = self.too_large("output", output).is_none();
         self.record(Event::Succeeded {
             step: step.name.clone(),
             direction: Direction::Action,
@@ -173,22 +203,6 @@ impl Draft<'_> {
     }
 
     fn on_action_rejected(&mut self, step: &Step, attempt: u32, code: &str, message: &str, partial: bool) {
-        if step.kind == StepKind::Retriable {
-            // A retriable step must eventually succeed, so this is a broken contract: a person, and on.
-            self.record(Event::Failed {
-                step: step.name.clone(),
-                direction: Direction::Action,
-                attempt,
-                message: format!("rejected ({code}): {message}"),
-            });
-            self.block(
-                &step.name,
-                BlockedReason::RetriableFails,
-                format!("{} rejected a step after the pivot ({code}): {message}", step.participant),
-            );
-            self.plan_slow(step, Direction::Action, attempt, step.retry);
-            return;
-        }
         self.record(Event::Rejected {
             step: step.name.clone(),
             direction: Direction::Action,
@@ -206,7 +220,41 @@ impl Draft<'_> {
         self.turn_round(cause);
     }
 
-    pub(super) fn on_action_timeout(&mut self, position: usize, step: &Step, flight: Flight) {
+    /// A final no to a step that must succeed: a person is needed, and attempts go on.
+    fn on_broken_contract(&mut self, step: &Step, attempt: u32, outcome: &Outcome) {
+        let said = match outcome {
+            Outcome::Rejected { code, message, .. } => format!("rejected ({code}): {message}"),
+            Outcome::Ok { .. } | Outcome::Failed { .. } | Outcome::Working | Outcome::Tombstoned => {
+                outcome.word().to_owned()
+            }
+        };
+        self.record(Event::Failed {
+            step: step.name.clone(),
+            direction: Direction::Action,
+            attempt,
+            message: said.clone(),
+        });
+        let message =
+            format!("{} refused a step after the pivot, which must succeed: {said}", step.participant);
+        self.block(&step.name, BlockedReason::RetriableFails, message);
+        self.plan_slow(step, Direction::Action, attempt, step.retry, None);
+    }
+
+    /// The pivot was rejected, and a part of its effect may be left, which nothing can undo.
+    fn on_half_pivot(&mut self, step: &Step, attempt: u32, code: &str, message: &str) {
+        let said = format!("rejected with an effect that may be left ({code}): {message}");
+        self.record(Event::Failed {
+            step: step.name.clone(),
+            direction: Direction::Action,
+            attempt,
+            message: said.clone(),
+        });
+        let message = format!("{} {said}; the pivot cannot be undone", step.participant);
+        self.block(&step.name, BlockedReason::Unknown, message);
+        self.plan_slow(step, Direction::Action, attempt, step.retry, None);
+    }
+
+    pub(super) fn on_action_timeout(&mut self, step: &Step, flight: Flight) {
         self.record(Event::TimedOut {
             step: step.name.clone(),
             direction: Direction::Action,
@@ -217,23 +265,16 @@ impl Draft<'_> {
         } else {
             Cause::TimedOut { step: step.name.clone() }
         };
-        self.after_miss(position, step, flight.attempt, None, cause);
+        self.after_miss(step, flight.attempt, None, cause);
     }
 
     /// An attempt failed or went unanswered: another one, or no more.
-    fn after_miss(
-        &mut self,
-        position: usize,
-        step: &Step,
-        attempt: u32,
-        retry_after: Option<Millis>,
-        cause: Cause,
-    ) {
-        if step.kind == StepKind::Retriable || (step.kind == StepKind::Read && self.saga.pivot_sent) {
+    fn after_miss(&mut self, step: &Step, attempt: u32, retry_after: Option<Millis>, cause: Cause) {
+        if self.must_succeed(step) {
             if attempt >= step.retry.attempts {
                 let message = format!("{cause}; it is tried again until it succeeds");
                 self.block(&step.name, BlockedReason::RetriableFails, message);
-                self.plan_slow(step, Direction::Action, attempt, step.retry);
+                self.plan_slow(step, Direction::Action, attempt, step.retry, retry_after);
             } else {
                 self.plan(step, Direction::Action, attempt, retry_after);
             }
@@ -249,13 +290,12 @@ impl Draft<'_> {
             self.record(Event::RetryPlanned { step: step.name.clone(), at });
             return;
         }
-        debug_assert!(position < self.definition.steps.len());
-        self.give_up(step, attempt, cause);
+        self.give_up(step, attempt, cause, retry_after);
     }
 
     /// No more attempts. What may have happened is undone; what may have happened and cannot be undone
     /// needs a person, and is asked for its result in the slow lane meanwhile.
-    fn give_up(&mut self, step: &Step, attempt: u32, cause: Cause) {
+    fn give_up(&mut self, step: &Step, attempt: u32, cause: Cause, retry_after: Option<Millis>) {
         let unknown = self.saga.step(step.name.as_str()).is_some_and(|run| run.unknown);
         let has_effect = step.kind != StepKind::Read;
         if has_effect && unknown && step.compensation.is_none() {
@@ -265,10 +305,10 @@ impl Draft<'_> {
                 step.name, step.participant
             );
             self.block(&step.name, BlockedReason::Unknown, message);
-            self.plan_slow(step, Direction::Action, attempt, step.retry);
+            self.plan_slow(step, Direction::Action, attempt, step.retry, retry_after);
             return;
         }
-        // `failed` promises that nothing is left; an undo is sent all the same where there is one, since
+        // Each attempt was answered by `failed`, which promises that nothing is left; an undo is sent all the same where there is one, since
         // it is harmless and participants are written by people.
         let in_doubt = has_effect && step.compensation.is_some();
         self.record(Event::GaveUp { step: step.name.clone(), in_doubt });
@@ -311,9 +351,11 @@ impl Draft<'_> {
         step: &Step,
         direction: Direction,
         attempt: u32,
-        policy: crate::retry::RetryPolicy,
+        policy: RetryPolicy,
+        retry_after: Option<Millis>,
     ) {
-        let at = self.now + policy.pause_slow(&self.effect_id(step, direction), attempt);
+        let pause = policy.pause_slow(&self.effect_id(step, direction), attempt);
+        let at = self.now + pause.max(retry_after.unwrap_or_default());
         self.record(Event::RetryPlanned { step: step.name.clone(), at });
     }
 
@@ -321,34 +363,53 @@ impl Draft<'_> {
     /// once; everything else says nothing new.
     pub(super) fn on_late_action_reply(
         &mut self,
-        step: &Name,
+        step: &Step,
         attempt: u32,
         outcome: &Outcome,
     ) -> Result<(), Refusal> {
-        let Some(run) = self.saga.step(step.as_str()) else { return Err(Refusal::NeverSent) };
-        if run.late || attempt == 0 {
+        let Some(run) = self.saga.step(step.name.as_str()) else { return Err(Refusal::NeverSent) };
+        if attempt == 0 || attempt > run.attempts {
+            return Err(Refusal::NeverSent);
+        }
+        // An output is known when the action was done before it was undone.
+        if run.late || run.output.is_some() || matches!(run.state, StepState::Done | StepState::Acting) {
             return Err(Refusal::Duplicate);
         }
-        let neutralised = match run.state {
-            StepState::Done | StepState::Acting => return Err(Refusal::Duplicate),
-            // The answer to an action that was done before it was undone is a duplicate.
-            StepState::Undoing | StepState::Undone if run.output.is_some() => return Err(Refusal::Duplicate),
-            StepState::InDoubt | StepState::Undoing | StepState::Undone | StepState::Fenced => true,
-            StepState::NotDone => false,
-        };
+        let is_ended = matches!(self.saga.phase, Phase::Ended(_));
         let Outcome::Ok { output, .. } = outcome else {
-            return Err(match self.saga.phase {
-                Phase::Ended(_) => Refusal::Ended,
-                Phase::Forward | Phase::Backward => Refusal::Stale,
-            });
+            return Err(if is_ended { Refusal::Ended } else { Refusal::Stale });
         };
-        let fits = output.len() <= limit::PAYLOAD_BYTES_MAX;
+        let may_stay = match step.kind {
+            StepKind::Read => true,
+            StepKind::Compensatable => step.compensation.is_none(),
+            StepKind::Pivot | StepKind::Retriable => false,
+        };
+        let neutralised = may_stay
+            || match run.state {
+                StepState::Undoing | StepState::Undone => true,
+                // Not done, said the participant, and it was done after all: it can still be undone
+                // while the saga has not ended.
+                StepState::InDoubt | StepState::NotDone => step.compensation.is_some() && !is_ended,
+                // The fence did not hold. The same holds for `Done` and `Acting`, which are left above.
+                StepState::Fenced | StepState::Done | StepState::Acting => false,
+            };
         self.record(Event::LateReply {
-            step: step.clone(),
+            step: step.name.clone(),
             attempt,
-            output: fits.then(|| output.clone()),
+            output: self.too_large("output", output).is_none().then(|| output.clone()),
             neutralised,
         });
         Ok(())
+    }
+
+    /// What to say of a payload that is too large to be kept.
+    fn too_large(&self, what: &str, payload: &Json) -> Option<String> {
+        if payload.len() > limit::PAYLOAD_BYTES_MAX {
+            Some(format!("the {what} has {} bytes, at most {}", payload.len(), limit::PAYLOAD_BYTES_MAX))
+        } else if self.saga.bytes.saturating_add(payload.len()) > limit::SAGA_BYTES_MAX {
+            Some(format!("the saga's payloads exceed {} bytes together", limit::SAGA_BYTES_MAX))
+        } else {
+            None
+        }
     }
 }

@@ -98,7 +98,8 @@ impl Definition {
                 name,
                 description: draft.description.clone(),
                 window,
-                reserve: unwind_worst(&steps),
+                // One millisecond at least is left for going forwards.
+                reserve: reserve(&steps).min(window.minus(Millis(1))),
                 steps,
             };
             check_window(&mut problems, &definition);
@@ -119,10 +120,10 @@ fn check_step(
 ) -> Option<Step> {
     let name = problems.name(&format!("{at}/name"), &step.name);
     let participant = problems.name(&format!("{at}/participant"), &step.participant);
-    let action = problems.name(
-        &format!("{at}/{}", if step.action.is_some() { "action" } else { "name" }),
-        step.action.as_deref().unwrap_or(&step.name),
-    );
+    let action = match &step.action {
+        Some(action) => problems.name(&format!("{at}/action"), action),
+        None => name.clone(),
+    };
     let timeout = step.timeout.unwrap_or(TIMEOUT_DEFAULT);
     problems.timeout(&format!("{at}/timeout"), timeout);
     let retry = step.retry.unwrap_or_default();
@@ -168,6 +169,7 @@ fn check_compensation(
     timeout: Millis,
 ) -> Option<Compensation> {
     let at = format!("{at}/compensation");
+    let mut action_at = format!("{at}/action");
     let fields = match (&step.compensation, step.kind) {
         (None, StepKind::Compensatable) => {
             problems.add(
@@ -192,13 +194,25 @@ fn check_compensation(
             return None;
         }
         (Some(DraftCompensation::Short(action)), StepKind::Compensatable) => {
+            action_at.clone_from(&at);
             DraftCompensationFields { action: action.clone(), timeout: None, retry: None }
         }
         (Some(DraftCompensation::Long(fields)), StepKind::Compensatable) => fields.clone(),
     };
-    let action = problems.name(&format!("{at}/action"), &fields.action);
+    let action = problems.name(&action_at, &fields.action);
+    if fields.action == *step.action.as_ref().unwrap_or(&step.name) {
+        problems.add(
+            &action_at,
+            format!(
+                "`{}` is the step's own action and does not reverse it: name another operation",
+                fields.action
+            ),
+        );
+    }
+    if let Some(timeout) = fields.timeout {
+        problems.timeout(&format!("{at}/timeout"), timeout);
+    }
     let timeout = fields.timeout.unwrap_or(timeout);
-    problems.timeout(&format!("{at}/timeout"), timeout);
     let retry = fields.retry.unwrap_or_default();
     problems.retry(&format!("{at}/retry"), retry);
     Some(Compensation { action: action?, timeout, retry })
@@ -242,9 +256,18 @@ fn unwind_worst(steps: &[Step]) -> Millis {
         .fold(Millis(0), |sum, undo| sum.plus(undo.retry.worst_case(undo.timeout)))
 }
 
+/// What may follow the forward deadline; see [`Definition::reserve`].
+fn reserve(steps: &[Step]) -> Millis {
+    let from_pivot = || steps.iter().skip_while(|step| step.kind != StepKind::Pivot);
+    let pivot = from_pivot().next().map_or(Millis(0), |step| step.timeout);
+    let tail = from_pivot().skip(1).fold(Millis(0), |sum, step| sum.plus(step.timeout));
+    pivot.plus(tail.max(unwind_worst(steps)))
+}
+
 fn check_window(problems: &mut Problems, definition: &Definition) {
     let forward = definition.steps.iter().fold(Millis(0), |sum, step| sum.plus(step.timeout));
-    let needed = forward.plus(definition.reserve);
+    let unwind = unwind_worst(&definition.steps);
+    let needed = forward.plus(unwind);
     if needed <= definition.window {
         return;
     }
@@ -265,9 +288,9 @@ fn check_window(problems: &mut Problems, definition: &Definition) {
         "/window",
         format!(
             "the worst case does not fit: one timeout of each step ({forward_terms} = {forward}) and the worst case \
-             of all compensations ({unwind_terms} = {}) need {needed}, the window is {}: shorten timeouts or \
+             of all compensations ({unwind_terms} = {unwind}) need {needed}, the window is {}: shorten timeouts or \
              retries, or widen the window",
-            definition.reserve, definition.window
+            definition.window
         ),
     );
 }

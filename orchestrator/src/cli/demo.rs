@@ -1,0 +1,10 @@
+//! `snorri demo`.
+
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_args: Args) -> ExitCode {
+    ExitCode::SUCCESS
+}

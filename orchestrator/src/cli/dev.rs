@@ -1,0 +1,10 @@
+//! `snorri dev`.
+
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_args: Args) -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,287 @@
+//! The engine moves sagas: load → decide → commit → publish → acknowledge, in batches.
+//!
+//! A saga belongs to one *lane* by the hash of its id; a lane is a task with a queue, a cache of live sagas
+//! and their exact timers. Lanes commit independently, so that one commit's wait is another's work. That
+//! a saga is always in the same lane is a convenience of this process; what keeps two writers apart is the
+//! journal's key alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use snorri_bus::{Bus, Message};
+use snorri_saga::decide::{Refusal, StartInput};
+use snorri_saga::ids::{Name, SagaId};
+use snorri_saga::json::Json;
+use snorri_saga::saga::Saga;
+use snorri_saga::wire::Reply;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::definitions::{Definitions, Versioned};
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::telemetry::Tracer;
+
+mod batch;
+mod cache;
+mod lane;
+mod publisher;
+mod waiters;
+
+pub use waiters::Waiters;
+
+/// The most inputs that one commit takes. Batches form by themselves: of what is waiting, never waited for.
+pub const BATCH_MAX: usize = 256;
+/// How many inputs may wait for a lane. More are refused (starts) or left in their stream (replies).
+const LANE_QUEUE_MAX: usize = 2048;
+
+/// What a lane is asked to do.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// Begin a saga.
+    Start(Box<Start>),
+    /// A participant answered. The message is acknowledged last.
+    Reply(Box<Reply>, Message),
+    /// Its timer fired.
+    Woke(SagaId),
+    /// The sweep found it due: look at it, and send what is under way once more, ids unchanged.
+    Swept(SagaId),
+    /// Messages may be lost, or its replica is dead: send what is under way under new ids.
+    Resend(SagaId),
+    /// Somebody wants it undone.
+    Cancel(SagaId, Box<Cancel>),
+    /// These could not be published.
+    Unpublished(Vec<SagaId>),
+}
+
+impl Item {
+    fn saga(&self) -> Option<SagaId> {
+        match self {
+            Self::Start(start) => Some(start.input.id),
+            Self::Reply(reply, _) => Some(reply.command.effect.saga),
+            Self::Woke(id) | Self::Swept(id) | Self::Resend(id) | Self::Cancel(id, _) => Some(*id),
+            Self::Unpublished(_) => None,
+        }
+    }
+}
+
+/// A start on its way.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) versioned: Arc<Versioned>,
+    pub(crate) input: StartInput,
+    pub(crate) fingerprint: Option<[u8; 32]>,
+    pub(crate) done: oneshot::Sender<Result<Started, StartError>>,
+}
+
+/// A cancellation on its way.
+#[derive(Debug)]
+pub(crate) struct Cancel {
+    pub(crate) by: String,
+    pub(crate) reason: String,
+    pub(crate) done: oneshot::Sender<Result<Saga, CancelError>>,
+}
+
+/// A start that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// The saga.
+    pub id: SagaId,
+    /// The definition's version that it runs.
+    pub version: u32,
+    /// The same start came before: this is its saga.
+    pub is_replay: bool,
+}
+
+/// Why a start was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is too much to do already.
+    #[error("too much is under way ({0})")]
+    Overloaded(&'static str),
+    /// The idempotency key stands for another start.
+    #[error("the idempotency key was used for another start, saga {0}")]
+    KeyReused(SagaId),
+    /// It is not known whether it was accepted; with an idempotency key it can be repeated safely.
+    #[error("postgres is not available")]
+    Unavailable,
+    /// The orchestrator is about to stop.
+    #[error("this replica is shutting down")]
+    ShuttingDown,
+    /// The saga cannot be decided or stored.
+    #[error("the saga could not be started: {0}")]
+    Broken(String),
+}
+
+/// Why a cancellation was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// There is no such saga.
+    #[error("there is no saga {0}")]
+    Unknown(SagaId),
+    /// Past the pivot, or ended.
+    #[error("{1}")]
+    Refused(Box<Saga>, Refusal),
+    /// It is not known whether it was accepted; it can be repeated safely.
+    #[error("postgres is not available")]
+    Unavailable,
+    /// There is too much to do already.
+    #[error("too much is under way ({0})")]
+    Overloaded(&'static str),
+}
+
+/// What all lanes share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) bus: Bus,
+    pub(crate) replica: Name,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) definitions: Arc<Definitions>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tracer: Arc<Tracer>,
+    pub(crate) waiters: Arc<Waiters>,
+    /// How many live sagas are in this replica's lanes.
+    pub(crate) live: AtomicUsize,
+    /// The most that may be, before starts are refused.
+    pub(crate) live_max: usize,
+    /// A commit failed and none has succeeded since.
+    pub(crate) is_postgres_down: AtomicBool,
+}
+
+/// The engine's door.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    lanes: Arc<[mpsc::Sender<Item>]>,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+}
+
+/// What a start brings.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    /// The definition.
+    pub versioned: Arc<Versioned>,
+    /// The saga's input.
+    pub input: Json,
+    /// Words to find it by.
+    pub tags: std::collections::BTreeMap<String, String>,
+    /// The idempotency key with the fingerprint of what it stands for.
+    pub key: Option<(String, [u8; 32])>,
+    /// The starter's `traceparent`.
+    pub traceparent: Option<String>,
+}
+
+impl Engine {
+    pub(crate) fn start_lanes(
+        shared: Arc<Shared>,
+        lanes: usize,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let senders: Vec<_> = (0..lanes.max(1))
+            .map(|number| {
+                let (sender, receiver) = mpsc::channel(LANE_QUEUE_MAX);
+                let lane = lane::Lane::new(number, shared.clone(), sender.downgrade());
+                tasks.spawn(lane.run(receiver, stop.clone()));
+                sender
+            })
+            .collect();
+        Self { lanes: senders.into(), shared, stop }
+    }
+
+    fn lane(&self, id: SagaId) -> Option<&mpsc::Sender<Item>> {
+        // The id's tail is random.
+        let hash = id.0.as_u64_pair().1;
+        let index = usize::try_from(hash % self.lanes.len() as u64).unwrap_or(0);
+        self.lanes.get(index)
+    }
+
+    /// Hands an item to its lane, waiting while the lane's queue is full. Cancel-safe: not handed over.
+    pub(crate) async fn hand_over(&self, id: SagaId, item: Item) {
+        if let Some(lane) = self.lane(id) {
+            // An error means that the lanes are gone: the orchestrator is stopping, and what was not
+            // acknowledged comes again.
+            let _ = lane.send(item).await;
+        }
+    }
+
+    /// Starts a saga. Returns once it is committed. `limit` is how long the caller waits.
+    pub async fn start(&self, request: StartRequest, limit: Duration) -> Result<Started, StartError> {
+        if self.stop.is_cancelled() {
+            return Err(StartError::ShuttingDown);
+        }
+        if self.shared.live.load(Ordering::Relaxed) >= self.shared.live_max {
+            self.shared.metrics.refused("live_sagas");
+            return Err(StartError::Overloaded("live_sagas"));
+        }
+        let id = SagaId(new_id(self.shared.clock.now()));
+        let (done, answer) = oneshot::channel();
+        let (key, fingerprint) = request.key.unzip();
+        let start = Start {
+            input: StartInput {
+                id,
+                version: request.versioned.version,
+                input: request.input,
+                tags: request.tags,
+                key: key.clone(),
+                traceparent: request.traceparent,
+            },
+            versioned: request.versioned,
+            fingerprint,
+            done,
+        };
+        let Some(lane) = self.lane(id) else { return Err(StartError::ShuttingDown) };
+        if lane.try_send(Item::Start(Box::new(start))).is_err() {
+            self.shared.metrics.refused("queue");
+            return Err(StartError::Overloaded("queue"));
+        }
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(StartError::ShuttingDown),
+            Err(_) => {
+                self.shared.metrics.refused("postgres");
+                Err(StartError::Unavailable)
+            }
+        }
+    }
+
+    /// Cancels a saga. Returns its state after it.
+    pub async fn cancel(
+        &self,
+        id: SagaId,
+        by: String,
+        reason: String,
+        limit: Duration,
+    ) -> Result<Saga, CancelError> {
+        let (done, answer) = oneshot::channel();
+        let Some(lane) = self.lane(id) else { return Err(CancelError::Unavailable) };
+        if lane.try_send(Item::Cancel(id, Box::new(Cancel { by, reason, done }))).is_err() {
+            return Err(CancelError::Overloaded("queue"));
+        }
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(CancelError::Unavailable),
+        }
+    }
+
+    /// Whether Postgres refuses commits just now.
+    pub fn is_postgres_down(&self) -> bool {
+        self.shared.is_postgres_down.load(Ordering::Relaxed)
+    }
+
+    /// How many live sagas are in this replica's memory.
+    pub fn live(&self) -> usize {
+        self.shared.live.load(Ordering::Relaxed)
+    }
+}
+
+/// A UUIDv7 of the given time, so that ids sort by Postgres's clock and not by this machine's.
+fn new_id(now: snorri_saga::time::Timestamp) -> uuid::Uuid {
+    let ms = u64::try_from(now.micros() / 1000).unwrap_or(0);
+    let random: [u8; 10] = rand::random();
+    uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+}

@@ -1,0 +1,243 @@
+//! One orchestrator in this process: wiring only.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+
+use snorri_bus::{Bus, BusOptions};
+use snorri_saga::ids::Name;
+use snorri_saga::wire::Subjects;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::config::{Config, Migrate};
+use crate::definitions::Definitions;
+use crate::engine::{Engine, Shared, Waiters};
+use crate::http::{self, Api};
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use crate::store::{self, Store};
+use crate::telemetry::Tracer;
+use crate::upkeep;
+use crate::{inbox, starts};
+
+/// How long a graceful shutdown may take.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(25);
+
+/// Why an orchestrator cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting is wrong.
+    #[error("{0}")]
+    Setting(String),
+    /// The store's settings or its schema are wrong.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The bus's settings are wrong.
+    #[error(transparent)]
+    Bus(#[from] snorri_bus::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(std::net::SocketAddr, std::io::Error),
+    /// Traces cannot be exported.
+    #[error("traces cannot be exported to {0}: {1}")]
+    Telemetry(String, String),
+    /// Another process runs under the same name.
+    #[error("another process runs under the replica name `{0}`: give each replica a name of its own")]
+    Usurped(Name),
+}
+
+/// A running orchestrator.
+#[derive(Debug)]
+pub struct Orchestrator {
+    /// Where the REST API listens.
+    pub address: std::net::SocketAddr,
+    /// Where probes and metrics listen.
+    pub admin_address: std::net::SocketAddr,
+    /// Its name.
+    pub replica: Name,
+    shared: Arc<Shared>,
+    incarnation: Uuid,
+    stop: Stop,
+    tasks: TaskTracker,
+    upkeep: tokio::task::JoinHandle<upkeep::Ended>,
+}
+
+/// The order of stopping: first the doors, then the lanes.
+#[derive(Debug, Clone)]
+struct Stop {
+    doors: CancellationToken,
+    lanes: CancellationToken,
+    servers: CancellationToken,
+}
+
+impl Orchestrator {
+    /// Starts one. Waits for Postgres for as long as it takes, and says so; NATS may come later.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let namespace = Name::new(&config.namespace).map_err(|error| Error::Setting(error.to_string()))?;
+        let listener = listen(config.listen).await?;
+        let admin_listener = listen(config.admin_listen).await?;
+        let address = listener.local_addr().map_err(|error| Error::Listen(config.listen, error))?;
+        let admin_address =
+            admin_listener.local_addr().map_err(|error| Error::Listen(config.admin_listen, error))?;
+        let replica = match &config.replica {
+            Some(name) => Name::new(name).map_err(|error| Error::Setting(error.to_string()))?,
+            None => default_name(address.port()),
+        };
+        let metrics = Arc::new(Metrics::default());
+        let tracer = Arc::new(Tracer::new(config.otlp_endpoint.as_deref())?);
+        let store = Store::connect(&config.database_url, config.lanes + 2)?;
+        let probes = http::Probes::default();
+        let stop = Stop {
+            doors: CancellationToken::new(),
+            lanes: CancellationToken::new(),
+            servers: CancellationToken::new(),
+        };
+        let tasks = TaskTracker::new();
+        // Probes answer from the first moment: a replica that waits for Postgres is alive, and not ready.
+        tasks.spawn(http::serve_admin(admin_listener, probes.clone(), metrics.clone(), stop.servers.clone()));
+        let bus = Bus::connect(BusOptions {
+            servers: config.nats_url.clone(),
+            credentials: config.nats_creds.clone(),
+            client_name: format!("snorri {replica}"),
+            subjects: Subjects::new(namespace),
+            stream_replicas: config.stream_replicas,
+        })
+        .await?;
+        let clock = Arc::new(Clock::new());
+        let incarnation = Uuid::now_v7();
+        enter(&store, &config, &replica, incarnation, &clock).await?;
+        let definitions = Arc::new(Definitions::new(store.clone()));
+        let shared = Arc::new(Shared {
+            store: store.clone(),
+            bus: bus.clone(),
+            replica: replica.clone(),
+            clock: clock.clone(),
+            definitions: definitions.clone(),
+            metrics: metrics.clone(),
+            tracer,
+            waiters: Arc::new(Waiters::default()),
+            live: AtomicUsize::new(0),
+            live_max: config.live_sagas_max,
+            is_postgres_down: AtomicBool::new(false),
+        });
+        let engine = Engine::start_lanes(shared.clone(), config.lanes as usize, &tasks, stop.lanes.clone());
+        let lost = Arc::new(Notify::new());
+        // The predecessor of the same name may have left something under way.
+        lost.notify_one();
+        let intake = Arc::new(Intake::new(definitions.clone(), config.starts_per_second_max));
+        let doors = stop.doors.clone();
+        tasks.spawn(inbox::run(engine.clone(), shared.clone(), lost.clone(), doors.clone()));
+        tasks.spawn(starts::run(engine.clone(), shared.clone(), intake.clone(), doors.clone()));
+        let upkeep =
+            tokio::spawn(upkeep::run(engine.clone(), shared.clone(), incarnation, lost, doors.clone()));
+        let api = Api {
+            engine,
+            store,
+            bus,
+            clock,
+            definitions,
+            intake,
+            metrics,
+            waiters: shared.waiters.clone(),
+            probes: probes.clone(),
+        };
+        tasks.spawn(http::serve(listener, api, stop.servers.clone()));
+        probes.started();
+        tracing::info!(%replica, %address, admin = %admin_address, "the orchestrator is up");
+        Ok(Self { address, admin_address, replica, shared, incarnation, stop, tasks, upkeep })
+    }
+
+    /// Resolves when the orchestrator cannot go on by itself.
+    pub async fn failed(&mut self) -> Error {
+        loop {
+            match (&mut self.upkeep).await {
+                Ok(upkeep::Ended::Usurped) => return Error::Usurped(self.replica.clone()),
+                Ok(upkeep::Ended::Stopped) => std::future::pending().await,
+                Err(error) => return Error::Setting(format!("the upkeep task ended: {error}")),
+            }
+        }
+    }
+
+    /// Stops gracefully: no new work, what is under way is committed, published and acknowledged, and the
+    /// others are told, so that they take over at once.
+    pub async fn shut_down(self) {
+        let began = Instant::now();
+        tracing::info!(replica = %self.replica, "shutting down");
+        self.stop.doors.cancel();
+        self.stop.servers.cancel();
+        // The doors hand over what they hold before the lanes close.
+        sleep(Duration::from_millis(100)).await;
+        self.stop.lanes.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_MAX, self.tasks.wait()).await.is_err() {
+            tracing::warn!("not everything was finished in time; another replica goes on with it");
+        }
+        if let Err(error) = self.shared.store.leave(&self.replica, self.incarnation).await {
+            tracing::debug!(error = error.chain(), "could not say goodbye");
+        }
+        self.shared.tracer.shut_down().await;
+        self.shared.bus.close().await;
+        self.shared.store.close().await;
+        tracing::info!(replica = %self.replica, took_ms = began.elapsed().as_millis(), "shut down");
+    }
+}
+
+async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))
+}
+
+/// Migrates or checks, and enters this replica, waiting for Postgres for as long as it takes.
+async fn enter(
+    store: &Store,
+    config: &Config,
+    replica: &Name,
+    incarnation: Uuid,
+    clock: &Clock,
+) -> Result<(), Error> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let asked = std::time::Instant::now();
+        let tried = async {
+            match config.migrate {
+                Migrate::On => store.migrate().await?,
+                Migrate::Check => store.check_schema().await?,
+            }
+            store.enter(replica, incarnation, env!("CARGO_PKG_VERSION")).await
+        };
+        match tried.await {
+            Ok(now) => {
+                clock.sync(now, asked);
+                return Ok(());
+            }
+            Err(error)
+                if error.is_transient()
+                    || matches!(error, store::Error::Migrate(sqlx::migrate::MigrateError::Execute(_))) =>
+            {
+                tracing::warn!(error = error.chain(), "waiting for postgres");
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn default_name(port: u16) -> Name {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let clean: String = host
+        .trim()
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+        .take(50)
+        .collect();
+    let clean = clean.trim_matches('-');
+    let text = if clean.is_empty() { format!("replica-{port}") } else { format!("{clean}-{port}") };
+    Name::new(&text).unwrap_or_else(|_| Name::new("replica").expect("`replica` is a name"))
+}

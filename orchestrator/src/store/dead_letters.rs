@@ -1,0 +1,104 @@
+//! Messages that could not be used, kept aside with the reason.
+
+use sqlx::Row;
+
+use snorri_saga::time::Timestamp;
+
+use super::{Error, Store, within};
+
+/// The most of a dead letter's payload that is kept, in bytes.
+pub const PAYLOAD_KEPT_MAX: usize = 64 * 1024;
+
+/// A message that could not be used.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// Where it came from.
+    pub subject: String,
+    /// A stable word for the reason.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub detail: String,
+    /// Its headers, as text.
+    pub headers: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// A dead letter as it is listed: without its payload.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Listed {
+    /// Its number.
+    pub id: i64,
+    /// When it came.
+    pub at: Timestamp,
+    /// Where it came from.
+    pub subject: String,
+    /// A stable word for the reason.
+    pub reason: String,
+    /// A sentence for people.
+    pub detail: String,
+    /// The size of its payload.
+    pub bytes: i64,
+}
+
+impl Store {
+    /// Keeps messages aside. They are acked only after this.
+    pub async fn keep_aside(&self, letters: &[DeadLetter]) -> Result<(), Error> {
+        within(async {
+            let subjects: Vec<&str> = letters.iter().map(|letter| letter.subject.as_str()).collect();
+            let reasons: Vec<&str> = letters.iter().map(|letter| letter.reason).collect();
+            let text = |text: &str| text.replace('\0', "\u{fffd}");
+            let details: Vec<String> = letters.iter().map(|letter| text(&letter.detail)).collect();
+            let headers: Vec<String> = letters.iter().map(|letter| text(&letter.headers)).collect();
+            let payloads: Vec<Vec<u8>> = letters
+                .iter()
+                .map(|letter| letter.payload.iter().take(PAYLOAD_KEPT_MAX).copied().collect())
+                .collect();
+            let sizes: Vec<i64> =
+                letters.iter().map(|letter| i64::try_from(letter.payload.len()).unwrap_or(i64::MAX)).collect();
+            sqlx::query(
+                "-- keep_aside
+                INSERT INTO snorri.dead_letters (subject, reason, detail, headers, payload, bytes)
+                SELECT * FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::int8[])",
+            )
+            .bind(subjects)
+            .bind(reasons)
+            .bind(details)
+            .bind(headers)
+            .bind(payloads)
+            .bind(sizes)
+            .execute(&self.upkeep)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The newest dead letters, before the given number.
+    pub async fn dead_letters(&self, before: Option<i64>, limit: i64) -> Result<Vec<Listed>, Error> {
+        within(async {
+            let rows = sqlx::query(
+                "-- dead_letters
+                SELECT id, at, subject, reason, detail, bytes FROM snorri.dead_letters
+                WHERE $1::int8 IS NULL OR id < $1 ORDER BY id DESC LIMIT $2",
+            )
+            .bind(before)
+            .bind(limit)
+            .fetch_all(&self.api)
+            .await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Listed {
+                        id: row.try_get(0)?,
+                        at: Timestamp::from_offset(row.try_get(1)?),
+                        subject: row.try_get(2)?,
+                        reason: row.try_get(3)?,
+                        detail: row.try_get(4)?,
+                        bytes: row.try_get(5)?,
+                    })
+                })
+                .collect()
+        })
+        .await
+    }
+}

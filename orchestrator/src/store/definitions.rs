@@ -1,0 +1,105 @@
+//! Definitions: immutable versions, told apart by the digest of their canonical form.
+
+use snorri_saga::ids::Name;
+use snorri_saga::time::Timestamp;
+use sqlx::Row;
+
+use super::{Error, Store, within};
+
+/// A stored definition.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its name.
+    pub name: String,
+    /// Its version, from 1.
+    pub version: u32,
+    /// The canonical JSON of what was submitted.
+    pub body: String,
+    /// When.
+    pub submitted_at: Timestamp,
+}
+
+impl Store {
+    /// Stores a definition: the version that has this digest already, if it is the newest, or the next.
+    /// Returns the version and whether it is new.
+    pub async fn submit_definition(
+        &self,
+        name: &Name,
+        digest: &[u8; 32],
+        body: &str,
+    ) -> Result<(u32, bool), Error> {
+        loop {
+            let attempt = within(async {
+                let row = sqlx::query(
+                    "-- submit_definition
+                    WITH newest AS (
+                        SELECT version, digest FROM snorri.definitions WHERE name = $1
+                        ORDER BY version DESC LIMIT 1
+                    ), added AS (
+                        INSERT INTO snorri.definitions (name, version, digest, body)
+                        SELECT $1, coalesce((SELECT version FROM newest), 0) + 1, $2, $3::json
+                        WHERE NOT EXISTS (SELECT 1 FROM newest WHERE digest = $2)
+                        RETURNING version
+                    )
+                    SELECT coalesce((SELECT version FROM added), (SELECT version FROM newest)),
+                           EXISTS (SELECT 1 FROM added)",
+                )
+                .bind(name.as_str())
+                .bind(digest.as_slice())
+                .bind(body)
+                .fetch_one(&self.api)
+                .await?;
+                Ok((row.try_get::<i32, _>(0)?, row.try_get::<bool, _>(1)?))
+            })
+            .await;
+            match attempt {
+                Ok((version, is_new)) => return Ok((u32::try_from(version).unwrap_or(0), is_new)),
+                // Two submitted at once: the loser looks again, and finds either its own or the next.
+                Err(error) if error.is_unique_violation() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A definition, the newest when no version is named.
+    pub async fn definition(&self, name: &str, version: Option<u32>) -> Result<Option<Stored>, Error> {
+        within(async {
+            let row = sqlx::query(
+                "-- definition
+                SELECT name, version, body::text, submitted_at FROM snorri.definitions
+                WHERE name = $1 AND ($2::int4 IS NULL OR version = $2) ORDER BY version DESC LIMIT 1",
+            )
+            .bind(name)
+            .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)))
+            .fetch_optional(&self.api)
+            .await?;
+            row.as_ref().map(stored).transpose()
+        })
+        .await
+    }
+
+    /// The newest version of each definition.
+    pub async fn definitions(&self, limit: i64) -> Result<Vec<Stored>, Error> {
+        within(async {
+            let rows = sqlx::query(
+                "-- definitions
+                SELECT DISTINCT ON (name) name, version, body::text, submitted_at FROM snorri.definitions
+                ORDER BY name, version DESC LIMIT $1",
+            )
+            .bind(limit)
+            .fetch_all(&self.api)
+            .await?;
+            rows.iter().map(stored).collect()
+        })
+        .await
+    }
+}
+
+fn stored(row: &sqlx::postgres::PgRow) -> Result<Stored, Error> {
+    Ok(Stored {
+        name: row.try_get(0)?,
+        version: u32::try_from(row.try_get::<i32, _>(1)?).unwrap_or(0),
+        body: row.try_get(2)?,
+        submitted_at: Timestamp::from_offset(row.try_get(3)?),
+    })
+}

@@ -1,0 +1,183 @@
+//! Who is alive, and whose sagas are taken over.
+
+use snorri_saga::ids::{Name, SagaId};
+use snorri_saga::time::Timestamp;
+use sqlx::Row;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Error, Store, within};
+
+/// What a heartbeat brings back.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// Postgres's clock.
+    pub now: Timestamp,
+    /// Another process runs under this replica's name.
+    pub is_usurped: bool,
+    /// Replicas whose heartbeat is old or that said goodbye, and that may have live sagas.
+    pub dead: Vec<Name>,
+}
+
+impl Store {
+    /// Enters this replica, anew if the name was there before.
+    pub async fn enter(&self, name: &Name, incarnation: Uuid, version: &str) -> Result<Timestamp, Error> {
+        within(async {
+            let now: OffsetDateTime = sqlx::query_scalar(
+                "-- enter
+                INSERT INTO snorri.replicas (name, incarnation, version, started_at, heartbeat_at)
+                VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp())
+                ON CONFLICT (name) DO UPDATE SET incarnation = $2, version = $3, started_at = clock_timestamp(),
+                    heartbeat_at = clock_timestamp(), left_at = NULL
+                RETURNING clock_timestamp()",
+            )
+            .bind(name.as_str())
+            .bind(incarnation)
+            .bind(version)
+            .fetch_one(&self.upkeep)
+            .await?;
+            Ok(Timestamp::from_offset(now))
+        })
+        .await
+    }
+
+    /// Says that this replica is alive, and asks who is not.
+    pub async fn heartbeat(
+        &self,
+        name: &Name,
+        incarnation: Uuid,
+        dead_after_ms: i64,
+    ) -> Result<Heartbeat, Error> {
+        within(async {
+            let row = sqlx::query(
+                "-- heartbeat
+                WITH mine AS (
+                    UPDATE snorri.replicas SET heartbeat_at = clock_timestamp(), left_at = NULL
+                    WHERE name = $1 AND incarnation = $2 RETURNING name
+                )
+                SELECT clock_timestamp(), (SELECT count(*) FROM mine),
+                       ARRAY(SELECT name FROM snorri.replicas
+                             WHERE name <> $1 AND (left_at IS NOT NULL
+                                OR heartbeat_at < clock_timestamp() - $3 * interval '1 millisecond'))",
+            )
+            .bind(name.as_str())
+            .bind(incarnation)
+            .bind(dead_after_ms)
+            .fetch_one(&self.upkeep)
+            .await?;
+            let dead: Vec<String> = row.try_get(2)?;
+            Ok(Heartbeat {
+                now: Timestamp::from_offset(row.try_get(0)?),
+                is_usurped: row.try_get::<i64, _>(1)? == 0,
+                dead: dead.iter().filter_map(|name| Name::new(name).ok()).collect(),
+            })
+        })
+        .await
+    }
+
+    /// Says goodbye, so that the others need not wait for the heartbeat to grow old.
+    pub async fn leave(&self, name: &Name, incarnation: Uuid) -> Result<(), Error> {
+        within(async {
+            sqlx::query(
+                "UPDATE snorri.replicas SET left_at = clock_timestamp() WHERE name = $1 AND incarnation = $2",
+            )
+            .bind(name.as_str())
+            .bind(incarnation)
+            .execute(&self.upkeep)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes over some of a dead replica's live sagas. Several takers get different ones.
+    pub async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
+        within(async {
+            let ids: Vec<Uuid> = sqlx::query_scalar(
+                "-- take_over
+                UPDATE snorri.sagas SET owner = $2 WHERE id IN (
+                    SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1
+                    LIMIT $3 FOR UPDATE SKIP LOCKED)
+                RETURNING id",
+            )
+            .bind(dead.as_str())
+            .bind(taker.as_str())
+            .bind(limit)
+            .fetch_all(&self.upkeep)
+            .await?;
+            Ok(ids.into_iter().map(SagaId).collect())
+        })
+        .await
+    }
+
+    /// The live sagas of a replica, page by page in the order of their ids.
+    pub async fn owned(&self, owner: &Name, after: Option<SagaId>, limit: i64) -> Result<Vec<SagaId>, Error> {
+        within(async {
+            let ids: Vec<Uuid> = sqlx::query_scalar(
+                "-- owned
+                SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1 AND id > $2
+                ORDER BY id LIMIT $3",
+            )
+            .bind(owner.as_str())
+            .bind(after.map_or(Uuid::nil(), |id| id.0))
+            .bind(limit)
+            .fetch_all(&self.upkeep)
+            .await?;
+            Ok(ids.into_iter().map(SagaId).collect())
+        })
+        .await
+    }
+
+    /// The sagas of a replica that ended in its last seconds, whose announcement may be lost.
+    pub async fn ended_lately(&self, owner: &Name, seconds: f64, limit: i64) -> Result<Vec<SagaId>, Error> {
+        within(async {
+            let ids: Vec<Uuid> = sqlx::query_scalar(
+                "-- ended_lately
+                SELECT s.id FROM snorri.sagas s JOIN snorri.replicas r ON r.name = $1
+                WHERE s.owner = $1 AND s.ended_at >= r.heartbeat_at - $2 * interval '1 second' LIMIT $3",
+            )
+            .bind(owner.as_str())
+            .bind(seconds)
+            .bind(limit)
+            .fetch_all(&self.upkeep)
+            .await?;
+            Ok(ids.into_iter().map(SagaId).collect())
+        })
+        .await
+    }
+
+    /// Strikes a dead replica off once nothing of it is left.
+    pub async fn forget(&self, dead: &Name) -> Result<(), Error> {
+        within(async {
+            sqlx::query(
+                "-- forget
+                DELETE FROM snorri.replicas r WHERE name = $1
+                    AND (left_at IS NOT NULL OR heartbeat_at < clock_timestamp() - interval '10 seconds')
+                    AND NOT EXISTS (SELECT 1 FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1)",
+            )
+            .bind(dead.as_str())
+            .execute(&self.upkeep)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Claims live sagas whose wake-up is due and re-arms them. The net under everything else.
+    pub async fn claim_due(&self, limit: i64) -> Result<Vec<(SagaId, String)>, Error> {
+        within(async {
+            let rows = sqlx::query(
+                "-- claim_due
+                UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds' WHERE id IN (
+                    SELECT id FROM snorri.sagas WHERE wake_at <= now() ORDER BY wake_at
+                    LIMIT $1 FOR UPDATE SKIP LOCKED)
+                RETURNING id, owner",
+            )
+            .bind(limit)
+            .fetch_all(&self.upkeep)
+            .await?;
+            rows.iter().map(|row| Ok((SagaId(row.try_get(0)?), row.try_get(1)?))).collect()
+        })
+        .await
+    }
+}

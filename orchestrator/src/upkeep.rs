@@ -1,0 +1,189 @@
+//! A replica's upkeep: its heartbeat, the takeover of the dead, and the sweep under everything else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use snorri_saga::ids::{Name, SagaId};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::engine::{Engine, Item, Shared};
+use crate::store;
+
+/// How often a replica says that it is alive.
+const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
+/// After how long without a heartbeat its sagas are taken over.
+const DEAD_AFTER: Duration = Duration::from_millis(2000);
+/// How often live sagas are looked for whose wake-up is due.
+const SWEEP_EVERY: Duration = Duration::from_millis(1000);
+/// How many sagas one takeover or sweep takes at a time.
+const PAGE: i64 = 500;
+/// A jump of Postgres's clock by more than this is said aloud.
+const JUMP_MS: i64 = 5000;
+
+/// Why the upkeep ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Another process runs under the same replica name: this one must not go on.
+    Usurped,
+}
+
+/// Runs the upkeep until told to stop.
+pub(crate) async fn run(
+    engine: Engine,
+    shared: Arc<Shared>,
+    incarnation: Uuid,
+    lost: Arc<Notify>,
+    stop: CancellationToken,
+) -> Ended {
+    let beat = beat(&engine, &shared, incarnation, &stop);
+    let sweep = sweep(&engine, &shared, &stop);
+    let resend = resend_when_lost(&engine, &shared, &lost, &stop);
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Ended::Stopped,
+        ended = beat => ended,
+        () = sweep => Ended::Stopped,
+        () = resend => Ended::Stopped,
+    }
+}
+
+async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &CancellationToken) -> Ended {
+    let dead_after = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
+    // Since when our own heartbeats have been coming through. When Postgres was away, everybody's are old.
+    let mut steady_since: Option<Instant> = None;
+    let mut last = Instant::now();
+    while !stop.is_cancelled() {
+        let asked = Instant::now();
+        match shared.store.heartbeat(&shared.replica, incarnation, dead_after).await {
+            Ok(heartbeat) if heartbeat.is_usurped => {
+                tracing::error!(
+                    replica = %shared.replica,
+                    "another process runs under this replica's name; give each replica a name of its own"
+                );
+                return Ended::Usurped;
+            }
+            Ok(heartbeat) => {
+                shared.metrics.postgres_up(true);
+                let off = shared.clock.sync(heartbeat.now, asked);
+                if off.abs() > JUMP_MS {
+                    tracing::warn!(off_ms = off, "postgres's clock jumped");
+                }
+                if last.elapsed() > DEAD_AFTER {
+                    steady_since = None;
+                }
+                let steady = steady_since.get_or_insert_with(Instant::now).elapsed();
+                last = Instant::now();
+                if steady >= DEAD_AFTER {
+                    for dead in &heartbeat.dead {
+                        if let Err(error) = take_over(engine, shared, dead).await {
+                            tracing::warn!(error = error.chain(), %dead, "a takeover failed; it is tried again");
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                steady_since = None;
+                shared.metrics.postgres_up(false);
+                tracing::debug!(error = error.chain(), "no heartbeat");
+            }
+        }
+        shared.metrics.nats_up(shared.bus.is_connected());
+        sleep(HEARTBEAT_EVERY).await;
+    }
+    Ended::Stopped
+}
+
+/// Takes over all live sagas of a dead replica that no other taker has got.
+async fn take_over(engine: &Engine, shared: &Shared, dead: &Name) -> Result<(), store::Error> {
+    let mut total = 0;
+    // Its last endings may not have been announced.
+    for id in shared.store.ended_lately(dead, 5.0, 20_000).await? {
+        engine.hand_over(id, Item::Resend(id)).await;
+    }
+    loop {
+        let ids = shared.store.take_over(dead, &shared.replica, PAGE).await?;
+        if ids.is_empty() {
+            break;
+        }
+        total += ids.len();
+        for id in ids {
+            engine.hand_over(id, Item::Resend(id)).await;
+        }
+    }
+    if total > 0 {
+        shared.metrics.taken_over(total);
+        tracing::warn!(%dead, sagas = total, "took over the sagas of a replica that is gone");
+    }
+    shared.store.forget(dead).await?;
+    let subjects = shared.bus.subjects();
+    if let Err(error) =
+        shared.bus.delete_consumer(&subjects.replies_stream(), &subjects.replica_consumer(dead)).await
+    {
+        tracing::debug!(%error, %dead, "its consumer could not be deleted");
+    }
+    Ok(())
+}
+
+/// Sends everything of this replica that is under way once more: at the start, for its predecessor of the
+/// same name, and whenever NATS lost messages.
+pub(crate) async fn resend_owned(engine: &Engine, shared: &Shared) -> Result<usize, store::Error> {
+    let mut after: Option<SagaId> = None;
+    let mut total = 0;
+    loop {
+        let ids = shared.store.owned(&shared.replica, after, PAGE).await?;
+        let Some(last) = ids.last() else { return Ok(total) };
+        after = Some(*last);
+        total += ids.len();
+        for id in ids {
+            engine.hand_over(id, Item::Resend(id)).await;
+        }
+    }
+}
+
+async fn resend_when_lost(engine: &Engine, shared: &Shared, lost: &Notify, stop: &CancellationToken) {
+    loop {
+        lost.notified().await;
+        loop {
+            match resend_owned(engine, shared).await {
+                Ok(sagas) => {
+                    tracing::info!(sagas, "sent again what was under way");
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "sending again failed; it is tried again")
+                }
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+async fn sweep(engine: &Engine, shared: &Shared, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        // Not in step with the others.
+        let share = rand::random_range(0.7..1.3);
+        sleep(SWEEP_EVERY.mul_f64(share)).await;
+        match shared.store.claim_due(PAGE).await {
+            Ok(due) => {
+                let mut owners: HashMap<String, usize> = HashMap::new();
+                for (id, owner) in due {
+                    *owners.entry(owner).or_default() += 1;
+                    engine.hand_over(id, Item::Swept(id)).await;
+                }
+                if !owners.is_empty() {
+                    tracing::debug!(?owners, "looked at sagas whose wake-up was due");
+                }
+            }
+            Err(error) => tracing::debug!(error = error.chain(), "no sweep"),
+        }
+    }
+}

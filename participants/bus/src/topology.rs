@@ -1,0 +1,228 @@
+//! Streams and consumers: created when they are missing, compared when they are there, never changed.
+//!
+//! An operator may have given a stream other limits for a good reason, and two versions of this program
+//! that each "repair" the other's settings would never end. So a difference is said, not mended.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use serde_json::json;
+use snorri_saga::wire::Subjects;
+
+use crate::bus::{Error, Inner};
+use crate::consume::ConsumerSpec;
+use crate::version::{Verdict, judge};
+
+const MIB: i64 = 1024 * 1024;
+const STREAM_NOT_FOUND: u64 = 10059;
+const CONSUMER_NOT_FOUND: u64 = 10014;
+const STREAM_EXISTS: u64 = 10058;
+
+/// The streams of an installation. Limits retention with a short age: what is stale evaporates, nothing
+/// ever holds a publisher up, and the truth is in Postgres.
+fn streams(subjects: &Subjects, replicas: usize) -> Vec<Config> {
+    let stream = |name, subject, storage, age_minutes: u64, window_seconds, max_bytes| Config {
+        name,
+        subjects: vec![subject],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        storage,
+        max_age: Duration::from_secs(60 * age_minutes),
+        duplicate_window: Duration::from_secs(window_seconds),
+        max_bytes,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_consumers: -1,
+        num_replicas: replicas,
+        ..Config::default()
+    };
+    let (file, memory) = (StorageType::File, StorageType::Memory);
+    vec![
+        // The window costs some 200 bytes a message: short where there are many.
+        stream(subjects.commands_stream(), subjects.commands_all(), file, 15, 60, 2048 * MIB),
+        // In memory: a reply that is lost is asked for again. No ids on replies, so the window is idle.
+        stream(subjects.replies_stream(), subjects.replies_all(), memory, 15, 120, 512 * MIB),
+        stream(subjects.starts_stream(), subjects.starts_all(), file, 60, 120, 1024 * MIB),
+        stream(subjects.endings_stream(), subjects.ended_all(), file, 15, 120, 512 * MIB),
+    ]
+}
+
+fn failed(what: &str, name: &str, why: &impl ToString) -> Error {
+    Error::JetStream { what: format!("{what} {name}"), why: why.to_string() }
+}
+
+fn refuse_bad_servers(inner: &Inner) -> Result<(), Error> {
+    let Some(info) = inner.client.try_server_info() else { return Err(Error::NotConnected) };
+    if judge(&info.version) == Verdict::Refused {
+        return Err(Error::ServerRefused(info.version));
+    }
+    Ok(())
+}
+
+pub(crate) async fn ensure_streams(inner: &Inner) -> Result<Vec<String>, Error> {
+    refuse_bad_servers(inner)?;
+    let mut created = Vec::new();
+    for wanted in streams(&inner.subjects, inner.stream_replicas) {
+        if ensure_one(inner, &wanted).await? {
+            created.push(wanted.name);
+        }
+    }
+    Ok(created)
+}
+
+/// Creates one stream of this installation when it is missing, and says whether it did.
+pub(crate) async fn ensure_stream(inner: &Inner, name: &str) -> Result<bool, Error> {
+    refuse_bad_servers(inner)?;
+    match streams(&inner.subjects, inner.stream_replicas).into_iter().find(|stream| stream.name == name) {
+        Some(wanted) => ensure_one(inner, &wanted).await,
+        None => Ok(false),
+    }
+}
+
+async fn ensure_one(inner: &Inner, wanted: &Config) -> Result<bool, Error> {
+    let name = wanted.name.as_str();
+    if let Some(found) = stream_info(inner, name).await? {
+        alarm_on_differences(wanted, &found.config);
+        return Ok(false);
+    }
+    let created: Response<Info> = inner
+        .context
+        .request(format!("STREAM.CREATE.{name}"), wanted)
+        .await
+        .map_err(|error| failed("create stream", name, &error))?;
+    match created {
+        Response::Ok(_) => {
+            tracing::info!(stream = name, "created the stream");
+            Ok(true)
+        }
+        // Another replica was faster, with other settings.
+        Response::Err { error } if error.error_code().0 == STREAM_EXISTS => Ok(false),
+        Response::Err { error } => Err(failed("create stream", name, &error)),
+    }
+}
+
+async fn stream_info(inner: &Inner, name: &str) -> Result<Option<Info>, Error> {
+    let found: Response<Info> = inner
+        .context
+        .request(format!("STREAM.INFO.{name}"), &json!({}))
+        .await
+        .map_err(|error| failed("look up stream", name, &error))?;
+    match found {
+        Response::Ok(info) => Ok(Some(info)),
+        Response::Err { error } if error.error_code().0 == STREAM_NOT_FOUND => Ok(None),
+        Response::Err { error } => Err(failed("look up stream", name, &error)),
+    }
+}
+
+fn alarm_on_differences(wanted: &Config, found: &Config) {
+    let differences = [
+        ("subjects", wanted.subjects != found.subjects),
+        ("retention", wanted.retention != found.retention),
+        ("discard", wanted.discard != found.discard),
+        ("storage", wanted.storage != found.storage),
+        ("max_age", wanted.max_age != found.max_age),
+        ("duplicate_window", wanted.duplicate_window != found.duplicate_window),
+        ("max_bytes", wanted.max_bytes != found.max_bytes),
+        ("num_replicas", wanted.num_replicas != found.num_replicas),
+    ];
+    let names: Vec<&str> =
+        differences.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+    if !names.is_empty() {
+        tracing::error!(
+            stream = wanted.name,
+            settings = names.join(", "),
+            "the stream exists with other settings than this version would give it; it is left as it is"
+        );
+    }
+}
+
+pub(crate) async fn delete_consumer(inner: &Inner, stream: &str, durable: &str) -> Result<(), Error> {
+    let subject = format!("CONSUMER.DELETE.{stream}.{durable}");
+    let answer: Response<serde_json::Value> = inner
+        .context
+        .request(subject, &json!({}))
+        .await
+        .map_err(|error| failed("delete consumer", durable, &error))?;
+    match answer {
+        Response::Err { error } if !matches!(error.error_code().0, CONSUMER_NOT_FOUND | STREAM_NOT_FOUND) => {
+            Err(failed("delete consumer", durable, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What tells one incarnation of a consumer from the next: when it was created, by the server's clock.
+pub(crate) type Born = String;
+
+/// Makes sure that the stream and the consumer exist, and returns when the consumer was created.
+pub(crate) async fn ensure_consumer(inner: &Inner, spec: &ConsumerSpec) -> Result<Born, Error> {
+    if let Some(born) = find_consumer(inner, spec).await? {
+        return Ok(born);
+    }
+    ensure_stream(inner, &spec.stream).await?;
+    let config = pull::Config {
+        durable_name: Some(spec.durable.clone()),
+        deliver_policy: if spec.deliver_new_only { DeliverPolicy::New } else { DeliverPolicy::All },
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: spec.ack_wait,
+        // Without a limit: a message that went round too often would be skipped in silence.
+        max_deliver: -1,
+        filter_subject: spec.filter.clone(),
+        max_ack_pending: spec.max_ack_pending,
+        ..pull::Config::default()
+    };
+    let consumer = inner
+        .context
+        .create_consumer_on_stream(config, spec.stream.as_str())
+        .await
+        .map_err(|error| failed("create consumer", &spec.durable, &error))?;
+    tracing::info!(stream = spec.stream, consumer = spec.durable, "created the consumer");
+    Ok(consumer.cached_info().created.to_string())
+}
+
+async fn find_consumer(inner: &Inner, spec: &ConsumerSpec) -> Result<Option<Born>, Error> {
+    let subject = format!("CONSUMER.INFO.{}.{}", spec.stream, spec.durable);
+    let found: Response<jetstream::consumer::Info> = inner
+        .context
+        .request(subject, &json!({}))
+        .await
+        .map_err(|error| failed("look up consumer", &spec.durable, &error))?;
+    match found {
+        Response::Ok(info) => {
+            let config = &info.config;
+            if config.filter_subject != spec.filter
+                || config.ack_wait != spec.ack_wait
+                || config.max_ack_pending != spec.max_ack_pending
+            {
+                tracing::warn!(
+                    consumer = spec.durable,
+                    "the consumer exists with other settings than this version would give it; it is left so"
+                );
+            }
+            Ok(Some(info.created.to_string()))
+        }
+        Response::Err { error } if matches!(error.error_code().0, CONSUMER_NOT_FOUND | STREAM_NOT_FOUND) => {
+            Ok(None)
+        }
+        Response::Err { error } => Err(failed("look up consumer", &spec.durable, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_is_bounded_and_its_window_fits_its_age() {
+        let streams = streams(&Subjects::default(), 3);
+        assert_eq!(streams.len(), 4);
+        for stream in streams {
+            assert!(stream.max_bytes > 0 && stream.max_age > Duration::ZERO, "{}", stream.name);
+            assert!(stream.duplicate_window <= stream.max_age, "{}", stream.name);
+            assert_eq!(stream.num_replicas, 3);
+        }
+    }
+}

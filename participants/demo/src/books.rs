@@ -1,0 +1,97 @@
+//! What the four services' books have in common: who an effect belongs to, how an operation says no, and
+//! how a schema is created and filled. The operations themselves are plain functions over a connection, so
+//! that they can be tried without the bus.
+
+use std::borrow::Cow;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::world::World;
+use crate::{Error, Service, inventory, payments, shipping};
+
+/// Who an effect belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The saga.
+    pub(crate) saga: Uuid,
+    /// The step's name.
+    pub(crate) step: String,
+    /// Whether to take turns with other transactions before a row is touched that many sagas touch. With
+    /// batches, one transaction touches many such rows in no particular order, and two of them would
+    /// block each other; with one command in each it is not needed.
+    pub(crate) take_turns: bool,
+}
+
+/// How an operation says no. Either way nothing is written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum No {
+    /// For a business reason: asking again does not help.
+    #[error("{code}: {message}")]
+    Refused {
+        /// The stable word for the reason.
+        code: Cow<'static, str>,
+        /// The sentence for people.
+        message: String,
+    },
+    /// Not now.
+    #[error("{0}")]
+    NotNow(String),
+    /// The database did not do it.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl No {
+    /// A refusal.
+    pub(crate) fn refused(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Refused { code: Cow::Borrowed(code), message: message.into() }
+    }
+}
+
+/// A pool of the service's own database.
+pub(crate) async fn connect(database_url: &str, connections: u32) -> Result<PgPool, Error> {
+    let options: PgConnectOptions = database_url.parse()?;
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(std::time::Duration::from_secs(5))
+        .connect_with(options)
+        .await?;
+    Ok(pool)
+}
+
+/// Creates the schema where it is not there yet. Two replicas that start at once take turns: `IF NOT
+/// EXISTS` alone lets two creators of one table collide.
+pub(crate) async fn migrate(service: Service, connection: &mut PgConnection) -> Result<(), Error> {
+    let sql = match service {
+        Service::Inventory => include_str!("../../../migrations/demo/inventory.sql"),
+        Service::Payments => include_str!("../../../migrations/demo/payments.sql"),
+        Service::Shipping => include_str!("../../../migrations/demo/shipping.sql"),
+        Service::Orders => include_str!("../../../migrations/demo/orders.sql"),
+    };
+    let mut tx = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('snorri-demo-schema', 0))")
+        .execute(&mut *tx)
+        .await?;
+    sqlx::raw_sql(sql).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Creates the schema of a service and opens its books. What is there already stays as it is, so that
+/// it may run at every start, and in several replicas at once.
+pub async fn prepare(service: Service, database_url: &str, world: &World) -> Result<(), Error> {
+    let options: PgConnectOptions = database_url.parse()?;
+    let mut connection = PgConnection::connect_with(&options).await?;
+    migrate(service, &mut connection).await?;
+    match service {
+        Service::Inventory => inventory::open(&mut connection, world).await?,
+        Service::Payments => payments::open(&mut connection, world).await?,
+        Service::Shipping => shipping::open(&mut connection).await?,
+        // Orders begin with none.
+        Service::Orders => {}
+    }
+    connection.close().await?;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! A service at work: its database, its place on the bus, and the door that every command comes in by,
+//! where trouble on purpose waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use snorri_participant::{BusOptions, Ctx, Fail, Participant};
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio_util::sync::CancellationToken;
+
+use crate::books::{Mark, No, connect, migrate};
+use crate::troubles::{Refusing, Trouble, Troubles, Wish};
+use crate::{Error, Service, inventory, orders, payments, shipping};
+
+/// What a service needs to run.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// Its own database.
+    pub database_url: String,
+    /// Where the commands come from.
+    pub bus: BusOptions,
+    /// How much trouble it makes by itself.
+    pub troubles: Troubles,
+    /// How many commands may share one transaction; nothing for one transaction each.
+    pub batch: Option<usize>,
+    /// How many commands (or batches) it works on at a time.
+    pub concurrency: usize,
+}
+
+/// Runs a service until the shutdown is asked for and what was begun is finished. Its schema is created if
+/// it is not there; the books are opened by [`crate::prepare`].
+pub async fn run(service: Service, config: ServiceConfig, shutdown: CancellationToken) -> Result<(), Error> {
+    let ServiceConfig { database_url, bus, troubles, batch, concurrency } = config;
+    // One more than the commands need: what a crash on purpose writes down must not wait for them.
+    let connections = u32::try_from(concurrency.clamp(1, 64)).unwrap_or(64) + 4;
+    let pool = connect(&database_url, connections).await?;
+    migrate(service, &mut *pool.acquire().await?).await?;
+    let door = Arc::new(Door { service, troubles, pool: pool.clone(), take_turns: batch.is_some() });
+    let participant = Participant::new(service.name())?.database(pool.clone()).concurrency(concurrency);
+    let participant = match batch {
+        Some(commands) => participant.batch(commands),
+        None => participant,
+    };
+    let participant = match service {
+        Service::Inventory => inventory::handlers(participant, &door),
+        Service::Payments => payments::handlers(participant, &door),
+        Service::Shipping => shipping::handlers(participant, &door),
+        Service::Orders => orders::handlers(participant, &door),
+    };
+    participant.run(bus, shutdown).await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Which of a step's two operations comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The action.
+    Forth,
+    /// The compensation.
+    Back,
+}
+
+/// What every command passes before its handler touches the books.
+#[derive(Debug)]
+pub(crate) struct Door {
+    service: Service,
+    troubles: Troubles,
+    pool: PgPool,
+    take_turns: bool,
+}
+
+impl Door {
+    /// Makes the trouble that is due, and says who the effect belongs to. To be called before the handler
+    /// asks for its transaction, so that a slow command locks nothing meanwhile.
+    pub(crate) async fn enter(
+        &self,
+        cx: &Ctx,
+        way: Way,
+        wish: Option<&Wish>,
+        refusing: Refusing,
+    ) -> Result<Mark, No> {
+        let mark = Mark { saga: cx.saga().into(), step: cx.step().to_string(), take_turns: self.take_turns };
+        let direction = match way {
+            Way::Forth => "action",
+            Way::Back => "compensation",
+        };
+        match self.troubles.pick((mark.saga, &mark.step, direction), cx.attempt(), wish, refusing) {
+            None => {}
+            Some(Trouble::Slow(span)) => tokio::time::sleep(span.min(Duration::from_secs(60))).await,
+            Some(Trouble::Fail) => return Err(No::NotNow("a failure on purpose".to_owned())),
+            Some(Trouble::Refuse(code)) => {
+                return Err(No::Refused { code: code.into(), message: "a refusal on purpose".to_owned() });
+            }
+            Some(Trouble::Crash) => self.crash_once(&mark, direction).await?,
+        }
+        Ok(mark)
+    }
+
+    /// Ends the process in the middle of the work, before its transaction is committed, unless the same
+    /// operation crashed before: that is remembered in a transaction of its own.
+    async fn crash_once(&self, mark: &Mark, direction: &str) -> Result<(), No> {
+        // The name comes from `Service` and not from outside.
+        let sql = format!(
+            "INSERT INTO {}.crashes (saga, step, direction) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            self.service
+        );
+        let written = sqlx::query(AssertSqlSafe(sql))
+            .bind(mark.saga)
+            .bind(&mark.step)
+            .bind(direction)
+            .execute(&self.pool)
+            .await?
+            .rows_affected();
+        if written == 0 {
+            return Ok(());
+        }
+        tracing::warn!(service = %self.service, saga = %mark.saga, step = mark.step, "a crash on purpose");
+        if self.troubles.abort {
+            std::process::abort();
+        }
+        Err(No::NotNow("a crash on purpose, in a process that must not end for it".to_owned()))
+    }
+}
+
+/// A handler that is given the door.
+pub(crate) fn at<I, F>(
+    door: &Arc<Door>,
+    handler: fn(Arc<Door>, Ctx, I) -> F,
+) -> impl Fn(Ctx, I) -> F + use<I, F> {
+    let door = door.clone();
+    move |cx, input| handler(door.clone(), cx, input)
+}
+
+impl From<No> for Fail {
+    fn from(no: No) -> Self {
+        match no {
+            No::Refused { code, message } => Self::rejected(code, message),
+            No::NotNow(message) => Self::failed(message),
+            No::Database(error) => error.into(),
+        }
+    }
+}

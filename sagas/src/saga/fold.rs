@@ -1,0 +1,198 @@
+//! [`Saga::evolve`]: how each fact changes the state.
+
+use super::{Blocked, Failure, Flight, Phase, Saga, StepRun, StepState, Wait};
+use crate::ids::{Direction, Name};
+use crate::journal::{BlockedReason, Cause, Event};
+use crate::json::Json;
+use crate::time::Timestamp;
+
+impl Saga {
+    /// Folds one event in. Total: an event that does not fit the state changes nothing.
+    pub fn evolve(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::Started(_) => {}
+            Event::Sent { step, direction, attempt, until, request, pivot } => {
+                self.on_sent(at, step, *direction, *attempt, *until, request.as_ref());
+                self.pivot_sent |= *pivot;
+            }
+            Event::SentAgain { step } => {
+                if let Some(run) = self.step_mut(step)
+                    && let Some(flight) = run.flight.as_mut()
+                {
+                    flight.sending = flight.sending.saturating_add(1);
+                    // Two commands are out now, and an answer to one says nothing of the other.
+                    run.unknown |= flight.direction == Direction::Action;
+                }
+            }
+            Event::Working { step, until: due } => self.set_wait(at, step, Wait::Reply(*due)),
+            Event::RetryPlanned { step, at: due } => self.set_wait(at, step, Wait::Retry(*due)),
+            Event::Succeeded { step, direction, output, empty, .. } => {
+                self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
+                if let Some(run) = self.step_mut(step) {
+                    run.flight = None;
+                    run.changed_at = at;
+                    run.state = match (direction, empty) {
+                        (Direction::Action, _) => StepState::Done,
+                        (Direction::Compensation, false) => StepState::Undone,
+                        (Direction::Compensation, true) => StepState::Fenced,
+                    };
+                    if *direction == Direction::Action {
+                        run.output.clone_from(output);
+                    }
+                }
+            }
+            Event::Rejected { step, direction, code, message, partial, .. } => {
+                if let Some(run) = self.step_mut(step) {
+                    run.changed_at = at;
+                    run.failure = Some(Failure { code: code.clone(), message: message.clone() });
+                    if *direction == Direction::Action {
+                        run.flight = None;
+                        run.late |= *partial;
+                        run.state = if *partial { StepState::InDoubt } else { StepState::NotDone };
+                    }
+                }
+            }
+            Event::Failed { step, message, .. } => {
+                if let Some(run) = self.step_mut(step) {
+                    run.changed_at = at;
+                    run.failure = Some(Failure { code: "failed".to_owned(), message: message.clone() });
+                }
+            }
+            Event::TimedOut { step, direction, .. } => {
+                if let Some(run) = self.step_mut(step) {
+                    run.changed_at = at;
+                    run.unknown |= *direction == Direction::Action;
+                    run.failure = Some(Failure {
+                        code: "timed_out".to_owned(),
+                        message: "no answer came in time".to_owned(),
+                    });
+                }
+            }
+            Event::Tombstoned { step } => self.stop_acting(at, step, StepState::InDoubt),
+            Event::NotSent { step, code, message } => {
+                let failure = Failure { code: code.clone(), message: message.clone() };
+                self.steps.push(StepRun { failure: Some(failure), ..begun(at, step, StepState::NotDone) });
+            }
+            Event::GaveUp { step, in_doubt } => {
+                let state = if *in_doubt { StepState::InDoubt } else { StepState::NotDone };
+                self.stop_acting(at, step, state);
+            }
+            Event::CancelRequested { by, reason } => {
+                self.stopping = Some(Cause::Cancelled { by: by.clone(), reason: reason.clone() });
+            }
+            Event::CompensationBegan { cause } => {
+                self.phase = Phase::Backward;
+                self.cause = Some(cause.clone());
+                self.stopping = None;
+                self.blocked = None;
+            }
+            Event::Blocked { step, reason, message } => {
+                self.blocked = Some(Blocked {
+                    step: step.clone(),
+                    reason: *reason,
+                    message: message.clone(),
+                    since: at,
+                });
+                if *reason == BlockedReason::Unknown
+                    && let Some(run) = self.step_mut(step)
+                {
+                    run.unknown = true;
+                }
+            }
+            Event::Unblocked { step } => {
+                if self.blocked.as_ref().is_some_and(|blocked| blocked.step == *step) {
+                    self.blocked = None;
+                }
+            }
+            Event::LateReply { step, output, neutralised, .. } => {
+                self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
+                let is_undoing = self.phase == Phase::Backward;
+                if let Some(run) = self.step_mut(step) {
+                    run.late = true;
+                    run.output.clone_from(output);
+                    if *neutralised && is_undoing && run.state == StepState::NotDone {
+                        run.state = StepState::InDoubt;
+                    }
+                }
+            }
+            Event::WindowAtRisk => self.at_risk = true,
+            Event::WindowMissed => self.window_missed = true,
+            Event::Ended { end } => {
+                self.phase = Phase::Ended(*end);
+                self.blocked = None;
+                self.ended_at = Some(at);
+            }
+        }
+    }
+
+    fn on_sent(
+        &mut self,
+        at: Timestamp,
+        step: &Name,
+        direction: Direction,
+        attempt: u32,
+        until: Timestamp,
+        request: Option<&Json>,
+    ) {
+        self.bytes = self.bytes.saturating_add(request.map_or(0, Json::len));
+        let state = match direction {
+            Direction::Action => StepState::Acting,
+            Direction::Compensation => StepState::Undoing,
+        };
+        let flight =
+            Flight { direction, attempt, sending: 0, since: at, sent_at: at, wait: Wait::Reply(until) };
+        if self.step(step.as_str()).is_none() {
+            self.steps.push(StepRun { request: request.cloned(), ..begun(at, step, state) });
+        }
+        if let Some(run) = self.step_mut(step) {
+            let since = match run.flight {
+                Some(before) if before.direction == direction => before.since,
+                _ => at,
+            };
+            if direction == Direction::Action {
+                run.attempts = attempt;
+            }
+            run.state = state;
+            run.changed_at = at;
+            run.flight = Some(Flight { since, ..flight });
+        }
+    }
+
+    fn step_mut(&mut self, name: &Name) -> Option<&mut StepRun> {
+        self.steps.iter_mut().find(|step| step.name == *name)
+    }
+
+    fn set_wait(&mut self, at: Timestamp, step: &Name, wait: Wait) {
+        if let Some(run) = self.step_mut(step) {
+            run.changed_at = at;
+            if let Some(flight) = run.flight.as_mut() {
+                flight.wait = wait;
+            }
+        }
+    }
+
+    fn stop_acting(&mut self, at: Timestamp, step: &Name, state: StepState) {
+        if let Some(run) = self.step_mut(step) {
+            run.flight = None;
+            run.state = state;
+            run.changed_at = at;
+        }
+    }
+}
+
+/// A step right after its beginning.
+fn begun(at: Timestamp, step: &Name, state: StepState) -> StepRun {
+    StepRun {
+        name: step.clone(),
+        state,
+        request: None,
+        output: None,
+        flight: None,
+        attempts: 0,
+        unknown: false,
+        failure: None,
+        begun_at: at,
+        changed_at: at,
+        late: false,
+    }
+}

@@ -1,0 +1,251 @@
+//! A scenario as a text: *given* a definition, *when* this happens, *then* that is the journal.
+//!
+//! ```text
+//! given   reserve: stock, undo release          a step, its participant, its compensation
+//!         pay: payments, pivot, timeout 2s      kind, timeout, attempts; default 1s, 2 attempts
+//!         window 1m
+//! when    reserve ok {"hold":1}                 the newest attempt of the action is answered
+//!         reserve#1 rejected sold_out           an answer to attempt 1; also `partial`
+//!         undo reserve ok empty                 an answer to the compensation
+//!         wait 1s                               time passes, wake-ups come when they are due
+//!         cancel, resend
+//! ```
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+use snorri_saga::decide::{Decision, Effect, Input, StartInput, decide, start};
+use snorri_saga::definition::{Definition, Draft};
+use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
+use snorri_saga::journal::Event;
+use snorri_saga::json::Json;
+use snorri_saga::saga::Saga;
+use snorri_saga::time::{Millis, Timestamp};
+use snorri_saga::wire::{CommandBody, Outcome, Reply};
+
+const EPOCH: Timestamp = Timestamp(1_763_899_200_000_000);
+
+/// Compares, and shows the whole text that came out when it differs.
+#[track_caller]
+pub(crate) fn story(given: &str, when: &str, then: &str) {
+    let (definition, input) = parse_definition(given);
+    let mut story = Story::start(&definition, input);
+    for line in lines(when) {
+        story.happens(line);
+    }
+    let told = format!("{}= {}\n", story.text, story.saga.status());
+    let expected: String = lines(then).fold(String::new(), |text, line| text + line + "\n");
+    let flat: String = lines(&told).fold(String::new(), |text, line| text + line + "\n");
+    assert!(flat == expected, "the story went\n\n{told}\nand not\n\n{then}");
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+fn parse_definition(given: &str) -> (Definition, Json) {
+    let (mut window, mut steps) = ("1m", Vec::new());
+    let mut input = Json::parse(r#"{"order":7}"#).expect("json");
+    for line in lines(given) {
+        if let Some(text) = line.strip_prefix("window ") {
+            window = text;
+        } else if let Some(text) = line.strip_prefix("input ") {
+            input = Json::parse(text).expect("the input is JSON");
+        } else {
+            steps.push(parse_step(line));
+        }
+    }
+    let draft = json!({"name": "order", "window": window, "steps": steps});
+    let draft: Draft = serde_json::from_value(draft).expect("a draft");
+    (Definition::from_draft(&draft).expect("a definition"), input)
+}
+
+fn parse_step(line: &str) -> Value {
+    let (name, rest) = line.split_once(": ").expect("`step: participant, ...`");
+    let mut words = rest.split(", ");
+    let (mut timeout, mut attempts) = ("1s", 2);
+    let mut step = json!({"name": name, "participant": words.next().expect("a participant")});
+    for word in words {
+        match word.split_once(' ').unwrap_or((word, "")) {
+            ("undo", operation) => step["compensation"] = operation.into(),
+            ("timeout", text) => timeout = text,
+            ("attempts", text) => attempts = text.parse().expect("a number of attempts"),
+            ("needs", path) => step["input"] = json!({"it": format!("${{{{ {path} }}}}")}),
+            (kind, "") => step["kind"] = kind.into(),
+            _ => panic!("`{word}` is no part of a step"),
+        }
+    }
+    let retry = json!({"attempts": attempts, "backoff": "100ms", "jitter": 0.0});
+    if let Some(operation) = step.get("compensation").filter(|operation| **operation != "none") {
+        step["compensation"] = json!({"action": operation, "retry": retry});
+    }
+    step["timeout"] = timeout.into();
+    step["retry"] = retry;
+    step
+}
+
+struct Story<'a> {
+    definition: &'a Definition,
+    saga: Saga,
+    now: Timestamp,
+    text: String,
+}
+
+impl<'a> Story<'a> {
+    fn start(definition: &'a Definition, input: Json) -> Self {
+        let id = SagaId(uuid::Uuid::from_u128(0x0193_6d3e_7f0a_7000_8000_0000_0000_0001));
+        let input =
+            StartInput { id, version: 1, input, tags: [].into(), key: None, traceparent: None };
+        let decision = start(definition, input, EPOCH);
+        let mut story = Self { definition, saga: decision.saga.clone(), now: EPOCH, text: String::new() };
+        story.take(decision);
+        story
+    }
+
+    fn happens(&mut self, line: &str) {
+        if let Some(span) = line.strip_prefix("wait ") {
+            self.wait(Millis::parse(span).expect("a duration"));
+            return;
+        }
+        let _ = writeln!(self.text, "> {line}");
+        let input = match line {
+            "cancel" => Input::Cancel { by: "ann".to_owned(), reason: "a typo".to_owned() },
+            "resend" => Input::Resend,
+            "wake" => Input::Woke,
+            reply => Input::Reply(self.parse_reply(reply)),
+        };
+        self.input(&input);
+    }
+
+    fn wait(&mut self, span: Millis) {
+        let end = self.now + span;
+        while let Some(due) = self.saga.due_at().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.input(&Input::Woke);
+        }
+        self.now = end;
+    }
+
+    fn parse_reply(&self, line: &str) -> Reply {
+        let (line, direction) = match line.strip_prefix("undo ") {
+            Some(rest) => (rest, Direction::Compensation),
+            None => (line, Direction::Action),
+        };
+        let (step, said) = line.split_once(' ').expect("`step outcome`");
+        let (step, attempt) = step.split_once('#').map_or((step, None), |(step, n)| (step, Some(n)));
+        let run = self.saga.step(step);
+        let flight = run.and_then(|run| run.flight).filter(|flight| flight.direction == direction);
+        let attempt = match (attempt, flight) {
+            (Some(attempt), _) => attempt.parse().expect("a number"),
+            (None, Some(flight)) => flight.attempt,
+            (None, None) => run.map_or(1, |run| run.attempts),
+        };
+        let effect = EffectId { saga: self.saga.id, step: Name::new(step).expect("a name"), direction };
+        let command = CommandId { effect, attempt, sending: 0 };
+        let (word, rest) = said.split_once(' ').unwrap_or((said, ""));
+        let outcome = match (word, rest) {
+            ("ok", "empty") => Outcome::Ok { output: Json::null(), empty: true },
+            ("ok", "") => Outcome::Ok { output: Json::null(), empty: false },
+            ("ok", "large") => {
+                let output = Json::from_value(&"x".repeat(70_000).into());
+                Outcome::Ok { output, empty: false }
+            }
+            ("ok", json) => Outcome::Ok { output: Json::parse(json).expect("JSON"), empty: false },
+            ("rejected", code) => Outcome::Rejected {
+                code: code.trim_end_matches(" partial").to_owned(),
+                message: "sorry".to_owned(),
+                partial: code.ends_with(" partial"),
+            },
+            ("failed", after) => Outcome::Failed {
+                message: "busy".to_owned(),
+                retry_after: after.strip_prefix("after ").map(|span| Millis::parse(span).expect("a span")),
+            },
+            ("working", "") => Outcome::Working,
+            ("tombstoned", "") => Outcome::Tombstoned,
+            _ => panic!("`{said}` is no outcome"),
+        };
+        Reply { command, outcome }
+    }
+
+    fn input(&mut self, input: &Input) {
+        match decide(self.definition, &self.saga, input, self.now) {
+            Ok(decision) => self.take(decision),
+            Err(refusal) => {
+                let _ = writeln!(self.text, "  refused: {refusal}");
+            }
+        }
+    }
+
+    fn take(&mut self, decision: Decision) {
+        for event in &decision.events {
+            let _ = writeln!(self.text, "{} {}", self.at(self.now), self.event(event));
+        }
+        if decision.events.is_empty() && decision.effects.is_empty() {
+            let _ = writeln!(self.text, "  nothing changes");
+        }
+        for effect in &decision.effects {
+            let _ = match effect {
+                Effect::Send(command) => {
+                    let id = command.id.to_string();
+                    let id = id.split_once('.').map_or("", |(_, rest)| rest);
+                    let CommandBody { input, result, .. } = &command.body;
+                    let to = format!("{}/{}", command.participant, command.operation);
+                    let budget = command.budget;
+                    let result = result.as_ref().map(|it| format!(" result {}", it.get())).unwrap_or_default();
+                    writeln!(self.text, "  -> {to} {id} in {budget}: {}{result}", input.get())
+                }
+                Effect::Announce(end) => writeln!(self.text, "  => ended {}", end.status),
+            };
+        }
+        self.saga = decision.saga;
+    }
+
+    fn at(&self, at: Timestamp) -> String {
+        at.since(EPOCH).to_string()
+    }
+
+    fn event(&self, event: &Event) -> String {
+        let empty = |empty: bool| if empty { " (it found nothing)" } else { "" };
+        match event {
+            Event::Started(started) => format!(
+                "started, forwards until {}, window until {}",
+                self.at(started.forward_deadline),
+                self.at(started.deadline)
+            ),
+            Event::Sent { step, direction, attempt, until, pivot, .. } => {
+                let pivot = if *pivot { ", the pivot" } else { "" };
+                format!("{step} {direction} #{attempt} sent, awaited until {}{pivot}", self.at(*until))
+            }
+            Event::SentAgain { step } => format!("{step} sent again"),
+            Event::Working { step, until } => format!("{step} is at it, awaited until {}", self.at(*until)),
+            Event::Succeeded { step, direction, attempt, output, empty: nothing } => {
+                let output = output.as_ref().map(|it| format!(": {}", it.get())).unwrap_or_default();
+                format!("{step} {direction} #{attempt} succeeded{}{output}", empty(*nothing))
+            }
+            Event::Rejected { step, direction, attempt, code, partial, .. } => {
+                let partial = if *partial { ", an effect may be left" } else { "" };
+                format!("{step} {direction} #{attempt} rejected: {code}{partial}")
+            }
+            Event::Failed { step, direction, attempt, message } => {
+                format!("{step} {direction} #{attempt} failed: {message}")
+            }
+            Event::TimedOut { step, direction, attempt } => format!("{step} {direction} #{attempt} timed out"),
+            Event::RetryPlanned { step, at } => format!("{step} tried again at {}", self.at(*at)),
+            Event::Tombstoned { step } => format!("{step} is tombstoned"),
+            Event::NotSent { step, message, .. } => format!("{step} not sent: {message}"),
+            Event::GaveUp { step, in_doubt: true } => format!("{step} given up, in doubt"),
+            Event::GaveUp { step, in_doubt: false } => format!("{step} given up, not done"),
+            Event::CancelRequested { by, reason } => format!("cancel requested by {by}: {reason}"),
+            Event::CompensationBegan { cause } => format!("compensation began: {cause}"),
+            Event::Blocked { step, reason, .. } => format!("blocked at {step}: {}", reason.as_str()),
+            Event::Unblocked { step } => format!("unblocked at {step}"),
+            Event::LateReply { step, attempt, neutralised, .. } => {
+                let word = if *neutralised { "neutralised" } else { "NOT NEUTRALISED" };
+                format!("{step} #{attempt} succeeded late, {word}")
+            }
+            Event::WindowAtRisk => "window at risk".to_owned(),
+            Event::WindowMissed => "window missed".to_owned(),
+            Event::Ended { end } => format!("ended: {end:?}").to_lowercase(),
+        }
+    }
+}
