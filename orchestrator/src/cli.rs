@@ -7,6 +7,7 @@ pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod migrate;
 pub(crate) mod participant;
+pub(crate) mod private;
 pub(crate) mod serve;
 
 use std::process::ExitCode;

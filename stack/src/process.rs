@@ -274,8 +274,11 @@ mod sys {
     /// Each user of the servers holds a shared lock on that file; the helper tries once a second for an exclusive
     /// one, and takes being alone for `grace` seconds in a row as the end of the run. It keeps the lock while it
     /// stops the servers, so that nobody attaches to servers that are going away.
+    ///
+    /// It holds a lock on `helper` while it lives; one that finds another there waits for that one's end.
     pub(crate) fn guard_until_unused(
         users: &CString,
+        helper: &CString,
         servers: [(u32, i32); 2],
         grace: u32,
     ) -> io::Result<()> {
@@ -284,7 +287,7 @@ mod sys {
         unsafe {
             match libc::fork() {
                 -1 => Err(io::Error::last_os_error()),
-                0 => watch(users, servers, grace),
+                0 => watch(users, helper, servers, grace),
                 _ => Ok(()),
             }
         }
@@ -292,7 +295,7 @@ mod sys {
 
     /// # Safety
     /// Only for the child of a fork.
-    unsafe fn watch(users: &CString, servers: [(libc::pid_t, i32); 2], grace: u32) -> ! {
+    unsafe fn watch(users: &CString, helper: &CString, servers: [(libc::pid_t, i32); 2], grace: u32) -> ! {
         // SAFETY: async-signal-safe calls only; every pointer comes from a live `CString` or literal.
         unsafe {
             libc::setsid();
@@ -307,6 +310,8 @@ mod sys {
                 libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
             }
             libc::chdir(c"/".as_ptr());
+            let own = libc::open(helper.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+            libc::flock(own, libc::LOCK_EX);
             let fd = libc::open(users.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
             let mut alone = 0;
             while fd >= 0 && alone < grace {

@@ -7,6 +7,7 @@
 use std::env;
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -65,10 +66,13 @@ impl TestStack {
         user.lock_shared().doing(|| "wait for the end of a former test stack".into())?;
 
         let note = dir.join("endpoints");
-        let (pg_port, nats_port) = match running(&note) {
-            Some(ports) => ports,
-            None => start_detached(&dir, &note, grace, &say)?,
-        };
+        let found = Servers::running(&note);
+        let guarded = found.is_some() && helper_is_there(&dir)?;
+        let servers = found.map_or_else(|| Servers::start(&dir, &note, &say), Ok)?;
+        if !guarded {
+            servers.guard(&dir, grace)?;
+        }
+        let Servers { pg_port, nats_port, .. } = servers;
         Ok(Self {
             pg_admin_url: postgres::url(pg_port, "postgres"),
             nats_url: nats::url(nats_port),
@@ -156,41 +160,80 @@ impl TestStack {
     }
 }
 
-/// The ports noted by the process that started the servers, if both still answer.
-fn running(note: &Path) -> Option<(u16, u16)> {
-    let text = fs::read_to_string(note).ok()?;
-    let mut numbers = text.split_whitespace().map(str::parse);
-    let (pg_port, nats_port) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
-    let name = text.split_whitespace().nth(2)?;
-    let ours = client::query(pg_port, "postgres", "SHOW data_directory").ok()?;
-    let ours = ours.first()?.first()?.as_deref()? == name && nats::is_ready(&nats::greeting(nats_port)?);
-    ours.then_some((pg_port, nats_port))
+/// Servers that outlive the process that started them.
+#[derive(Debug)]
+struct Servers {
+    pg_port: u16,
+    nats_port: u16,
+    pg_pid: u32,
+    nats_pid: u32,
+    /// Where that Postgres has its data; tells it from any other at that port.
+    pg_data: String,
 }
 
-/// Starts both servers, with the helper that stops them when no process uses them any more.
-fn start_detached(dir: &Path, note: &Path, grace: u32, say: &dyn Fn(&str)) -> Result<(u16, u16), Error> {
-    let tools = install::ensure_tools(env::var_os("SNORRI_NO_INSTALL").is_none(), say)?;
-    let data = place::data_folder(&dir.join("servers"), say)?;
-    // Servers are left only by a run whose helper was killed too.
-    postgres::end_leftover(&data)?;
-    nats::end_leftover(&data);
-    for folder in ["pg", "nats"] {
-        place::remove(&data.join(folder))?;
+impl Servers {
+    /// The servers noted by the process that started them, if both still answer.
+    fn running(note: &Path) -> Option<Self> {
+        let text = fs::read_to_string(note).ok()?;
+        let mut lines = text.lines();
+        let [pg_port, nats_port] = [lines.next()?.parse().ok()?, lines.next()?.parse().ok()?];
+        let [pg_pid, nats_pid] = [lines.next()?.parse().ok()?, lines.next()?.parse().ok()?];
+        let pg_data = lines.next()?.to_owned();
+        let answer = client::query(pg_port, "postgres", "SHOW data_directory").ok()?;
+        let ours = answer.first()?.first()?.as_deref()? == pg_data;
+        (ours && nats::is_ready(&nats::greeting(nats_port)?)).then_some(Self {
+            pg_port,
+            nats_port,
+            pg_pid,
+            nats_pid,
+            pg_data,
+        })
     }
-    let postgres = postgres::Postgres::start(&tools, &data, false, None, Life::Own)?;
-    let nats = nats::Nats::start(&tools, &data, None, Life::Own)?;
-    let ports = (postgres.port(), nats.port());
-    let users = CString::new(dir.join("users").into_os_string().into_encoded_bytes())
-        .map_err(|_| std::io::Error::other("a zero byte in a path"))
-        .doing(|| format!("name {}", dir.display()))?;
-    let servers = [(postgres.pid().unwrap_or(0), libc::SIGINT), (nats.pid().unwrap_or(0), libc::SIGTERM)];
-    let text = format!("{} {} {}\n", ports.0, ports.1, data.join("pg").display());
-    fs::write(note, text).doing(|| format!("write {}", note.display()))?;
-    process::guard_until_unused(&users, servers, grace)
-        .doing(|| "start the helper that ends the stack".into())?;
-    postgres.leave_running();
-    nats.leave_running();
-    Ok(ports)
+
+    /// Starts both on empty data, and notes them.
+    fn start(dir: &Path, note: &Path, say: &dyn Fn(&str)) -> Result<Self, Error> {
+        let tools = install::ensure_tools(env::var_os("SNORRI_NO_INSTALL").is_none(), say)?;
+        let data = place::data_folder(&dir.join("servers"), say)?;
+        // Only a run whose helper was killed, or one whose servers broke, leaves any.
+        postgres::end_leftover(&data)?;
+        nats::end_leftover(&data);
+        for folder in ["pg", "nats"] {
+            place::remove(&data.join(folder))?;
+        }
+        let postgres = postgres::Postgres::start(&tools, &data, false, None, Life::Own)?;
+        let nats = nats::Nats::start(&tools, &data, None, Life::Own)?;
+        let servers = Self {
+            pg_port: postgres.port(),
+            nats_port: nats.port(),
+            pg_pid: postgres.pid().unwrap_or(0),
+            nats_pid: nats.pid().unwrap_or(0),
+            pg_data: data.join("pg").display().to_string(),
+        };
+        let Self { pg_port, nats_port, pg_pid, nats_pid, pg_data } = &servers;
+        fs::write(note, format!("{pg_port}\n{nats_port}\n{pg_pid}\n{nats_pid}\n{pg_data}\n"))
+            .doing(|| format!("write {}", note.display()))?;
+        // The next process finds them even if this one is killed here, and sees to a helper.
+        postgres.leave_running();
+        nats.leave_running();
+        Ok(servers)
+    }
+
+    /// Starts the helper that ends these servers; it first waits for the end of a helper of earlier ones.
+    fn guard(&self, dir: &Path, grace: u32) -> Result<(), Error> {
+        let doing = || "start the helper that ends the test stack".to_owned();
+        File::create(dir.join("helper")).doing(doing)?;
+        let path = |name: &str| {
+            let bytes = dir.join(name).into_os_string().into_encoded_bytes();
+            CString::new(bytes).map_err(|_| io::Error::other("a zero byte in a path")).doing(doing)
+        };
+        let servers = [(self.pg_pid, libc::SIGINT), (self.nats_pid, libc::SIGTERM)];
+        process::guard_until_unused(&path("users")?, &path("helper")?, servers, grace).doing(doing)
+    }
+}
+
+fn helper_is_there(dir: &Path) -> Result<bool, Error> {
+    let file = File::create(dir.join("helper")).doing(|| format!("write in {}", dir.display()))?;
+    Ok(file.try_lock().is_err())
 }
 
 fn unique(hint: &str) -> String {

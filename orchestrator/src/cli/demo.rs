@@ -1,10 +1,125 @@
-//! `snorri demo`.
+//! `snorri demo`: a private installation, one order that fails and is undone before the reader's eyes, a
+//! stream of orders, and what became of them.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use snorri_demo::World;
+
+use super::private::{Error, Plan, Private};
+
+mod api;
+mod orders;
+mod story;
+mod summary;
+
+pub(crate) use api::Client;
+
+/// The definition that the demo runs.
+pub(crate) const ORDER: &str = include_str!("../../../sagas/definitions/order.yaml");
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// How many orders
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    orders: u64,
+    /// How many orders are under way at once
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    in_flight: u64,
+    /// Draws the orders
+    #[arg(long, default_value_t = 1179)]
+    seed: u64,
+    /// Kill the orchestrator (-9) so often during the run, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    kill_every: Option<f64>,
+    /// Kill nats-server and delete its store so many times during the run
+    #[arg(long, default_value_t = 0, value_name = "TIMES")]
+    wipe_nats: u64,
+    /// The folder of all data; deleted at the end
+    #[arg(long, default_value = ".snorri/demo")]
+    dir: PathBuf,
+    /// Leave the folder when the demo ends
+    #[arg(long)]
+    keep: bool,
+    /// Do not install anything
+    #[arg(long)]
+    no_install: bool,
+    /// Where traces go, such as http://127.0.0.1:4318
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
+}
 
-pub(crate) fn run(_args: Args) -> ExitCode {
-    ExitCode::SUCCESS
+pub(crate) fn run(args: Args) -> ExitCode {
+    let runtime = match super::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return super::fail(error),
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = demo(&args) => result,
+            _ = tokio::signal::ctrl_c() => Err(Error::Api("interrupted".to_owned())),
+        }
+    });
+    // Its children and servers end with the runtime; then the folder can go.
+    drop(runtime);
+    if !args.keep {
+        clear(&args.dir);
+    }
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => super::fail("the audit found problems: see above"),
+        Err(error) => super::fail(error),
+    }
+}
+
+fn clear(dir: &std::path::Path) {
+    if let Err(error) = snorri_stack::Stack::wipe(&dir.join("servers")) {
+        eprintln!("could not delete {}: {error}", dir.display());
+    }
+    // Never there, or gone: both are as wanted.
+    let _ = std::fs::remove_dir_all(dir);
+    if let Some(parent) = dir.parent() {
+        let _ = std::fs::remove_dir(parent);
+    }
+}
+
+fn say(line: &str) {
+    println!("  · {line}");
+}
+
+async fn demo(args: &Args) -> Result<bool, Error> {
+    println!("\n  Snorri: one business transaction over several services, finished or undone.\n");
+    clear(&args.dir);
+    let plan = Plan {
+        dir: args.dir.clone(),
+        install: !args.no_install,
+        listen: Some(8080),
+        admin: Some(9090),
+        postgres: None,
+        nats: None,
+        world: World::for_orders(args.orders),
+        otlp_endpoint: args.otlp_endpoint.clone(),
+    };
+    let began = std::time::Instant::now();
+    let world = plan.world.clone();
+    let mut private = Private::start(plan, say).await?;
+    println!(
+        "  · up in {:.1} s: Postgres, NATS, the orchestrator, and four participants\n",
+        began.elapsed().as_secs_f64()
+    );
+    println!("    REST     {}/v1/sagas", private.api);
+    println!("    metrics  {}/metrics", private.admin);
+    println!("    data     {} (deleted at the end)\n", args.dir.display());
+    let client = api::Client::new(&private.api)?;
+    client.submit(ORDER).await?;
+    story::tell(&client, args.seed, &world).await?;
+    let faults = orders::Faults {
+        kill_every: args.kill_every.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.1, 3600.0))),
+        wipe_nats: args.wipe_nats,
+    };
+    let run = orders::run(&mut private, &client, args, &world, faults).await?;
+    let is_clean = summary::show(&private, &world, &run).await?;
+    private.stop().await;
+    Ok(is_clean)
 }

@@ -1,11 +1,15 @@
 //! The service `inventory`: units of articles, free, reserved or shipped. `reserve` takes from the free ones
 //! and `release` is its undo; `dispatch` lets reserved units leave the house.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use snorri_participant::{Ctx, Fail, Participant, Undo};
 use sqlx::{PgConnection, Row as _};
 
 use crate::books::{Mark, No};
-use crate::troubles::Wishes;
+use crate::run::{Door, Way, at};
+use crate::troubles::{Refusing, Wishes};
 use crate::world::{QUANTITY_BEYOND_ALL, World};
 
 /// The most lines of one reservation.
@@ -51,6 +55,29 @@ pub(crate) struct Dispatch {
 pub(crate) struct Dispatched {
     /// How many units left the house.
     pub(crate) units: i64,
+}
+
+/// What this service answers.
+pub(crate) fn handlers(participant: Participant, door: &Arc<Door>) -> Participant {
+    participant
+        .action("reserve", at(door, on_reserve))
+        .compensation("release", at(door, on_release))
+        .action("dispatch", at(door, on_dispatch))
+}
+
+async fn on_reserve(door: Arc<Door>, cx: Ctx, wish: Reserve) -> Result<Reserved, Fail> {
+    let mark = door.enter(&cx, Way::Forth, wish.trouble.inventory.as_ref(), Refusing::Allowed).await?;
+    Ok(reserve(&mut *cx.tx().await?, &mark, &wish).await?)
+}
+
+async fn on_release(door: Arc<Door>, cx: Ctx, undo: Undo<Reserve, Reserved>) -> Result<(), Fail> {
+    let mark = door.enter(&cx, Way::Back, undo.input.trouble.inventory.as_ref(), Refusing::Never).await?;
+    Ok(release(&mut *cx.tx().await?, &mark).await?)
+}
+
+async fn on_dispatch(door: Arc<Door>, cx: Ctx, wish: Dispatch) -> Result<Dispatched, Fail> {
+    let mark = door.enter(&cx, Way::Forth, None, Refusing::Never).await?;
+    Ok(dispatch(&mut *cx.tx().await?, &mark, &wish).await?)
 }
 
 /// Fills the shelves; an article that is there already stays as it is.

@@ -11,6 +11,7 @@ mod inventory;
 mod order;
 mod orders;
 mod payments;
+mod run;
 mod service;
 mod shipping;
 mod troubles;
@@ -18,6 +19,7 @@ mod world;
 
 pub use audit::{Audit, Databases, EndStatus, PROBLEMS_MAX, audit};
 pub use books::prepare;
+pub use run::{ServiceConfig, run};
 pub use order::{Expected, expected, order};
 pub use service::{Error, Service, UnknownService};
 pub use troubles::{NotAWish, Troubles, Wish, Wishes};

@@ -1,11 +1,15 @@
 //! The service `orders`: what customers ordered. `place` writes an order down and `cancel` is its undo;
 //! `confirm` tells the customer that all is well, with the receipt and the parcel's number.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use snorri_participant::{Ctx, Fail, Participant, Undo};
 use sqlx::PgConnection;
 
 use crate::books::{Mark, No};
-use crate::troubles::Wishes;
+use crate::run::{Door, Way, at};
+use crate::troubles::{Refusing, Wishes};
 
 /// What `place` is asked; the rest of an order does not concern it.
 #[derive(Debug, Clone, Deserialize)]
@@ -54,6 +58,29 @@ pub(crate) struct Confirm {
 pub(crate) struct Confirmed {
     /// The order's new state.
     pub(crate) state: String,
+}
+
+/// What this service answers.
+pub(crate) fn handlers(participant: Participant, door: &Arc<Door>) -> Participant {
+    participant
+        .action("place", at(door, on_place))
+        .compensation("cancel", at(door, on_cancel))
+        .action("confirm", at(door, on_confirm))
+}
+
+async fn on_place(door: Arc<Door>, cx: Ctx, wish: Place) -> Result<Placed, Fail> {
+    let mark = door.enter(&cx, Way::Forth, wish.trouble.orders.as_ref(), Refusing::Allowed).await?;
+    Ok(place(&mut *cx.tx().await?, &mark, &wish).await?)
+}
+
+async fn on_cancel(door: Arc<Door>, cx: Ctx, undo: Undo<Place, Placed>) -> Result<(), Fail> {
+    let mark = door.enter(&cx, Way::Back, undo.input.trouble.orders.as_ref(), Refusing::Never).await?;
+    Ok(cancel(&mut *cx.tx().await?, &mark).await?)
+}
+
+async fn on_confirm(door: Arc<Door>, cx: Ctx, wish: Confirm) -> Result<Confirmed, Fail> {
+    let mark = door.enter(&cx, Way::Forth, None, Refusing::Never).await?;
+    Ok(confirm(&mut *cx.tx().await?, &mark, &wish).await?)
 }
 
 /// Writes an order down.

@@ -2,11 +2,15 @@
 //! `release_hold` is its undo; `capture` hands held money to the merchant and `deposit` to another
 //! customer, and both are for good.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use snorri_participant::{Ctx, Fail, Participant, Undo};
 use sqlx::{PgConnection, Row as _};
 
 use crate::books::{Mark, No};
-use crate::troubles::Wishes;
+use crate::run::{Door, Way, at};
+use crate::troubles::{Refusing, Wishes};
 use crate::world::{CARD_REFUSED, CENTS_BEYOND_ALL, World};
 
 /// What `hold` is asked; the rest of an order does not concern it.
@@ -54,6 +58,35 @@ pub(crate) struct Deposit {
     pub(crate) hold_id: i64,
     /// The customer who gets the money.
     pub(crate) to: String,
+}
+
+/// What this service answers.
+pub(crate) fn handlers(participant: Participant, door: &Arc<Door>) -> Participant {
+    participant
+        .action("hold", at(door, on_hold))
+        .compensation("release_hold", at(door, on_release_hold))
+        .action("capture", at(door, on_capture))
+        .action("deposit", at(door, on_deposit))
+}
+
+async fn on_hold(door: Arc<Door>, cx: Ctx, wish: Hold) -> Result<Held, Fail> {
+    let mark = door.enter(&cx, Way::Forth, wish.trouble.payments.as_ref(), Refusing::Allowed).await?;
+    Ok(hold(&mut *cx.tx().await?, &mark, &wish).await?)
+}
+
+async fn on_release_hold(door: Arc<Door>, cx: Ctx, undo: Undo<Hold, Held>) -> Result<(), Fail> {
+    let mark = door.enter(&cx, Way::Back, undo.input.trouble.payments.as_ref(), Refusing::Never).await?;
+    Ok(release_hold(&mut *cx.tx().await?, &mark).await?)
+}
+
+async fn on_capture(door: Arc<Door>, cx: Ctx, wish: Capture) -> Result<Receipt, Fail> {
+    let mark = door.enter(&cx, Way::Forth, None, Refusing::Never).await?;
+    Ok(capture(&mut *cx.tx().await?, &mark, &wish).await?)
+}
+
+async fn on_deposit(door: Arc<Door>, cx: Ctx, wish: Deposit) -> Result<Receipt, Fail> {
+    let mark = door.enter(&cx, Way::Forth, None, Refusing::Never).await?;
+    Ok(deposit(&mut *cx.tx().await?, &mark, &wish).await?)
 }
 
 /// Opens the accounts; one that is there already stays as it is.

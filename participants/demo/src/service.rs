@@ -61,4 +61,7 @@ pub enum Error {
     /// Its database.
     #[error("the service's database: {0}")]
     Database(#[from] sqlx::Error),
+    /// Its place on the bus.
+    #[error(transparent)]
+    Participant(#[from] snorri_participant::Error),
 }

@@ -1,10 +1,14 @@
 //! The service `shipping`: parcels. `book` books one and `cancel` is its undo.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+use snorri_participant::{Ctx, Fail, Participant, Undo};
 use sqlx::PgConnection;
 
 use crate::books::{Mark, No};
-use crate::troubles::Wishes;
+use crate::run::{Door, Way, at};
+use crate::troubles::{Refusing, Wishes};
 use crate::world::TOWNS;
 
 /// What `book` is asked; the rest of an order does not concern it.
@@ -39,6 +43,21 @@ pub(crate) struct Packed {
 pub(crate) struct Booked {
     /// The number to follow the parcel by.
     pub(crate) tracking: String,
+}
+
+/// What this service answers.
+pub(crate) fn handlers(participant: Participant, door: &Arc<Door>) -> Participant {
+    participant.action("book", at(door, on_book)).compensation("cancel", at(door, on_cancel))
+}
+
+async fn on_book(door: Arc<Door>, cx: Ctx, wish: Book) -> Result<Booked, Fail> {
+    let mark = door.enter(&cx, Way::Forth, wish.trouble.shipping.as_ref(), Refusing::Allowed).await?;
+    Ok(book(&mut *cx.tx().await?, &mark, &wish).await?)
+}
+
+async fn on_cancel(door: Arc<Door>, cx: Ctx, undo: Undo<Book, Booked>) -> Result<(), Fail> {
+    let mark = door.enter(&cx, Way::Back, undo.input.trouble.shipping.as_ref(), Refusing::Never).await?;
+    Ok(cancel(&mut *cx.tx().await?, &mark).await?)
 }
 
 /// Writes down the towns that parcels can be sent to.

@@ -1,14 +1,19 @@
-//! A scenario as a text: *given* a definition, *when* this happens, *then* that is the journal.
+//! A scenario as one text: *given* a definition, *when* (`>`) this happens, *then* that is the journal.
 //!
 //! ```text
-//! given   reserve: stock, undo release          a step, its participant, its compensation
-//!         pay: payments, pivot, timeout 2s      kind, timeout, attempts; default 1s, 2 attempts
-//!         window 1m
-//! when    reserve ok {"hold":1}                 the newest attempt of the action is answered
-//!         reserve#1 rejected sold_out           an answer to attempt 1; also `partial`
-//!         undo reserve ok empty                 an answer to the compensation
-//!         wait 1s                               time passes, wake-ups come when they are due
-//!         cancel, resend
+//! reserve: stock, undo release          given a step, its participant, its compensation,
+//! pay: payments, pivot, timeout 2s      its kind, timeout, attempts (1s and 2 if left out)
+//! window 1m                             and the window
+//!                                       an empty line ends the definition
+//! > reserve ok {"hold":1}               when the newest attempt of the action is answered,
+//! > reserve#1 rejected sold_out         or attempt 1; also `rejected <code> partial`
+//! > undo reserve ok empty               when its compensation is answered
+//! > wait 1s                             when time passes, with a wake-up whenever one is due
+//! > sleep 1s                            when time passes and nothing wakes the saga until `> wake`
+//! > cancel                              `> resend`
+//! 0s reserve action #1 succeeded        then this is recorded
+//!   -> payments/pay pay.action.1.0 ...  and this is sent
+//! = completed                           the status after all
 //! ```
 
 use std::fmt::Write;
@@ -21,22 +26,23 @@ use snorri_saga::journal::Event;
 use snorri_saga::json::Json;
 use snorri_saga::saga::Saga;
 use snorri_saga::time::{Millis, Timestamp};
-use snorri_saga::wire::{CommandBody, Outcome, Reply};
+use snorri_saga::wire::{CommandBody, Outcome, Reply, limit};
 
 const EPOCH: Timestamp = Timestamp(1_763_899_200_000_000);
 
-/// Compares, and shows the whole text that came out when it differs.
+/// Plays what happens and compares what comes of it; shows the whole text when it differs.
 #[track_caller]
-pub(crate) fn story(given: &str, when: &str, then: &str) {
+pub(crate) fn story(text: &str) {
+    let (given, told) = text.trim().split_once("\n\n").expect("an empty line after the definition");
     let (definition, input) = parse_definition(given);
     let mut story = Story::start(&definition, input);
-    for line in lines(when) {
-        story.happens(line);
+    for line in lines(told) {
+        if let Some(input) = line.strip_prefix("> ") {
+            story.happens(input);
+        }
     }
-    let told = format!("{}= {}\n", story.text, story.saga.status());
-    let expected: String = lines(then).fold(String::new(), |text, line| text + line + "\n");
-    let flat: String = lines(&told).fold(String::new(), |text, line| text + line + "\n");
-    assert!(flat == expected, "the story went\n\n{told}\nand not\n\n{then}");
+    let now = format!("{}= {}\n", story.text, story.saga.status());
+    assert!(lines(&now).eq(lines(told)), "the story went\n\n{now}\nand not\n\n{told}");
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {
@@ -84,6 +90,11 @@ fn parse_step(line: &str) -> Value {
     step
 }
 
+/// A payload, or its size where it is too long to be read.
+fn short(payload: &Json) -> String {
+    if payload.len() > 80 { format!("({} bytes)", payload.len()) } else { payload.get().to_owned() }
+}
+
 struct Story<'a> {
     definition: &'a Definition,
     saga: Saga,
@@ -94,8 +105,7 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     fn start(definition: &'a Definition, input: Json) -> Self {
         let id = SagaId(uuid::Uuid::from_u128(0x0193_6d3e_7f0a_7000_8000_0000_0000_0001));
-        let input =
-            StartInput { id, version: 1, input, tags: [].into(), key: None, traceparent: None };
+        let input = StartInput { id, version: 1, input, tags: [].into(), key: None, traceparent: None };
         let decision = start(definition, input, EPOCH);
         let mut story = Self { definition, saga: decision.saga.clone(), now: EPOCH, text: String::new() };
         story.take(decision);
@@ -103,11 +113,15 @@ impl<'a> Story<'a> {
     }
 
     fn happens(&mut self, line: &str) {
-        if let Some(span) = line.strip_prefix("wait ") {
-            self.wait(Millis::parse(span).expect("a duration"));
+        let _ = writeln!(self.text, "> {line}");
+        if let Some((how, span)) = line.split_once(' ').filter(|(how, _)| ["wait", "sleep"].contains(how)) {
+            let span = Millis::parse(span).expect("a duration");
+            match how {
+                "wait" => self.wait(span),
+                _ => self.now = self.now + span,
+            }
             return;
         }
-        let _ = writeln!(self.text, "> {line}");
         let input = match line {
             "cancel" => Input::Cancel { by: "ann".to_owned(), reason: "a typo".to_owned() },
             "resend" => Input::Resend,
@@ -127,6 +141,10 @@ impl<'a> Story<'a> {
     }
 
     fn parse_reply(&self, line: &str) -> Reply {
+        let (line, saga) = match line.strip_prefix("other ") {
+            Some(rest) => (rest, SagaId(uuid::Uuid::nil())),
+            None => (line, self.saga.id),
+        };
         let (line, direction) = match line.strip_prefix("undo ") {
             Some(rest) => (rest, Direction::Compensation),
             None => (line, Direction::Action),
@@ -140,15 +158,16 @@ impl<'a> Story<'a> {
             (None, Some(flight)) => flight.attempt,
             (None, None) => run.map_or(1, |run| run.attempts),
         };
-        let effect = EffectId { saga: self.saga.id, step: Name::new(step).expect("a name"), direction };
+        let effect = EffectId { saga, step: Name::new(step).expect("a name"), direction };
         let command = CommandId { effect, attempt, sending: 0 };
         let (word, rest) = said.split_once(' ').unwrap_or((said, ""));
         let outcome = match (word, rest) {
             ("ok", "empty") => Outcome::Ok { output: Json::null(), empty: true },
             ("ok", "") => Outcome::Ok { output: Json::null(), empty: false },
-            ("ok", "large") => {
-                let output = Json::from_value(&"x".repeat(70_000).into());
-                Outcome::Ok { output, empty: false }
+            ("ok", size @ ("large" | "full")) => {
+                let bytes =
+                    if size == "large" { limit::PAYLOAD_BYTES_MAX } else { limit::PAYLOAD_BYTES_MAX - 2 };
+                Outcome::Ok { output: Json::from_value(&"x".repeat(bytes).into()), empty: false }
             }
             ("ok", json) => Outcome::Ok { output: Json::parse(json).expect("JSON"), empty: false },
             ("rejected", code) => Outcome::Rejected {
@@ -178,7 +197,7 @@ impl<'a> Story<'a> {
 
     fn take(&mut self, decision: Decision) {
         for event in &decision.events {
-            let _ = writeln!(self.text, "{} {}", self.at(self.now), self.event(event));
+            let _ = writeln!(self.text, "{} {}", clock(self.now), told(event));
         }
         if decision.events.is_empty() && decision.effects.is_empty() {
             let _ = writeln!(self.text, "  nothing changes");
@@ -188,64 +207,69 @@ impl<'a> Story<'a> {
                 Effect::Send(command) => {
                     let id = command.id.to_string();
                     let id = id.split_once('.').map_or("", |(_, rest)| rest);
-                    let CommandBody { input, result, .. } = &command.body;
+                    let CommandBody { input, result, saga_input } = &command.body;
                     let to = format!("{}/{}", command.participant, command.operation);
                     let budget = command.budget;
-                    let result = result.as_ref().map(|it| format!(" result {}", it.get())).unwrap_or_default();
-                    writeln!(self.text, "  -> {to} {id} in {budget}: {}{result}", input.get())
+                    let result =
+                        result.as_ref().map(|it| format!(" result {}", short(it))).unwrap_or_default();
+                    let saga =
+                        saga_input.as_ref().map(|it| format!(" saga {}", it.get())).unwrap_or_default();
+                    writeln!(self.text, "  -> {to} {id} in {budget}: {}{result}{saga}", short(input))
                 }
                 Effect::Announce(end) => writeln!(self.text, "  => ended {}", end.status),
             };
         }
         self.saga = decision.saga;
     }
+}
 
-    fn at(&self, at: Timestamp) -> String {
-        at.since(EPOCH).to_string()
-    }
+fn clock(at: Timestamp) -> String {
+    at.since(EPOCH).to_string()
+}
 
-    fn event(&self, event: &Event) -> String {
-        let empty = |empty: bool| if empty { " (it found nothing)" } else { "" };
-        match event {
-            Event::Started(started) => format!(
-                "started, forwards until {}, window until {}",
-                self.at(started.forward_deadline),
-                self.at(started.deadline)
-            ),
-            Event::Sent { step, direction, attempt, until, pivot, .. } => {
-                let pivot = if *pivot { ", the pivot" } else { "" };
-                format!("{step} {direction} #{attempt} sent, awaited until {}{pivot}", self.at(*until))
-            }
-            Event::SentAgain { step } => format!("{step} sent again"),
-            Event::Working { step, until } => format!("{step} is at it, awaited until {}", self.at(*until)),
-            Event::Succeeded { step, direction, attempt, output, empty: nothing } => {
-                let output = output.as_ref().map(|it| format!(": {}", it.get())).unwrap_or_default();
-                format!("{step} {direction} #{attempt} succeeded{}{output}", empty(*nothing))
-            }
-            Event::Rejected { step, direction, attempt, code, partial, .. } => {
-                let partial = if *partial { ", an effect may be left" } else { "" };
-                format!("{step} {direction} #{attempt} rejected: {code}{partial}")
-            }
-            Event::Failed { step, direction, attempt, message } => {
-                format!("{step} {direction} #{attempt} failed: {message}")
-            }
-            Event::TimedOut { step, direction, attempt } => format!("{step} {direction} #{attempt} timed out"),
-            Event::RetryPlanned { step, at } => format!("{step} tried again at {}", self.at(*at)),
-            Event::Tombstoned { step } => format!("{step} is tombstoned"),
-            Event::NotSent { step, message, .. } => format!("{step} not sent: {message}"),
-            Event::GaveUp { step, in_doubt: true } => format!("{step} given up, in doubt"),
-            Event::GaveUp { step, in_doubt: false } => format!("{step} given up, not done"),
-            Event::CancelRequested { by, reason } => format!("cancel requested by {by}: {reason}"),
-            Event::CompensationBegan { cause } => format!("compensation began: {cause}"),
-            Event::Blocked { step, reason, .. } => format!("blocked at {step}: {}", reason.as_str()),
-            Event::Unblocked { step } => format!("unblocked at {step}"),
-            Event::LateReply { step, attempt, neutralised, .. } => {
-                let word = if *neutralised { "neutralised" } else { "NOT NEUTRALISED" };
-                format!("{step} #{attempt} succeeded late, {word}")
-            }
-            Event::WindowAtRisk => "window at risk".to_owned(),
-            Event::WindowMissed => "window missed".to_owned(),
-            Event::Ended { end } => format!("ended: {end:?}").to_lowercase(),
+fn told(event: &Event) -> String {
+    let empty = |empty: bool| if empty { " (it found nothing)" } else { "" };
+    match event {
+        Event::Started(started) => format!(
+            "started, forwards until {}, window until {}",
+            clock(started.forward_deadline),
+            clock(started.deadline)
+        ),
+        Event::Sent { step, direction, attempt, until, pivot, .. } => {
+            let pivot = if *pivot { ", the pivot" } else { "" };
+            format!("{step} {direction} #{attempt} sent, awaited until {}{pivot}", clock(*until))
         }
+        Event::SentAgain { step } => format!("{step} sent again"),
+        Event::Working { step, until } => format!("{step} is at it, awaited until {}", clock(*until)),
+        Event::Succeeded { step, direction, attempt, output, empty: nothing } => {
+            let output = output.as_ref().map(|it| format!(": {}", short(it))).unwrap_or_default();
+            format!("{step} {direction} #{attempt} succeeded{}{output}", empty(*nothing))
+        }
+        Event::Rejected { step, direction, attempt, code, partial, .. } => {
+            let partial = if *partial { ", an effect may be left" } else { "" };
+            format!("{step} {direction} #{attempt} rejected: {code}{partial}")
+        }
+        Event::Failed { step, direction, attempt, message } => {
+            format!("{step} {direction} #{attempt} failed: {message}")
+        }
+        Event::TimedOut { step, direction, attempt } => {
+            format!("{step} {direction} #{attempt} timed out")
+        }
+        Event::RetryPlanned { step, at } => format!("{step} tried again at {}", clock(*at)),
+        Event::Tombstoned { step } => format!("{step} is tombstoned"),
+        Event::NotSent { step, message, .. } => format!("{step} not sent: {message}"),
+        Event::GaveUp { step, in_doubt: true } => format!("{step} given up, in doubt"),
+        Event::GaveUp { step, in_doubt: false } => format!("{step} given up, not done"),
+        Event::CancelRequested { by, reason } => format!("cancel requested by {by}: {reason}"),
+        Event::CompensationBegan { cause } => format!("compensation began: {cause}"),
+        Event::Blocked { step, reason, .. } => format!("blocked at {step}: {}", reason.as_str()),
+        Event::Unblocked { step } => format!("unblocked at {step}"),
+        Event::LateReply { step, attempt, neutralised, .. } => {
+            let word = if *neutralised { "neutralised" } else { "NOT NEUTRALISED" };
+            format!("{step} #{attempt} succeeded late, {word}")
+        }
+        Event::WindowAtRisk => "window at risk".to_owned(),
+        Event::WindowMissed => "window missed".to_owned(),
+        Event::Ended { end } => format!("ended: {end:?}").to_lowercase(),
     }
 }

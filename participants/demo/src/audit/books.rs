@@ -51,7 +51,8 @@ pub(super) async fn stock(
             let in_books = written.get(&(sku.as_str(), state)).copied().unwrap_or(0);
             if in_books != on_shelf {
                 problems.push(format!(
-                    "inventory: of {sku} {on_shelf} units are {state} on the shelf and {in_books} in the reservations"
+                    "inventory: of {sku} {on_shelf} units are {state} on the shelf and {in_books} in the \
+                     reservations"
                 ));
             }
         }
@@ -71,7 +72,8 @@ pub(super) async fn money(
     problems: &mut Vec<String>,
 ) -> Result<(), Error> {
     let (accounts, balance, held): (i64, i64, i64) = sqlx::query_as(
-        "SELECT count(*), coalesce(sum(balance), 0)::bigint, coalesce(sum(held), 0)::bigint FROM payments.accounts",
+        "SELECT count(*), coalesce(sum(balance), 0)::bigint, coalesce(sum(held), 0)::bigint
+         FROM payments.accounts",
     )
     .fetch_one(&mut *db)
     .await?;

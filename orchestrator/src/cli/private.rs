@@ -1,0 +1,292 @@
+//! A private installation on this machine: Postgres, nats-server, an orchestrator and the demo's
+//! participants, each a process of its own, all their data in one folder. For `demo` and `dev`.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use snorri_demo::{Service, World};
+use snorri_stack::{Options, Stack};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+/// How long a part may take to be up.
+const UP_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why the private installation does not work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Stack(#[from] snorri_stack::Error),
+    #[error("{what}: {source}")]
+    Io { what: String, source: std::io::Error },
+    #[error("the demo's books: {0}")]
+    Demo(#[from] snorri_demo::Error),
+    #[error("{what} was not up within {UP_WITHIN:?}; its log: {}", log.display())]
+    NotUp { what: String, log: PathBuf },
+    #[error("{0}")]
+    Api(String),
+}
+
+fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+    let what = what.into();
+    move |source| Error::Io { what, source }
+}
+
+/// What to bring up.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// The folder of all data.
+    pub(crate) dir: PathBuf,
+    /// Whether missing programs may be installed.
+    pub(crate) install: bool,
+    /// Pleasant ports, used when they are free.
+    pub(crate) listen: Option<u16>,
+    pub(crate) admin: Option<u16>,
+    pub(crate) postgres: Option<u16>,
+    pub(crate) nats: Option<u16>,
+    /// The world of the participants' books, opened when they are new.
+    pub(crate) world: World,
+    /// Passed on to the orchestrator and the participants.
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+/// One of our processes. It ends with this one: it notices that its standard input closes.
+#[derive(Debug)]
+struct Process {
+    name: String,
+    child: Child,
+}
+
+/// A private installation that is up.
+#[derive(Debug)]
+pub(crate) struct Private {
+    pub(crate) stack: Arc<Stack>,
+    pub(crate) api: String,
+    pub(crate) admin: String,
+    plan: Plan,
+    listen: SocketAddr,
+    admin_listen: SocketAddr,
+    orchestrator: Option<Process>,
+    participants: Vec<Process>,
+}
+
+impl Private {
+    /// Brings everything up. `say` is told what is done.
+    pub(crate) async fn start(plan: Plan, say: fn(&str)) -> Result<Self, Error> {
+        let options = Options {
+            dir: plan.dir.join("servers"),
+            install: plan.install,
+            fsync: true,
+            pg_port: plan.postgres,
+            nats_port: plan.nats,
+            say: Arc::new(say),
+        };
+        std::fs::create_dir_all(plan.dir.join("logs"))
+            .map_err(io(format!("cannot make {}", plan.dir.display())))?;
+        let stack = tokio::task::spawn_blocking(move || Stack::start(&options))
+            .await
+            .map_err(|error| Error::Api(error.to_string()))??;
+        let listen = free(plan.listen)?;
+        let admin_listen = free(plan.admin)?;
+        let mut private = Self {
+            stack: Arc::new(stack),
+            api: format!("http://{listen}"),
+            admin: format!("http://{admin_listen}"),
+            plan,
+            listen,
+            admin_listen,
+            orchestrator: None,
+            participants: Vec::new(),
+        };
+        private.make_database("snorri").await?;
+        for service in Service::all() {
+            private.make_database(service.name()).await?;
+            snorri_demo::prepare(service, &private.database(service.name()), &private.plan.world).await?;
+        }
+        private.start_orchestrator()?;
+        for service in Service::all() {
+            private.start_participant(service)?;
+        }
+        private.ready().await?;
+        Ok(private)
+    }
+
+    async fn make_database(&self, name: &'static str) -> Result<(), Error> {
+        let stack = self.stack.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let sql = format!("SELECT 1 FROM pg_database WHERE datname = '{name}'");
+            if stack.postgres.query("postgres", &sql)?.is_empty() {
+                stack.postgres.create_database(name, None)?;
+            }
+            Ok::<(), snorri_stack::Error>(())
+        });
+        made.await.map_err(|error| Error::Api(error.to_string()))??;
+        Ok(())
+    }
+
+    /// The address of one of the installation's databases.
+    pub(crate) fn database(&self, name: &str) -> String {
+        self.stack.postgres.url(name)
+    }
+
+    /// Starts the orchestrator, on the same ports each time.
+    pub(crate) fn start_orchestrator(&mut self) -> Result<(), Error> {
+        let mut args = vec![
+            "serve".to_owned(),
+            "--database-url".to_owned(),
+            self.database("snorri"),
+            "--nats-url".to_owned(),
+            self.stack.nats.url(),
+            "--listen".to_owned(),
+            self.listen.to_string(),
+            "--admin-listen".to_owned(),
+            self.admin_listen.to_string(),
+            "--replica".to_owned(),
+            "private".to_owned(),
+            "--until-stdin-closes".to_owned(),
+        ];
+        if let Some(endpoint) = &self.plan.otlp_endpoint {
+            args.extend(["--otlp-endpoint".to_owned(), endpoint.clone()]);
+        }
+        self.orchestrator = Some(spawn(&self.plan.dir, "orchestrator", &args)?);
+        Ok(())
+    }
+
+    fn start_participant(&mut self, service: Service) -> Result<(), Error> {
+        let mut args = vec![
+            "participant".to_owned(),
+            service.name().to_owned(),
+            "--database-url".to_owned(),
+            self.database(service.name()),
+            "--nats-url".to_owned(),
+            self.stack.nats.url(),
+            "--until-stdin-closes".to_owned(),
+        ];
+        if let Some(endpoint) = &self.plan.otlp_endpoint {
+            args.extend(["--otlp-endpoint".to_owned(), endpoint.clone()]);
+        }
+        let process = spawn(&self.plan.dir, service.name(), &args)?;
+        self.participants.retain(|other| other.name != service.name());
+        self.participants.push(process);
+        Ok(())
+    }
+
+    /// Kills the orchestrator as a power cut would.
+    pub(crate) async fn kill_orchestrator(&mut self) {
+        if let Some(mut process) = self.orchestrator.take() {
+            // It may have ended by itself; either way it is gone.
+            let _ = process.child.kill().await;
+        }
+    }
+
+    /// Starts participants that crashed anew, as a supervisor would.
+    pub(crate) fn revive_participants(&mut self) -> Result<usize, Error> {
+        let mut gone = Vec::new();
+        for process in &mut self.participants {
+            if matches!(process.child.try_wait(), Ok(Some(_)))
+                && let Ok(service) = process.name.parse::<Service>()
+            {
+                gone.push(service);
+            }
+        }
+        for service in &gone {
+            self.start_participant(*service)?;
+        }
+        Ok(gone.len())
+    }
+
+    /// Kills nats-server, deletes its store, and starts it again.
+    pub(crate) async fn wipe_nats(&self) -> Result<(), Error> {
+        let stack = self.stack.clone();
+        let wiped = tokio::task::spawn_blocking(move || {
+            stack.nats.kill();
+            stack.nats.wipe_store()?;
+            stack.nats.start_again()
+        });
+        wiped.await.map_err(|error| Error::Api(error.to_string()))??;
+        Ok(())
+    }
+
+    /// Waits until the orchestrator takes work.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        let until = Instant::now() + UP_WITHIN;
+        let url = format!("{}/readyz", self.admin);
+        loop {
+            if let Ok(answer) = reqwest::get(&url).await
+                && answer.status().is_success()
+            {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                let log = self.plan.dir.join("logs/orchestrator.log");
+                return Err(Error::NotUp { what: "the orchestrator".to_owned(), log });
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Stops everything, the servers last.
+    pub(crate) async fn stop(mut self) {
+        let mut children: Vec<Child> = self
+            .participants
+            .drain(..)
+            .chain(self.orchestrator.take())
+            .map(|process| process.child)
+            .collect();
+        for child in &mut children {
+            drop(child.stdin.take());
+        }
+        for mut child in children {
+            // What does not end in time is killed when it is dropped.
+            let _ = tokio::time::timeout(Duration::from_secs(15), child.wait()).await;
+        }
+        let stack = self.stack.clone();
+        drop(self);
+        let _ = tokio::task::spawn_blocking(move || drop(stack)).await;
+    }
+}
+
+fn spawn(dir: &Path, name: &str, args: &[String]) -> Result<Process, Error> {
+    let log = dir.join("logs").join(format!("{name}.log"));
+    let out = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .map_err(io(format!("cannot write {}", log.display())))?;
+    let err = out.try_clone().map_err(io(format!("cannot write {}", log.display())))?;
+    let program = std::env::current_exe().map_err(io("cannot find this program's own file"))?;
+    let child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(out)
+        .stderr(err)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(io(format!("cannot start {name}")))?;
+    Ok(Process { name: name.to_owned(), child })
+}
+
+/// The wanted port if it is free, or any that is.
+fn free(wanted: Option<u16>) -> Result<SocketAddr, Error> {
+    let any = || TcpListener::bind(("127.0.0.1", 0));
+    let listener = match wanted {
+        Some(port) => TcpListener::bind(("127.0.0.1", port)).or_else(|_| any()),
+        None => any(),
+    };
+    listener.and_then(|listener| listener.local_addr()).map_err(io("no free port"))
+}
+
+/// Resolves when standard input closes: the process that started this one is gone.
+pub(crate) async fn stdin_closed() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut sink = std::io::sink();
+        let _ = std::io::copy(&mut std::io::stdin(), &mut sink);
+        let _ = tell.send(());
+    });
+    let _ = told.await;
+}

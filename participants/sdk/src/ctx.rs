@@ -1,0 +1,219 @@
+//! What a handler knows of its command, and its transaction.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use snorri_bus::headers::{self, ReceivedCommand};
+use snorri_bus::{Bus, PublishError};
+use snorri_saga::ids::{EffectId, Name, SagaId};
+use snorri_saga::wire::Outcome;
+use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
+use tokio::time::{Instant, timeout};
+
+use crate::fail::Fail;
+
+/// A handler's view of its command. Cheap to clone.
+#[derive(Clone)]
+pub struct Ctx {
+    command: Arc<ReceivedCommand>,
+    received: Instant,
+    bus: Bus,
+    turn: Option<(TxCell, u64)>,
+}
+
+impl fmt::Debug for Ctx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ctx({})", self.command.id)
+    }
+}
+
+impl Ctx {
+    pub(crate) fn new(
+        command: Arc<ReceivedCommand>,
+        received: Instant,
+        bus: Bus,
+        turn: Option<(TxCell, u64)>,
+    ) -> Self {
+        Self { command, received, bus, turn }
+    }
+
+    /// The saga.
+    pub fn saga(&self) -> SagaId {
+        self.command.effect().saga
+    }
+
+    /// The step's name.
+    pub fn step(&self) -> &Name {
+        &self.command.effect().step
+    }
+
+    /// The attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.command.id.attempt
+    }
+
+    /// The idempotency key to hand to others, the same on every attempt: its text is
+    /// `<saga>.<step>.<action|compensation>`.
+    pub fn effect_id(&self) -> &EffectId {
+        self.command.effect()
+    }
+
+    /// How long the orchestrator will still wait for the answer, reckoned from the command's arrival here.
+    /// Zero when it has given up on this attempt; another one may come then.
+    pub fn budget_left(&self) -> Duration {
+        self.command.budget.to_std().saturating_sub(self.received.elapsed())
+    }
+
+    /// The W3C trace context that came with the command.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.command.traceparent.as_deref()
+    }
+
+    /// Tells the orchestrator that this is still being worked on: the step's timeout begins anew. Done by
+    /// itself each third of the budget while the handler runs.
+    pub async fn working(&self) -> Result<(), PublishError> {
+        let reply = headers::reply(&self.command.reply_to, &self.command.id, &Outcome::Working);
+        self.bus.publish_core(reply).await
+    }
+
+    /// The transaction in which the barrier's rows are too: what is written here counts exactly when the
+    /// reply does. Keep it for short and let go of it (drop it) before the handler returns. Waits while
+    /// a clone of this context holds it. Cancel-safe, but a query that is cancelled midway ends the attempt.
+    pub async fn tx(&self) -> Result<Tx, Fail> {
+        let Some((cell, turn)) = &self.turn else {
+            return Err(Fail::failed("this participant has no database: give it one with `.database(pool)`"));
+        };
+        let mut state = cell.0.clone().lock_owned().await;
+        if state.turn != *turn {
+            return Err(Fail::failed("the transaction is over: it ends when the handler returns"));
+        }
+        state.open().await?;
+        OwnedMutexGuard::try_map(state, |state| state.tx.as_deref_mut())
+            .map(Tx)
+            .map_err(|_| Fail::failed("the transaction is over: it ends when the handler returns"))
+    }
+}
+
+/// A handler's hold on its transaction: use `&mut *tx` as the executor of queries.
+pub struct Tx(OwnedMappedMutexGuard<TxState, PgConnection>);
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tx")
+    }
+}
+
+impl std::ops::Deref for Tx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}
+
+/// The transaction of one command, or of a batch of commands that use it in turn. Each turn that asks for
+/// it writes behind a savepoint of its own, taken only then.
+#[derive(Clone)]
+pub(crate) struct TxCell(Arc<Mutex<TxState>>);
+
+pub(crate) struct TxState {
+    tx: Option<Transaction<'static, Postgres>>,
+    turn: u64,
+    savepoint: Savepoint,
+    /// A statement on the savepoint was begun and not seen to end.
+    broken: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Savepoint {
+    /// None is set.
+    None,
+    /// Set by the turn under way.
+    Open,
+    /// Left behind by a turn whose writes count: to be released.
+    Keep,
+    /// Left behind by a turn whose writes do not count: to be rolled back to.
+    Undo,
+}
+
+impl TxState {
+    /// Makes sure that the turn under way has its savepoint, in one round trip.
+    async fn open(&mut self) -> Result<(), Fail> {
+        let statement = match self.savepoint {
+            Savepoint::Open => return Ok(()),
+            Savepoint::None => "SAVEPOINT snorri",
+            Savepoint::Keep => "RELEASE SAVEPOINT snorri; SAVEPOINT snorri",
+            // Rolling back to a savepoint leaves it set, for the next turn.
+            Savepoint::Undo => "ROLLBACK TO SAVEPOINT snorri",
+        };
+        self.run(statement).await?;
+        self.savepoint = Savepoint::Open;
+        Ok(())
+    }
+
+    async fn run(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        let Some(tx) = &mut self.tx else { return Err(sqlx::Error::PoolClosed) };
+        self.broken = true;
+        sqlx::raw_sql(statement).execute(&mut **tx).await?;
+        self.broken = false;
+        Ok(())
+    }
+}
+
+/// A handler did not let go of its transaction.
+#[derive(Debug)]
+pub(crate) struct StillHeld;
+
+/// How long after its handler's return a transaction may still be held.
+const LET_GO: Duration = Duration::from_secs(1);
+
+impl TxCell {
+    pub(crate) fn new(tx: Transaction<'static, Postgres>) -> Self {
+        Self(Arc::new(Mutex::new(TxState {
+            tx: Some(tx),
+            turn: 0,
+            savepoint: Savepoint::None,
+            broken: false,
+        })))
+    }
+
+    /// Ends a turn, and says whether its writes are to count. The next turn's number is one more.
+    pub(crate) async fn end_turn(&self, keep: bool) -> Result<(), StillHeld> {
+        let mut state = timeout(LET_GO, self.0.lock()).await.map_err(|_| StillHeld)?;
+        state.turn += 1;
+        if state.savepoint == Savepoint::Open {
+            state.savepoint = if keep { Savepoint::Keep } else { Savepoint::Undo };
+        }
+        Ok(())
+    }
+
+    /// Takes the transaction back when all turns are over.
+    pub(crate) async fn take(&self) -> Result<Transaction<'static, Postgres>, TakeError> {
+        let mut state =
+            timeout(LET_GO, self.0.lock()).await.map_err(|_| TakeError::StillHeld(StillHeld))?;
+        state.turn += 1;
+        if state.broken {
+            return Err(TakeError::Sql(sqlx::Error::Protocol("a statement was abandoned".to_owned())));
+        }
+        if state.savepoint == Savepoint::Undo {
+            state.run("ROLLBACK TO SAVEPOINT snorri").await.map_err(TakeError::Sql)?;
+            state.savepoint = Savepoint::None;
+        }
+        state.tx.take().ok_or(TakeError::StillHeld(StillHeld))
+    }
+}
+
+/// Why a transaction could not be taken back.
+#[derive(Debug)]
+pub(crate) enum TakeError {
+    StillHeld(StillHeld),
+    Sql(sqlx::Error),
+}

@@ -1,0 +1,199 @@
+//! The participant's Postgres: its pool, its tables, and whether it is there.
+
+use std::str::FromStr as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::fail::{Trouble, trouble};
+
+/// A pool with the settings that a participant needs: connections are given up on in seconds, renewed
+/// every five minutes, never used when they lead to a server that cannot be written to, and no statement,
+/// lock or idle transaction lasts longer than it should.
+///
+/// One connection for each command at work is right: `max` should be the participant's `concurrency` (with
+/// `batch`, three are enough), and some more for the service's own queries.
+pub async fn connect_pool(url: &str, max: u32) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(url)?.options([
+        ("statement_timeout", "5s"),
+        ("lock_timeout", "2s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("tcp_keepalives_idle", "5"),
+        ("tcp_keepalives_interval", "2"),
+        ("tcp_keepalives_count", "3"),
+        ("client_connection_check_interval", "2s"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(max)
+        .acquire_timeout(Duration::from_secs(3))
+        .max_lifetime(Duration::from_mins(5))
+        .idle_timeout(Duration::from_mins(2))
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                // A connection in constant use shows by its errors what it is worth.
+                if meta.idle_for < Duration::from_secs(1) {
+                    return Ok(true);
+                }
+                let read_only: String =
+                    sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
+                Ok(read_only == "off")
+            })
+        })
+        .connect_with(options)
+        .await
+}
+
+/// The number that all participants lock on while they make their tables: "snorribr" in ASCII.
+const MIGRATION_LOCK: i64 = 0x736e_6f72_7269_6272;
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("../../migrations/participant");
+    migrator.dangerous_set_table_name("snorri_participant.migrations");
+    migrator.create_schema("snorri_participant");
+    // The lock is ours: the library's own waits without end.
+    migrator.set_locking(false);
+    // A newer version of this crate may have been here already.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// Makes the barrier's tables, in the schema `snorri_participant`, or brings them up to date. Any number of
+/// processes may do so at once. [`Participant::run`](crate::Participant::run) does it by itself; call it
+/// beforehand when the service's own database role may not create a schema.
+pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let migrator = migrator();
+    let mut connection = pool.acquire().await?;
+    if up_to_date(&mut connection, &migrator).await? {
+        return Ok(());
+    }
+    // On a connection of its own: whatever happens, the lock goes with it.
+    let mut connection = connection.detach();
+    let migrated = async {
+        loop {
+            let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                .bind(MIGRATION_LOCK)
+                .fetch_one(&mut connection)
+                .await?;
+            if locked {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        connection.create_schema_if_not_exists("snorri_participant").await.map_err(sqlx::Error::from)?;
+        migrator.run(&mut connection).await.map_err(sqlx::Error::from)
+    };
+    let result = timeout(MIGRATION_TIMEOUT, migrated).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    let _ = connection.close().await;
+    result
+}
+
+async fn up_to_date(connection: &mut PgConnection, migrator: &Migrator) -> Result<bool, sqlx::Error> {
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('snorri_participant.migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !there {
+        return Ok(false);
+    }
+    let applied: Option<i64> =
+        sqlx::query_scalar("SELECT max(version) FROM snorri_participant.migrations WHERE success")
+            .fetch_one(connection)
+            .await?;
+    Ok(applied >= migrator.iter().map(|migration| migration.version).max())
+}
+
+/// Waits while the database is away, so that commands are not pulled only to be put back.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// How many probes or transactions failed in a row.
+    failures: AtomicU32,
+}
+
+impl Gate {
+    /// The database did not do what it must.
+    pub(crate) fn shut(&self) {
+        self.failures.fetch_max(1, Ordering::Relaxed);
+    }
+
+    /// Returns when the database answers; at once when nothing was wrong. Cancel-safe.
+    pub(crate) async fn pass(&self, pool: &PgPool) {
+        loop {
+            let failures = self.failures.load(Ordering::Relaxed);
+            if failures == 0 {
+                return;
+            }
+            if failures == 1 {
+                tracing::warn!("the database is away; waiting for it");
+            }
+            sleep(Duration::from_millis(50 << failures.min(5))).await;
+            match timeout(Duration::from_secs(4), probe(pool)).await {
+                Ok(true) => {
+                    tracing::info!("the database is back");
+                    self.failures.store(0, Ordering::Relaxed);
+                }
+                _ => {
+                    self.failures.store(failures.saturating_add(1), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+async fn probe(pool: &PgPool) -> bool {
+    let read_only: Result<String, _> = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(pool).await;
+    read_only.is_ok_and(|read_only| read_only == "off")
+}
+
+/// Makes the tables, waiting for the database as long as it takes; any other trouble is an error.
+pub(crate) async fn migrate_when_there(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match migrate(pool).await {
+            Ok(()) => return Ok(()),
+            Err(error) if trouble(&error) == Trouble::Other => return Err(error),
+            Err(error) => {
+                tracing::warn!(error = crate::fail::describe(&error), "waiting for the database");
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+        }
+    }
+}
+
+/// Forgets, every now and then, the barrier's rows of sagas that began longer ago than `retention`.
+pub(crate) async fn forget_old(pool: PgPool, retention: Duration) {
+    loop {
+        let begun = Instant::now();
+        match forget_some(&pool, retention).await {
+            Ok(0) => sleep(Duration::from_mins(10)).await,
+            // Never more than half of the time.
+            Ok(_) => sleep(begun.elapsed().max(Duration::from_millis(50))).await,
+            Err(error) => {
+                tracing::debug!(error = crate::fail::describe(&error), "old rows were not forgotten");
+                sleep(Duration::from_mins(1)).await;
+            }
+        }
+    }
+}
+
+async fn forget_some(pool: &PgPool, retention: Duration) -> Result<u64, sqlx::Error> {
+    let now_millis: i64 =
+        sqlx::query_scalar("SELECT (extract(epoch FROM now()) * 1000)::bigint").fetch_one(pool).await?;
+    let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let millis = u128::try_from(now_millis.saturating_sub(retention)).unwrap_or(0);
+    // A UUIDv7 begins with its time, so age is a range of the primary key.
+    let oldest_kept = uuid::Uuid::from_u128(millis << 80);
+    let gone = sqlx::query(
+        "DELETE FROM snorri_participant.barrier WHERE ctid = ANY (ARRAY(
+             SELECT ctid FROM snorri_participant.barrier WHERE saga_id < $1 LIMIT 2000))",
+    )
+    .bind(oldest_kept)
+    .execute(pool)
+    .await?;
+    Ok(gone.rows_affected())
+}

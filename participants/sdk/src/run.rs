@@ -1,0 +1,247 @@
+//! The loop: pull, work, answer, acknowledge.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use snorri_bus::headers::{self, ReceivedCommand, parse_command};
+use snorri_bus::{Bus, Consumption, ConsumerSpec, Message, Next, Outgoing};
+use snorri_saga::ids::{Direction, EffectId, Name, SagaId};
+use snorri_saga::wire::Outcome;
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::database::{self, Gate};
+use crate::handler::Handler;
+use crate::stats::Stats;
+use crate::telemetry::{self, Spans};
+use crate::work::{Job, Verdict, work};
+
+/// How long a command may remain unacknowledged.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+/// How often the server is told that a command is still being worked on.
+const PROGRESS: Duration = Duration::from_secs(10);
+/// The most unacknowledged commands of all replicas of a participant together.
+const UNACKNOWLEDGED_MAX: i64 = 4096;
+/// How long what is running may take after the shutdown began.
+const GRACE: Duration = Duration::from_secs(10);
+/// How many batches are under way at once: one in the database while the other's replies go out.
+const BATCHES_AT_ONCE: usize = 2;
+
+/// How commands are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Each in a transaction of its own, so many at once.
+    Singly(usize),
+    /// So many in one transaction at most.
+    Batches(usize),
+}
+
+/// What all commands of a running participant share.
+pub(crate) struct Shared {
+    pub(crate) name: Name,
+    pub(crate) bus: Bus,
+    pub(crate) handlers: HashMap<(Direction, Name), Handler>,
+    pub(crate) pool: Option<PgPool>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) gate: Gate,
+    pub(crate) spans: Spans,
+}
+
+impl Shared {
+    pub(crate) fn handler(&self, command: &ReceivedCommand) -> Option<&Handler> {
+        self.handlers.get(&(command.effect().direction, command.operation.clone()))
+    }
+
+    /// The operations, for people.
+    pub(crate) fn known_operations(&self) -> String {
+        let mut names: Vec<String> =
+            self.handlers.keys().map(|(direction, name)| format!("{direction} `{name}`")).collect();
+        names.sort_unstable();
+        names.join(", ")
+    }
+}
+
+/// Runs until the shutdown, or until the bus is closed by somebody else; says which.
+pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, retention: Duration, shutdown: &CancellationToken) {
+    let subjects = shared.bus.subjects();
+    let (at_once, each) = match mode {
+        Mode::Singly(at_once) => (at_once.max(1), 1),
+        Mode::Batches(max) => (BATCHES_AT_ONCE, max.max(1)),
+    };
+    let spec = ConsumerSpec {
+        batch_max: at_once * each,
+        // What is pulled and waits here is kept from the other replicas, so not much of it.
+        prefetch: at_once * each,
+        ack_wait: ACK_WAIT,
+        max_ack_pending: UNACKNOWLEDGED_MAX,
+        ..ConsumerSpec::new(
+            subjects.commands_stream(),
+            subjects.participant_consumer(&shared.name),
+            subjects.commands_of(&shared.name),
+        )
+    };
+    let mut consumption = shared.bus.consume(spec);
+    let cleaner = shared.pool.clone().map(|pool| tokio::spawn(database::forget_old(pool, retention)));
+    let mut tasks = JoinSet::new();
+    loop {
+        let free = at_once - tasks.len().min(at_once);
+        let limit = match mode {
+            Mode::Singly(_) => free,
+            Mode::Batches(_) => each,
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            next = pull(&shared, &mut consumption, limit), if free > 0 => match next {
+                Next::Batch(mut messages) => {
+                    while !messages.is_empty() {
+                        let rest = messages.split_off(each.min(messages.len()));
+                        let some = std::mem::replace(&mut messages, rest);
+                        tasks.spawn(handle(shared.clone(), some));
+                    }
+                }
+                Next::Recreated => {
+                    tracing::warn!("the stream of commands was lost; what was in it will be sent again");
+                }
+                Next::Closed => break,
+            },
+        }
+    }
+    if let Some(cleaner) = cleaner {
+        cleaner.abort();
+    }
+    // Others may have at once what was pulled and not begun.
+    consumption.close().await;
+    let finish = async { while tasks.join_next().await.is_some() {} };
+    if timeout(GRACE, finish).await.is_err() {
+        tracing::warn!(commands = tasks.len(), "shutting down over commands at work; they will come again");
+    }
+    tasks.shutdown().await;
+    if let Err(error) = shared.bus.flush().await {
+        tracing::debug!(%error, "not everything may have been sent");
+    }
+}
+
+/// Pulls, but not while the database is away. Cancel-safe.
+async fn pull(shared: &Shared, consumption: &mut Consumption, limit: usize) -> Next {
+    if let Some(pool) = &shared.pool {
+        shared.gate.pass(pool).await;
+    }
+    consumption.next_up_to(limit).await
+}
+
+/// Works on some messages to the end.
+async fn handle(shared: Arc<Shared>, messages: Vec<Message>) {
+    let mut rest = Vec::with_capacity(messages.len());
+    for message in messages {
+        if let Some(job) = read(&shared, message).await {
+            rest.push(job);
+        }
+    }
+    // Of one step, one command at a time: the barrier takes turns between transactions, not inside one.
+    while !rest.is_empty() {
+        let mut steps: HashSet<(SagaId, Name)> = HashSet::new();
+        let (round, later): (Vec<Job>, Vec<Job>) = rest.into_iter().partition(|job| {
+            let EffectId { saga, step, .. } = job.command.effect();
+            steps.insert((*saga, step.clone()))
+        });
+        rest = later;
+        let verdicts = alive(&shared, &round, work(&shared, &round)).await;
+        settle(&shared, round, verdicts).await;
+    }
+}
+
+async fn read(shared: &Shared, message: Message) -> Option<Job> {
+    let parsed = parse_command(
+        shared.bus.subjects(),
+        &shared.name,
+        message.subject(),
+        message.headers(),
+        message.payload(),
+    );
+    match parsed {
+        Ok(command) => {
+            let span = shared.spans.begin(&command, message.subject());
+            Some(Job { command: Arc::new(command), message, received: Instant::now(), span })
+        }
+        Err(bad) => {
+            Stats::count(&shared.stats.malformed);
+            tracing::warn!(%bad, subject = message.subject(), "a message that is no command");
+            message.term().await;
+            None
+        }
+    }
+}
+
+/// Runs a piece of work, and tells that the commands are being worked on for as long as it takes.
+async fn alive<T>(shared: &Shared, jobs: &[Job], work: impl Future<Output = T>) -> T {
+    let budget = jobs.iter().map(|job| job.command.budget.to_std()).min().unwrap_or(PROGRESS);
+    let every = (budget / 3).clamp(Duration::from_millis(50), PROGRESS);
+    let mut tick = interval_at(Instant::now() + every, every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            _ = tick.tick() => {
+                for job in jobs {
+                    job.message.progress().await;
+                    let working =
+                        headers::reply(&job.command.reply_to, &job.command.id, &Outcome::Working);
+                    // Nobody is worse off without it than before.
+                    let _ = shared.bus.publish_core(working).await;
+                }
+            }
+        }
+    }
+}
+
+/// Answers and acknowledges.
+async fn settle(shared: &Shared, jobs: Vec<Job>, verdicts: Vec<Verdict>) {
+    let mut replies: Vec<Outgoing> = Vec::with_capacity(jobs.len());
+    // The messages of the replies, in order; nothing where the message is acknowledged already.
+    let mut to_acknowledge: Vec<Option<Message>> = Vec::with_capacity(jobs.len());
+    for (job, verdict) in jobs.into_iter().zip(verdicts) {
+        let Job { message, command, span, .. } = job;
+        match verdict {
+            Verdict::Later(delay) => {
+                Stats::count(&shared.stats.postponed);
+                telemetry::end(span.as_ref(), "postponed", false);
+                message.nak_with_delay(delay).await;
+            }
+            Verdict::Answer { body, word, stored, duplicate } => {
+                telemetry::end(span.as_ref(), word, duplicate);
+                // Without its acknowledgement it will run again, so it must not be said that it did not.
+                if !stored && !message.ack().await {
+                    continue;
+                }
+                replies.push(headers::reply_with_body(&command.reply_to, &command.id, body));
+                to_acknowledge.push(stored.then_some(message));
+            }
+        }
+    }
+    if replies.is_empty() {
+        return;
+    }
+    let results = shared.bus.publish_all(replies).await;
+    for (message, result) in to_acknowledge.into_iter().zip(results) {
+        match (message, result) {
+            (Some(message), Ok(())) => {
+                message.ack().await;
+            }
+            (message, Err(error)) => {
+                Stats::count(&shared.stats.unanswered);
+                tracing::debug!(%error, "a reply was not taken");
+                if let Some(message) = message {
+                    message.nak_with_delay(Duration::from_secs(1)).await;
+                }
+            }
+            (None, Ok(())) => {}
+        }
+    }
+}

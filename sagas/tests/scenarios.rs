@@ -1,0 +1,51 @@
+//! The rows of the semantics as scenarios, each to be read as a specification: given a definition, when this
+//! happens (`>`), then that is the journal (time, fact), with the commands (`->`) and the announcement (`=>`)
+//! that follow from it. The little language is explained in `support/story.rs`.
+
+#[path = "scenarios/deadlines.rs"]
+mod deadlines;
+#[path = "scenarios/late.rs"]
+mod late;
+#[path = "scenarios/onwards.rs"]
+mod onwards;
+#[path = "support/story.rs"]
+mod story;
+#[path = "scenarios/undoing.rs"]
+mod undoing;
+#[path = "scenarios/unknown.rs"]
+mod unknown;
+
+use serde_json::json;
+use snorri_saga::json::fingerprint;
+
+// E05: the same start twice.
+
+#[test]
+fn e05_the_same_start_has_the_same_fingerprint_however_it_is_spelled() {
+    let print = |text: &str| fingerprint(&serde_json::from_str(text).expect("JSON"));
+    let one =
+        print(r#"{"definition":"order","version":1,"key":"k","input":{"b":[1,{"y":2,"x":null}],"a":"é"}}"#);
+    let same = [
+        r#"{"input":{"a":"é","b":[1,{"x":null,"y":2}]},"key":"k","version":1,"definition":"order"}"#,
+        "{ \"version\":1, \"definition\":\"order\", \"key\":\"k\", \"input\":{\"a\":\"\\u00e9\",\n\"b\":[1,{\"x\":null,\"y\":2}]} }",
+    ];
+    for text in same {
+        assert_eq!(print(text), one, "{text}");
+    }
+    let others = [
+        r#"{"definition":"order","version":2,"key":"k","input":{"b":[1,{"y":2,"x":null}],"a":"é"}}"#,
+        r#"{"definition":"order","version":1,"key":"k","input":{"b":[{"y":2,"x":null},1],"a":"é"}}"#,
+        r#"{"definition":"order","version":1,"key":"k","input":{"b":[1,{"y":2}],"a":"é"}}"#,
+        r#"{"definition":"order","version":1,"key":"k","input":{"b":["1",{"y":2,"x":null}],"a":"é"}}"#,
+    ];
+    for text in others {
+        assert_ne!(print(text), one, "{text}");
+    }
+}
+
+#[test]
+fn e05_the_fingerprint_is_of_the_canonical_text() {
+    // printf '{"a":"\\"","b":[1,true]}' | sha256sum
+    let print = fingerprint(&json!({"b": [1, true], "a": "\""}));
+    assert_eq!(print[..4], [0x6c, 0xed, 0x12, 0x05]);
+}

@@ -1,0 +1,451 @@
+//! Undoing: E02, E08, E09, E13.
+
+use crate::story::story;
+
+// E02: an undo that fails again and again.
+
+#[test]
+fn e02_three_failures_block_and_the_slow_lane_goes_on_without_end() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve failed
+        0s reserve compensation #1 failed: busy
+        0s reserve tried again at 100ms
+        > wait 100ms
+        100ms reserve compensation #2 sent, awaited until 1s100ms
+          -> stock/release reserve.compensation.2.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve failed
+        100ms reserve compensation #2 failed: busy
+        100ms reserve tried again at 1s259ms
+        > wait 1500ms
+        1s259ms reserve compensation #3 sent, awaited until 2s259ms
+          -> stock/release reserve.compensation.3.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve failed
+        1s600ms reserve compensation #3 failed: busy
+        1s600ms blocked at reserve: compensation_fails
+        1s600ms reserve tried again at 2s642ms
+        > wait 2s
+        2s642ms reserve compensation #4 sent, awaited until 3s642ms
+          -> stock/release reserve.compensation.4.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve failed
+        3s600ms reserve compensation #4 failed: busy
+        3s600ms reserve tried again at 4s403ms
+        > wait 1m
+        4s403ms reserve compensation #5 sent, awaited until 5s403ms
+          -> stock/release reserve.compensation.5.0 in 1s: {"order":7} result null saga {"order":7}
+        5s403ms reserve compensation #5 timed out
+        5s403ms reserve tried again at 7s152ms
+        7s152ms reserve compensation #6 sent, awaited until 8s152ms
+          -> stock/release reserve.compensation.6.0 in 1s: {"order":7} result null saga {"order":7}
+        8s152ms reserve compensation #6 timed out
+        8s152ms reserve tried again at 11s430ms
+        11s430ms reserve compensation #7 sent, awaited until 12s430ms
+          -> stock/release reserve.compensation.7.0 in 1s: {"order":7} result null saga {"order":7}
+        12s430ms reserve compensation #7 timed out
+        12s430ms reserve tried again at 17s710ms
+        17s710ms reserve compensation #8 sent, awaited until 18s710ms
+          -> stock/release reserve.compensation.8.0 in 1s: {"order":7} result null saga {"order":7}
+        18s710ms reserve compensation #8 timed out
+        18s710ms reserve tried again at 33s63ms
+        33s63ms reserve compensation #9 sent, awaited until 34s63ms
+          -> stock/release reserve.compensation.9.0 in 1s: {"order":7} result null saga {"order":7}
+        34s63ms reserve compensation #9 timed out
+        34s63ms reserve tried again at 55s683ms
+        54s window at risk
+        55s683ms reserve compensation #10 sent, awaited until 56s683ms
+          -> stock/release reserve.compensation.10.0 in 1s: {"order":7} result null saga {"order":7}
+        56s683ms reserve compensation #10 timed out
+        56s683ms reserve tried again at 1m25s21ms
+        1m window missed
+        > undo reserve ok
+        1m3s600ms reserve compensation #10 succeeded
+        1m3s600ms unblocked at reserve
+        1m3s600ms ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e02_an_undo_that_is_rejected_is_blocked_at_once() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve rejected never
+        0s reserve compensation #1 rejected: never
+        0s blocked at reserve: compensation_rejected
+        0s reserve tried again at 100ms
+        > undo reserve rejected never
+          refused: a later attempt is under way
+        > wait 100ms
+        100ms reserve compensation #2 sent, awaited until 1s100ms
+          -> stock/release reserve.compensation.2.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve ok
+        100ms reserve compensation #2 succeeded
+        100ms unblocked at reserve
+        100ms ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e02_a_rejection_is_worse_news_than_the_failures_before_it() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > wait 5500ms
+        1s reserve compensation #1 timed out
+        1s reserve tried again at 1s100ms
+        1s100ms reserve compensation #2 sent, awaited until 2s100ms
+          -> stock/release reserve.compensation.2.0 in 1s: {"order":7} result null saga {"order":7}
+        2s100ms reserve compensation #2 timed out
+        2s100ms reserve tried again at 3s259ms
+        3s259ms reserve compensation #3 sent, awaited until 4s259ms
+          -> stock/release reserve.compensation.3.0 in 1s: {"order":7} result null saga {"order":7}
+        4s259ms reserve compensation #3 timed out
+        4s259ms blocked at reserve: compensation_fails
+        4s259ms reserve tried again at 5s301ms
+        5s301ms reserve compensation #4 sent, awaited until 6s301ms
+          -> stock/release reserve.compensation.4.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve rejected never
+        5s500ms reserve compensation #4 rejected: never
+        5s500ms blocked at reserve: compensation_rejected
+        5s500ms reserve tried again at 6s303ms
+        > wait 5s
+        6s303ms reserve compensation #5 sent, awaited until 7s303ms
+          -> stock/release reserve.compensation.5.0 in 1s: {"order":7} result null saga {"order":7}
+        7s303ms reserve compensation #5 timed out
+        7s303ms reserve tried again at 9s52ms
+        9s52ms reserve compensation #6 sent, awaited until 10s52ms
+          -> stock/release reserve.compensation.6.0 in 1s: {"order":7} result null saga {"order":7}
+        10s52ms reserve compensation #6 timed out
+        10s52ms reserve tried again at 13s330ms
+        > undo reserve tombstoned
+          refused: a later attempt is under way
+        > wait 9s
+        13s330ms reserve compensation #7 sent, awaited until 14s330ms
+          -> stock/release reserve.compensation.7.0 in 1s: {"order":7} result null saga {"order":7}
+        14s330ms reserve compensation #7 timed out
+        14s330ms reserve tried again at 19s610ms
+        > undo reserve ok
+        19s500ms reserve compensation #7 succeeded
+        19s500ms unblocked at reserve
+        19s500ms ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e02_the_slow_lane_keeps_to_what_the_participant_asks() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve failed after 2s
+        0s reserve compensation #1 failed: busy
+        0s reserve tried again at 2s
+        > wait 2s
+        2s reserve compensation #2 sent, awaited until 3s
+          -> stock/release reserve.compensation.2.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve failed after 30s
+        2s reserve compensation #2 failed: busy
+        2s reserve tried again at 32s
+        > wait 30s
+        32s reserve compensation #3 sent, awaited until 33s
+          -> stock/release reserve.compensation.3.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve working
+          refused: nothing is due
+        > undo reserve ok
+        32s reserve compensation #3 succeeded
+        32s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+// E08: the undo came before its action.
+
+#[test]
+fn e08_tombstoned_means_that_compensation_began() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay tombstoned
+        0s pay is tombstoned
+        0s compensation began: pay was compensated at its participant already
+        0s pay compensation #1 sent, awaited until 1s
+          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        > pay tombstoned
+          refused: a later attempt is under way
+        > undo pay ok
+        0s pay compensation #1 succeeded
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e08_a_tombstone_without_an_undo_means_not_done() {
+    story(
+        r#"
+        reserve: stock, undo release
+        mail: letters, undo none
+
+        0s started, forwards until 57s900ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s mail action #1 sent, awaited until 1s
+          -> letters/mail mail.action.1.0 in 1s: {"order":7}
+        > mail tombstoned
+        0s mail is tombstoned
+        0s mail given up, not done
+        0s compensation began: mail was compensated at its participant already
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e08_a_tombstone_after_the_pivot_is_a_broken_contract_and_undoes_nothing() {
+    story(
+        r#"
+        ship: shop, pivot
+        invoice: books, retriable
+
+        0s started, forwards until 58s, window until 1m
+        0s ship action #1 sent, awaited until 1s, the pivot
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship ok
+        0s ship action #1 succeeded: null
+        0s invoice action #1 sent, awaited until 1s
+          -> books/invoice invoice.action.1.0 in 1s: {"order":7}
+        > invoice tombstoned
+        0s invoice action #1 failed: tombstoned
+        0s blocked at invoice: retriable_fails
+        0s invoice tried again at 934ms
+        > invoice tombstoned
+          refused: a later attempt is under way
+        > wait 2s
+        934ms invoice action #2 sent, awaited until 1s934ms
+          -> books/invoice invoice.action.2.0 in 1s: {"order":7}
+        1s934ms invoice action #2 timed out
+        1s934ms invoice tried again at 3s40ms
+        > invoice ok
+        2s invoice action #2 succeeded: null
+        2s unblocked at invoice
+        2s ended: completed
+          => ended completed
+        = completed
+    "#,
+    );
+}
+
+// E09: a rejected step.
+
+#[test]
+fn e09_a_rejected_step_is_not_undone() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e09_a_step_rejected_in_part_is_undone() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds partial
+        0s pay action #1 rejected: no_funds, an effect may be left
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s pay compensation #1 sent, awaited until 1s
+          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        > undo pay ok
+        0s pay compensation #1 succeeded
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+// E13: what an undo sees.
+
+#[test]
+fn e13_an_undo_sees_the_request_the_result_and_the_sagas_input() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund, needs steps.reserve.output.hold
+        ship: shop, undo recall
+
+        0s started, forwards until 53s700ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok {"hold":1}
+        0s reserve action #1 succeeded: {"hold":1}
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"it":1}
+        > pay ok
+        0s pay action #1 succeeded: null
+        0s ship action #1 sent, awaited until 1s
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship rejected closed
+        0s ship action #1 rejected: closed
+        0s compensation began: ship was rejected (closed): sorry
+        0s pay compensation #1 sent, awaited until 1s
+          -> payments/refund pay.compensation.1.0 in 1s: {"it":1} result null saga {"order":7}
+        > undo pay ok
+        0s pay compensation #1 succeeded
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result {"hold":1} saga {"order":7}
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e13_of_an_unknown_result_an_undo_sees_none() {
+    story(
+        r#"
+        pay: payments, undo refund, attempts 1
+
+        0s started, forwards until 59s, window until 1m
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > wait 1s
+        1s pay action #1 timed out
+        1s pay given up, in doubt
+        1s compensation began: pay was not answered on its last attempt
+        1s pay compensation #1 sent, awaited until 2s
+          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        > undo pay ok empty
+        1s pay compensation #1 succeeded (it found nothing)
+        1s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
