@@ -56,6 +56,8 @@ pub struct Submitted {
     pub versioned: Arc<Versioned>,
     /// It is a new version.
     pub is_new: bool,
+    /// The fingerprint of its canonical form.
+    pub digest: [u8; 32],
 }
 
 type Key = (Name, u32);
@@ -98,13 +100,23 @@ impl Definitions {
     /// Checks and stores a definition. The same one again is the same version.
     pub async fn submit(&self, text: &str) -> Result<Submitted, Error> {
         let (draft, definition) = Self::check(text)?;
-        let value = serde_json::to_value(&draft).map_err(|error| Error::Unreadable(error.to_string()))?;
+        self.store_checked(&draft, definition).await
+    }
+
+    /// The same for a definition that was read already.
+    pub async fn submit_draft(&self, draft: &Draft) -> Result<Submitted, Error> {
+        let definition = Definition::from_draft(draft).map_err(Error::Invalid)?;
+        self.store_checked(draft, definition).await
+    }
+
+    async fn store_checked(&self, draft: &Draft, definition: Definition) -> Result<Submitted, Error> {
+        let value = serde_json::to_value(draft).map_err(|error| Error::Unreadable(error.to_string()))?;
         let digest = fingerprint(&value);
         let (version, is_new) =
             self.store.submit_definition(&definition.name, &digest, &value.to_string()).await?;
         let versioned = Arc::new(Versioned { definition, version });
         self.keep(&versioned, true);
-        Ok(Submitted { versioned, is_new })
+        Ok(Submitted { versioned, is_new, digest })
     }
 
     fn keep(&self, versioned: &Arc<Versioned>, is_newest: bool) {

@@ -78,14 +78,90 @@ pub fn keyed(
     version: Option<u32>,
     input: &Json,
 ) -> Result<(String, [u8; 32]), Problem> {
-    // The header's draft has it as a quoted text; bare ones are common and taken too.
-    let bare =
-        key.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).map(str::to_owned).unwrap_or(key);
+    let bare = unquoted(&key).unwrap_or(key);
     if bare.is_empty() || bare.len() > KEY_BYTES_MAX || bare.chars().any(char::is_control) {
         return Err(Problem::bad_request(&format!(
             "an idempotency key has 1 to {KEY_BYTES_MAX} bytes and no control characters"
         )));
     }
-    let print = fingerprint(&serde_json::json!([definition, version, input.to_value()]));
+    // Raw JSON may hold what no value can (1e999, half a surrogate pair); two such inputs must not look alike.
+    let value: serde_json::Value = serde_json::from_str(input.get())
+        .map_err(|error| Problem::bad_request(&format!("`input` cannot be read: {error}")))?;
+    let print = fingerprint(&serde_json::json!([definition, version, value]));
     Ok((bare, print))
+}
+
+/// The header's draft has it as a quoted text; bare ones are common and taken as they are.
+fn unquoted(key: &str) -> Option<String> {
+    let inner = key.strip_prefix('"')?.strip_suffix('"')?;
+    let mut bare = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => bare.push(chars.next().filter(|next| matches!(next, '"' | '\\'))?),
+            '"' => return None,
+            other => bare.push(other),
+        }
+    }
+    Some(bare)
+}
+
+/// The starter's `traceparent`, when it is one; one that is not is ignored, as W3C trace context has it.
+pub fn traceparent(text: &str) -> Option<String> {
+    let mut parts = text.split('-');
+    let mut hex = |length: usize| {
+        let part = parts.next()?;
+        let fits =
+            part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        fits.then_some(part)
+    };
+    let (version, trace, span, _flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
+    let is_zero = |id: &str| id.bytes().all(|b| b == b'0');
+    let is_known = version == "00" && parts.next().is_none();
+    (is_known && !is_zero(trace) && !is_zero(span)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str, input: &str) -> Result<(String, [u8; 32]), Problem> {
+        keyed(text.to_owned(), "order", None, &Json::parse(input).expect("json"))
+    }
+
+    #[test]
+    fn a_key_is_the_same_quoted_and_bare() {
+        let bare = key("a-1", "{}").expect("a key");
+        assert_eq!(key("\"a-1\"", "{ }").expect("a key"), bare);
+        assert_eq!(key(r#""a\"b""#, "1").expect("a key").0, "a\"b");
+    }
+
+    #[test]
+    fn an_empty_a_long_and_a_control_character_key_are_refused() {
+        for text in ["", "\"\"", "a\nb", &"a".repeat(256)] {
+            assert_eq!(key(text, "{}").expect_err(text).status(), 400);
+        }
+    }
+
+    #[test]
+    fn an_input_without_a_value_has_no_fingerprint() {
+        assert_eq!(key("a", "1e999").expect_err("no value").status(), 400);
+        assert_eq!(key("a", r#""\ud800""#).expect_err("no value").status(), 400);
+    }
+
+    #[test]
+    fn only_a_traceparent_is_passed_on() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(traceparent(good).as_deref(), Some(good));
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\nX: y",
+        ] {
+            assert_eq!(traceparent(bad), None, "{bad}");
+        }
+    }
 }

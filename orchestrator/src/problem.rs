@@ -39,7 +39,7 @@ impl Problem {
 
     /// The request cannot be read.
     pub fn bad_request(detail: &str) -> Self {
-        Self::new(400, "bad-request", "The request cannot be read", detail)
+        Self::new(400, "bad-request", "The request cannot be read", cut(detail))
     }
 
     /// Something is larger than its limit.
@@ -57,6 +57,84 @@ impl Problem {
             "Nested too deep",
             format!("the JSON nests deeper than {depth_max} levels"),
         )
+    }
+
+    /// A parameter of the query or the path cannot be used.
+    pub fn bad_parameter(name: &str, detail: &str) -> Self {
+        let name: String = name.chars().take(80).collect();
+        let detail = format!("`{name}`: {detail}");
+        Self::new(400, "bad-parameter", "A parameter cannot be used", detail).with("parameter", name.into())
+    }
+
+    /// The text of a definition cannot be read.
+    pub fn unreadable_definition(detail: &str) -> Self {
+        Self::new(400, "unreadable-definition", "The definition cannot be read", cut(detail))
+    }
+
+    /// The definition can be read and is not valid.
+    pub fn invalid_definition(violations: &[snorri_saga::definition::Problem]) -> Self {
+        let count = violations.len();
+        let detail = format!("{count} {} to mend", if count == 1 { "thing" } else { "things" });
+        let list = violations
+            .iter()
+            .map(|violation| json!({"pointer": violation.pointer, "message": violation.message}))
+            .collect();
+        Self::new(422, "invalid-definition", "The definition is not valid", detail)
+            .with("violations", Value::Array(list))
+    }
+
+    /// The body is of a kind that this route does not take.
+    pub fn unsupported_media_type(found: &str, taken: &str) -> Self {
+        let found: String = found.chars().take(80).collect();
+        let detail = format!("`{found}` is not taken here: send `Content-Type: {taken}`");
+        Self::new(415, "unsupported-media-type", "Not this kind of content", detail)
+    }
+
+    /// There is no such route.
+    pub fn unknown_route(path: &str) -> Self {
+        let path: String = path.chars().take(200).collect();
+        Self::new(404, "unknown-route", "No such route", format!("there is nothing at `{path}`"))
+    }
+
+    /// The route has no such method.
+    pub fn method_not_allowed(method: &str) -> Self {
+        let method: String = method.chars().take(40).collect();
+        let detail = format!("`{method}` is not allowed here; the header `Allow` has what is");
+        Self::new(405, "method-not-allowed", "Not this method", detail)
+    }
+
+    /// The body did not come in time.
+    pub fn slow_body(limit: std::time::Duration) -> Self {
+        let detail = format!("the body did not come within {limit:?}");
+        Self::new(408, "slow-body", "The request came too slowly", detail)
+    }
+
+    /// More starts a second than are let in.
+    pub fn rate_limited(wait_ms: u64) -> Self {
+        let detail = "more starts a second than this replica lets in";
+        Self::new(429, "rate-limited", "Too many starts", detail).retry_after_ms(wait_ms)
+    }
+
+    /// The pivot was sent: the saga can only go forwards.
+    pub fn past_pivot(detail: &str) -> Self {
+        Self::new(409, "past-pivot", "Past the point of no return", detail)
+    }
+
+    /// The saga has ended, for ever.
+    pub fn ended(detail: &str) -> Self {
+        Self::new(409, "ended", "The saga has ended", detail)
+    }
+
+    /// It took longer than a request may.
+    pub fn timed_out(limit: std::time::Duration) -> Self {
+        let detail = format!("the request was given up after {limit:?}; whether it took effect is not known");
+        Self::new(503, "timed-out", "It took too long", detail).retry_after_ms(2000)
+    }
+
+    /// This replica is about to stop.
+    pub fn shutting_down() -> Self {
+        let detail = "this replica is shutting down: repeat the request, another one will take it";
+        Self::new(503, "shutting-down", "Shutting down", detail).retry_after_ms(1000)
     }
 
     /// Nobody submitted the definition.
@@ -125,5 +203,15 @@ impl Problem {
             document.insert("retry_after_ms".to_owned(), ms.into());
         }
         Value::Object(document)
+    }
+}
+
+/// The longest detail that is made of what somebody sent, in characters.
+const DETAIL_CHARS_MAX: usize = 2000;
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(DETAIL_CHARS_MAX) {
+        Some((end, _)) => format!("{} …", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }

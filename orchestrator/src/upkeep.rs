@@ -1,6 +1,5 @@
 //! A replica's upkeep: its heartbeat, the takeover of the dead, and the sweep under everything else.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -172,15 +171,10 @@ async fn sweep(engine: &Engine, shared: &Shared, stop: &CancellationToken) {
         // Not in step with the others.
         let share = rand::random_range(0.7..1.3);
         sleep(SWEEP_EVERY.mul_f64(share)).await;
-        match shared.store.claim_due(PAGE).await {
+        match shared.store.claim_due(&shared.replica, PAGE).await {
             Ok(due) => {
-                let mut owners: HashMap<String, usize> = HashMap::new();
-                for (id, owner) in due {
-                    *owners.entry(owner).or_default() += 1;
+                for id in due {
                     engine.hand_over(id, Item::Swept(id)).await;
-                }
-                if !owners.is_empty() {
-                    tracing::debug!(?owners, "looked at sagas whose wake-up was due");
                 }
             }
             Err(error) => tracing::debug!(error = error.chain(), "no sweep"),

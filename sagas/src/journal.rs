@@ -330,3 +330,19 @@ pub enum End {
     /// Every effect that was started is undone, fenced or proven absent.
     Compensated,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_is_null_is_told_from_no_output() {
+        for (output, text) in [(None, "output"), (Some(Json::null()), "none")] {
+            let (step, direction) = (Name::new("pay").expect("a name"), Direction::Action);
+            let event = Event::Succeeded { step, direction, attempt: 1, output, empty: false };
+            let json = serde_json::to_string(&event).expect("JSON");
+            assert!(!json.contains(text), "{json}");
+            assert_eq!(serde_json::from_str::<Event>(&json).expect("an event"), event);
+        }
+    }
+}

@@ -7,8 +7,11 @@ use sha2::{Digest, Sha256};
 use crate::ids::EffectId;
 use crate::time::Millis;
 
-/// The longest pause of the slow lane, in which compensations and steps after the pivot are tried for ever.
+/// The longest pause of the slow lane, before its jitter, in which compensations and steps after the pivot are tried for ever.
 pub const SLOW_LANE_CAP: Millis = Millis::secs(30);
+/// How far a pause of the slow lane may differ from its nominal length: some, so that sagas that were
+/// stopped together do not come back together; not all of it, so that the lane never runs hot.
+const SLOW_LANE_JITTER: std::ops::RangeInclusive<f64> = 0.2..=0.5;
 /// The shortest pause, whatever the policy and its jitter say.
 const PAUSE_MIN: Millis = Millis(1);
 /// After so many attempts of a compensation the saga is `blocked`, while attempts go on.
@@ -71,7 +74,8 @@ impl RetryPolicy {
     /// ended, up to [`SLOW_LANE_CAP`], and always has some jitter.
     pub fn pause_slow(&self, effect: &EffectId, attempt: u32) -> Millis {
         let nominal = self.nominal(attempt, SLOW_LANE_CAP).max(Millis::secs(1));
-        spread(nominal, self.jitter.max(0.2), effect, attempt)
+        let jitter = self.jitter.clamp(*SLOW_LANE_JITTER.start(), *SLOW_LANE_JITTER.end());
+        spread(nominal, jitter, effect, attempt)
     }
 
     /// The longest that all attempts with their pauses may take.
@@ -148,6 +152,16 @@ mod tests {
             let pause = policy.pause_slow(&effect(), attempt);
             assert!((Millis(800)..=Millis::secs(36)).contains(&pause), "{pause}");
         }
+    }
+
+    #[test]
+    fn no_jitter_takes_a_pause_away() {
+        let policy = RetryPolicy { backoff: Millis(0), jitter: 1.0, ..RetryPolicy::default() };
+        for attempt in 1..1000 {
+            assert!(policy.pause(&effect(), attempt) >= Millis(1));
+            assert!((Millis(500)..=Millis::secs(45)).contains(&policy.pause_slow(&effect(), attempt)));
+        }
+        assert_eq!(policy.worst_case(Millis(1000)), Millis(3002));
     }
 
     #[test]

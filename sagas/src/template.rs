@@ -208,6 +208,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_already_is_told_from_what_is_still_to_come() {
+        let template = Template::parse(&json!({
+            "a": "${{ input.a }}", "b": ["${{ steps.done.output.id }}", "${{ steps.later.output.id }}"]
+        }))
+        .expect("a template");
+        let missing = |input: serde_json::Value, done: serde_json::Value| {
+            let done = Json::from_value(&done);
+            template
+                .missing(&Json::from_value(&input), |step| (step == "done").then(|| done.clone()))
+                .map(|missing| missing.0)
+        };
+        assert_eq!(missing(json!({"a": null}), json!({"id": 1})), None);
+        assert_eq!(missing(json!({}), json!({"id": 1})).as_deref(), Some("input.a"));
+        assert_eq!(missing(json!({"a": 1}), json!([])).as_deref(), Some("steps.done.output.id"));
+    }
+
+    #[test]
     fn what_is_no_path_is_refused_with_its_place() {
         for (text, pointer) in [
             (json!({"a": ["${{ now() }}"]}), "/a/0"),

@@ -404,6 +404,17 @@ mod tests {
     }
 
     #[test]
+    fn a_result_that_is_null_is_told_from_a_result_that_is_not_known() {
+        let body = |result| CommandBody { input: Json::null(), result, saga_input: None };
+        for (body, text) in
+            [(body(None), r#"{"input":null}"#), (body(Some(Json::null())), r#"{"input":null,"result":null}"#)]
+        {
+            assert_eq!(serde_json::to_string(&body).expect("JSON"), text);
+            assert_eq!(serde_json::from_str::<CommandBody>(text).expect("a command"), body);
+        }
+    }
+
+    #[test]
     fn a_very_long_message_is_cut_and_not_refused() {
         let body: ReplyBody = serde_json::from_value(serde_json::json!({
             "outcome": "failed", "message": "é".repeat(5000), "retry_after_ms": u64::MAX

@@ -81,7 +81,7 @@ async fn serve(args: Args) -> Result<(), String> {
         concurrency: 32,
     };
     let stop = CancellationToken::new();
-    let running = tokio::spawn(snorri_demo::run(args.service, config, stop.clone()));
+    let running = snorri_demo::run(args.service, config, stop.clone());
     let closed = async {
         if args.until_stdin_closes {
             private::stdin_closed().await;
@@ -91,13 +91,13 @@ async fn serve(args: Args) -> Result<(), String> {
     };
     tokio::pin!(running);
     tokio::select! {
-        ended = &mut running => return ended.map_err(|error| text(&error))?.map_err(|error| text(&error)),
+        ended = &mut running => return ended.map_err(|error| text(&error)),
         _ = term.recv() => {}
         _ = int.recv() => {}
         () = closed => {}
     }
     stop.cancel();
-    let ended = running.await.map_err(|error| text(&error))?.map_err(|error| text(&error));
+    let ended = running.await.map_err(|error| text(&error));
     drop(telemetry);
     ended
 }

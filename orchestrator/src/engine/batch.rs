@@ -59,6 +59,7 @@ struct Decided {
     /// The sequence number after the transition.
     seq: i32,
     is_ours: bool,
+    armed: Option<Timestamp>,
     events: Vec<Event>,
     effects: Vec<Effect>,
     verdicts: Vec<Verdict>,
@@ -71,6 +72,7 @@ struct Known {
     seq: i32,
     versioned: Option<Arc<Versioned>>,
     is_ours: bool,
+    armed: Option<Timestamp>,
 }
 
 impl Lane {
@@ -124,8 +126,13 @@ impl Lane {
         let mut again = Vec::new();
         for work in works {
             let id = work.id;
-            let known =
-                known.remove(&id).unwrap_or(Known { saga: None, seq: 0, versioned: None, is_ours: false });
+            let known = known.remove(&id).unwrap_or(Known {
+                saga: None,
+                seq: 0,
+                versioned: None,
+                is_ours: false,
+                armed: None,
+            });
             let subjects = self.shared.bus.subjects();
             let decision =
                 catch_unwind(AssertUnwindSafe(|| decide_all(subjects, &work.items, &known, now, is_first)));
@@ -134,6 +141,7 @@ impl Lane {
                     seq: known.seq + i32::from(moved),
                     before: known.saga,
                     is_ours: known.is_ours,
+                    armed: known.armed,
                     after: decision.saga,
                     events: decision.events,
                     effects: decision.effects,
@@ -186,14 +194,16 @@ impl Lane {
         let mut known = HashMap::with_capacity(works.len());
         let mut missing = Vec::new();
         for work in &works {
-            if let Some(entry) = self.cache.get(work.id) {
+            // Taken out, not copied. Whatever goes wrong before it is put back, it is loaded again.
+            if let Some(entry) = self.cache.take(work.id) {
                 known.insert(
                     work.id,
                     Known {
-                        saga: Some(entry.saga.clone()),
+                        saga: Some(entry.saga),
                         seq: entry.seq,
-                        versioned: Some(entry.versioned.clone()),
+                        versioned: Some(entry.versioned),
                         is_ours: entry.is_ours,
+                        armed: entry.armed,
                     },
                 );
             } else if !(is_first && matches!(work.items.first(), Some(Item::Start(_)))) {
@@ -251,6 +261,7 @@ impl Lane {
             saga: Some(loaded.saga),
             seq: loaded.seq,
             versioned: Some(versioned),
+            armed: None,
         })
     }
 
@@ -286,7 +297,19 @@ impl Lane {
 
     /// After the commit: memory, answers, and what is to be published and acknowledged.
     async fn settle(&mut self, one: Decided, job: &mut Job) {
-        let Decided { work, versioned, before, after, seq, is_ours, events, mut effects, verdicts, at } = one;
+        let Decided {
+            work,
+            versioned,
+            before,
+            after,
+            seq,
+            is_ours,
+            armed,
+            events,
+            mut effects,
+            verdicts,
+            at,
+        } = one;
         let definition = &versioned.definition;
         self.troubles.remove(&work.id);
         if !events.is_empty() {
@@ -343,7 +366,7 @@ impl Lane {
         }
         job.add(&self.shared, work.id, effects);
         let is_ours = is_ours || !events.is_empty();
-        self.cache.put(after, seq, versioned, is_ours);
+        self.cache.put(after, seq, versioned, is_ours, armed);
     }
 
     /// A saga that nobody knows.

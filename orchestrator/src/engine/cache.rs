@@ -20,7 +20,7 @@ pub(super) struct Entry {
     /// This replica wrote its last row.
     pub(super) is_ours: bool,
     /// The earliest timer that stands for it.
-    armed: Option<Timestamp>,
+    pub(super) armed: Option<Timestamp>,
 }
 
 /// A lane's live sagas and timers.
@@ -39,14 +39,26 @@ impl Cache {
         self.sagas.get(&id)
     }
 
-    /// Keeps the saga's newest state, or lets it go if it has ended.
-    pub(super) fn put(&mut self, saga: Saga, seq: i32, versioned: Arc<Versioned>, is_ours: bool) {
+    /// Takes a saga out, to be decided on and put back. Not put back, it is loaded again when needed.
+    pub(super) fn take(&mut self, id: SagaId) -> Option<Entry> {
+        self.sagas.remove(&id)
+    }
+
+    /// Keeps the saga's newest state, or lets it go if it has ended. `armed` is the timer that it had when it
+    /// was taken out.
+    pub(super) fn put(
+        &mut self,
+        saga: Saga,
+        seq: i32,
+        versioned: Arc<Versioned>,
+        is_ours: bool,
+        armed: Option<Timestamp>,
+    ) {
         let id = saga.id;
         let Some(due) = saga.due_at() else {
             self.sagas.remove(&id);
             return;
         };
-        let armed = self.sagas.get(&id).and_then(|entry| entry.armed);
         // A timer that stands and is early enough is left: it is re-armed when it fires. So the happy path
         // sets one timer a saga and not one a step.
         let armed = match armed {

@@ -19,6 +19,17 @@ pub struct Stored {
     pub submitted_at: Timestamp,
 }
 
+/// A definition as it is listed: its newest version, without its body.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Its newest version.
+    pub version: i32,
+    /// When that was submitted.
+    pub submitted_at: Timestamp,
+}
+
 impl Store {
     /// Stores a definition: the version that has this digest already, if it is the newest, or the next.
     /// Returns the version and whether it is new.
@@ -74,6 +85,32 @@ impl Store {
             .fetch_optional(&self.api)
             .await?;
             row.as_ref().map(stored).transpose()
+        })
+        .await
+    }
+
+    /// The names after the given one, in their order, each with its newest version. Without the bodies, which may
+    /// be large.
+    pub async fn definition_names(&self, after: Option<&str>, limit: i64) -> Result<Vec<Listed>, Error> {
+        within(async {
+            let rows = sqlx::query(
+                "-- definition_names
+                SELECT DISTINCT ON (name) name, version, submitted_at FROM snorri.definitions
+                WHERE $1::text IS NULL OR name > $1 ORDER BY name, version DESC LIMIT $2",
+            )
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&self.api)
+            .await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Listed {
+                        name: row.try_get(0)?,
+                        version: row.try_get(1)?,
+                        submitted_at: Timestamp::from_offset(row.try_get(2)?),
+                    })
+                })
+                .collect()
         })
         .await
     }

@@ -163,20 +163,23 @@ impl Store {
         .await
     }
 
-    /// Claims live sagas whose wake-up is due and re-arms them. The net under everything else.
-    pub async fn claim_due(&self, limit: i64) -> Result<Vec<(SagaId, String)>, Error> {
+    /// Claims live sagas whose wake-up is due and re-arms them. The net under everything else. A saga's owner
+    /// goes first; ten seconds later anybody does.
+    pub async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
         within(async {
-            let rows = sqlx::query(
+            let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- claim_due
                 UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds' WHERE id IN (
-                    SELECT id FROM snorri.sagas WHERE wake_at <= now() ORDER BY wake_at
-                    LIMIT $1 FOR UPDATE SKIP LOCKED)
-                RETURNING id, owner",
+                    SELECT id FROM snorri.sagas
+                    WHERE wake_at <= now() AND (owner = $1 OR wake_at <= now() - interval '10 seconds')
+                    ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+                RETURNING id",
             )
+            .bind(replica.as_str())
             .bind(limit)
             .fetch_all(&self.upkeep)
             .await?;
-            rows.iter().map(|row| Ok((SagaId(row.try_get(0)?), row.try_get(1)?))).collect()
+            Ok(ids.into_iter().map(SagaId).collect())
         })
         .await
     }

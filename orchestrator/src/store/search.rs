@@ -100,6 +100,22 @@ impl Store {
         .await
     }
 
+    /// Which of these sagas have ended.
+    pub async fn ended_among(&self, ids: &[SagaId]) -> Result<Vec<SagaId>, Error> {
+        within(async {
+            let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+            let rows = sqlx::query_scalar::<_, uuid::Uuid>(
+                "-- ended_among
+                SELECT id FROM snorri.sagas WHERE id = ANY ($1) AND ended_at IS NOT NULL",
+            )
+            .bind(ids)
+            .fetch_all(&self.api)
+            .await?;
+            Ok(rows.into_iter().map(SagaId).collect())
+        })
+        .await
+    }
+
     /// One line.
     pub async fn line(&self, id: SagaId) -> Result<Option<Line>, Error> {
         within(async {

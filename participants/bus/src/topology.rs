@@ -20,6 +20,10 @@ const MIB: i64 = 1024 * 1024;
 const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
 const STREAM_EXISTS: u64 = 10058;
+/// The server or the account has not enough memory or disk left to set aside.
+const NO_ROOM: [u64; 4] = [10002, 10023, 10028, 10047];
+/// The least that makes sense.
+const SMALLEST_STREAM: i64 = 8 * MIB;
 
 /// The streams of an installation. Limits retention with a short age: what is stale evaporates, nothing
 /// ever holds a publisher up, and the truth is in Postgres.
@@ -42,11 +46,11 @@ fn streams(subjects: &Subjects, replicas: usize) -> Vec<Config> {
     let (file, memory) = (StorageType::File, StorageType::Memory);
     vec![
         // The window costs some 200 bytes a message: short where there are many.
-        stream(subjects.commands_stream(), subjects.commands_all(), file, 15, 60, 2048 * MIB),
+        stream(subjects.commands_stream(), subjects.commands_all(), file, 15, 60, 512 * MIB),
         // In memory: a reply that is lost is asked for again. No ids on replies, so the window is idle.
-        stream(subjects.replies_stream(), subjects.replies_all(), memory, 15, 120, 512 * MIB),
-        stream(subjects.starts_stream(), subjects.starts_all(), file, 60, 120, 1024 * MIB),
-        stream(subjects.endings_stream(), subjects.ended_all(), file, 15, 120, 512 * MIB),
+        stream(subjects.replies_stream(), subjects.replies_all(), memory, 15, 120, 128 * MIB),
+        stream(subjects.starts_stream(), subjects.starts_all(), file, 60, 120, 256 * MIB),
+        stream(subjects.endings_stream(), subjects.ended_all(), file, 15, 120, 128 * MIB),
     ]
 }
 
@@ -88,19 +92,29 @@ async fn ensure_one(inner: &Inner, wanted: &Config) -> Result<bool, Error> {
         alarm_on_differences(wanted, &found.config);
         return Ok(false);
     }
-    let created: Response<Info> = inner
-        .context
-        .request(format!("STREAM.CREATE.{name}"), wanted)
-        .await
-        .map_err(|error| failed("create stream", name, &error))?;
-    match created {
-        Response::Ok(_) => {
-            tracing::info!(stream = name, "created the stream");
-            Ok(true)
+    let mut wanted = wanted.clone();
+    loop {
+        let created: Response<Info> = inner
+            .context
+            .request(format!("STREAM.CREATE.{name}"), &wanted)
+            .await
+            .map_err(|error| failed("create stream", name, &error))?;
+        match created {
+            Response::Ok(_) => {
+                tracing::info!(stream = name, max_bytes = wanted.max_bytes, "created the stream");
+                return Ok(true);
+            }
+            // Another replica was faster, with other settings.
+            Response::Err { error } if error.error_code().0 == STREAM_EXISTS => return Ok(false),
+            // The server sets aside what a stream may need. A small one may not have as much.
+            Response::Err { error }
+                if NO_ROOM.contains(&error.error_code().0) && wanted.max_bytes > SMALLEST_STREAM =>
+            {
+                wanted.max_bytes /= 4;
+                tracing::warn!(stream = name, %error, max_bytes = wanted.max_bytes, "making the stream smaller");
+            }
+            Response::Err { error } => return Err(failed("create stream", name, &error)),
         }
-        // Another replica was faster, with other settings.
-        Response::Err { error } if error.error_code().0 == STREAM_EXISTS => Ok(false),
-        Response::Err { error } => Err(failed("create stream", name, &error)),
     }
 }
 
@@ -125,7 +139,6 @@ fn alarm_on_differences(wanted: &Config, found: &Config) {
         ("storage", wanted.storage != found.storage),
         ("max_age", wanted.max_age != found.max_age),
         ("duplicate_window", wanted.duplicate_window != found.duplicate_window),
-        ("max_bytes", wanted.max_bytes != found.max_bytes),
         ("num_replicas", wanted.num_replicas != found.num_replicas),
     ];
     let names: Vec<&str> =

@@ -243,15 +243,18 @@ pub async fn audit(
 async fn read(db: &mut PgConnection, service: Service) -> Result<Page, Error> {
     let (records, effects) = match service {
         Service::Inventory => (
-            "SELECT saga, step, state, units AS size, 0::bigint AS units FROM inventory.reservations ORDER BY id",
+            "SELECT saga, step, state, units AS size, 0::bigint AS units
+             FROM inventory.reservations ORDER BY id",
             "SELECT saga, step, operation, direction FROM inventory.effects ORDER BY id",
         ),
         Service::Payments => (
-            "SELECT saga, step, state, amount_cents AS size, 0::bigint AS units FROM payments.holds ORDER BY id",
+            "SELECT saga, step, state, amount_cents AS size, 0::bigint AS units
+             FROM payments.holds ORDER BY id",
             "SELECT saga, step, operation, direction FROM payments.effects ORDER BY id",
         ),
         Service::Shipping => (
-            "SELECT saga, step, state, units AS size, 0::bigint AS units FROM shipping.shipments ORDER BY id",
+            "SELECT saga, step, state, units AS size, 0::bigint AS units
+             FROM shipping.shipments ORDER BY id",
             "SELECT saga, step, operation, direction FROM shipping.effects ORDER BY id",
         ),
         Service::Orders => (

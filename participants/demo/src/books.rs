@@ -3,9 +3,10 @@
 //! that they can be tried without the bus.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::world::World;
@@ -35,9 +36,14 @@ pub(crate) enum No {
         /// The sentence for people.
         message: String,
     },
-    /// Not now.
-    #[error("{0}")]
-    NotNow(String),
+    /// Not now, to be tried again.
+    #[error("{message}")]
+    NotNow {
+        /// The sentence for people.
+        message: String,
+        /// No sooner than in.
+        after: Option<Duration>,
+    },
     /// The database did not do it.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -48,22 +54,16 @@ impl No {
     pub(crate) fn refused(code: &'static str, message: impl Into<String>) -> Self {
         Self::Refused { code: Cow::Borrowed(code), message: message.into() }
     }
-}
 
-/// A pool of the service's own database.
-pub(crate) async fn connect(database_url: &str, connections: u32) -> Result<PgPool, Error> {
-    let options: PgConnectOptions = database_url.parse()?;
-    let pool = PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(std::time::Duration::from_secs(5))
-        .connect_with(options)
-        .await?;
-    Ok(pool)
+    /// A failure.
+    pub(crate) fn not_now(message: impl Into<String>) -> Self {
+        Self::NotNow { message: message.into(), after: None }
+    }
 }
 
 /// Creates the schema where it is not there yet. Two replicas that start at once take turns: `IF NOT
 /// EXISTS` alone lets two creators of one table collide.
-pub(crate) async fn migrate(service: Service, connection: &mut PgConnection) -> Result<(), Error> {
+pub(crate) async fn migrate(service: Service, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let sql = match service {
         Service::Inventory => include_str!("../../../migrations/demo/inventory.sql"),
         Service::Payments => include_str!("../../../migrations/demo/payments.sql"),

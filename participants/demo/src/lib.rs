@@ -19,8 +19,8 @@ mod world;
 
 pub use audit::{Audit, Databases, EndStatus, PROBLEMS_MAX, audit};
 pub use books::prepare;
-pub use run::{ServiceConfig, run};
 pub use order::{Expected, expected, order};
+pub use run::{ServiceConfig, run};
 pub use service::{Error, Service, UnknownService};
 pub use troubles::{NotAWish, Troubles, Wish, Wishes};
 pub use world::{

@@ -1,19 +1,20 @@
 //! A service at work: its database, its place on the bus, and the door that every command comes in by,
 //! where trouble on purpose waits.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use snorri_participant::{BusOptions, Ctx, Fail, Participant};
+use snorri_participant::{BusOptions, Ctx, Fail, Participant, connect_pool};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use crate::books::{Mark, No, connect, migrate};
+use crate::books::{Mark, No, migrate};
 use crate::troubles::{Refusing, Trouble, Troubles, Wish};
 use crate::{Error, Service, inventory, orders, payments, shipping};
 
 /// What a service needs to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServiceConfig {
     /// Its own database.
     pub database_url: String,
@@ -21,22 +22,40 @@ pub struct ServiceConfig {
     pub bus: BusOptions,
     /// How much trouble it makes by itself.
     pub troubles: Troubles,
-    /// How many commands may share one transaction; nothing for one transaction each.
+    /// How many commands may share one transaction; nothing for one transaction each. With batches a
+    /// command that is to be slow is not slept over, since it would hold up the others of its
+    /// transaction: its first attempt fails, with the request to come again after that time.
     pub batch: Option<usize>,
-    /// How many commands (or batches) it works on at a time.
+    /// How many commands it works on at a time when they do not come in batches.
     pub concurrency: usize,
+}
+
+impl fmt::Debug for ServiceConfig {
+    /// Without the addresses: a password may stand in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceConfig")
+            .field("troubles", &self.troubles)
+            .field("batch", &self.batch)
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Runs a service until the shutdown is asked for and what was begun is finished. Its schema is created if
 /// it is not there; the books are opened by [`crate::prepare`].
 pub async fn run(service: Service, config: ServiceConfig, shutdown: CancellationToken) -> Result<(), Error> {
     let ServiceConfig { database_url, bus, troubles, batch, concurrency } = config;
-    // One more than the commands need: what a crash on purpose writes down must not wait for them.
+    // Some more than the commands need: what a crash on purpose writes down must not wait for them.
     let connections = u32::try_from(concurrency.clamp(1, 64)).unwrap_or(64) + 4;
-    let pool = connect(&database_url, connections).await?;
-    migrate(service, &mut *pool.acquire().await?).await?;
+    let pool = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        pool = connect(service, &database_url, connections) => pool?,
+    };
     let door = Arc::new(Door { service, troubles, pool: pool.clone(), take_turns: batch.is_some() });
-    let participant = Participant::new(service.name())?.database(pool.clone()).concurrency(concurrency);
+    let participant = Participant::new(service.name())
+        .map_err(snorri_participant::Error::Operation)?
+        .database(pool.clone())
+        .concurrency(concurrency);
     let participant = match batch {
         Some(commands) => participant.batch(commands),
         None => participant,
@@ -50,6 +69,40 @@ pub async fn run(service: Service, config: ServiceConfig, shutdown: Cancellation
     participant.run(bus, shutdown).await?;
     pool.close().await;
     Ok(())
+}
+
+/// A pool of the service's own database, with the schema in it. Waits for a database that is away or
+/// just starting, as long as it takes.
+async fn connect(service: Service, url: &str, connections: u32) -> Result<PgPool, Error> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let made = async {
+            let pool = connect_pool(url, connections).await?;
+            migrate(service, &mut *pool.acquire().await?).await?;
+            Ok::<_, sqlx::Error>(pool)
+        };
+        match made.await {
+            Ok(pool) => return Ok(pool),
+            Err(error) if is_away(&error) => {
+                tracing::warn!(%service, %error, "waiting for the database");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether the database may answer later.
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
+        // Connection trouble, too many connections, shutting down or starting up.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
 }
 
 /// Which of a step's two operations comes in.
@@ -87,8 +140,13 @@ impl Door {
         };
         match self.troubles.pick((mark.saga, &mark.step, direction), cx.attempt(), wish, refusing) {
             None => {}
-            Some(Trouble::Slow(span)) => tokio::time::sleep(span.min(Duration::from_secs(60))).await,
-            Some(Trouble::Fail) => return Err(No::NotNow("a failure on purpose".to_owned())),
+            // In a batch it would hold up all the others, so it is put off instead, once.
+            Some(Trouble::Slow(_)) if self.take_turns && cx.attempt() > 1 => {}
+            Some(Trouble::Slow(span)) if self.take_turns => {
+                return Err(No::NotNow { message: "slow on purpose".to_owned(), after: Some(span) });
+            }
+            Some(Trouble::Slow(span)) => tokio::time::sleep(span).await,
+            Some(Trouble::Fail) => return Err(No::not_now("a failure on purpose")),
             Some(Trouble::Refuse(code)) => {
                 return Err(No::Refused { code: code.into(), message: "a refusal on purpose".to_owned() });
             }
@@ -119,7 +177,7 @@ impl Door {
         if self.troubles.abort {
             std::process::abort();
         }
-        Err(No::NotNow("a crash on purpose, in a process that must not end for it".to_owned()))
+        Err(No::not_now("a crash on purpose, in a process that must not end for it"))
     }
 }
 
@@ -136,7 +194,8 @@ impl From<No> for Fail {
     fn from(no: No) -> Self {
         match no {
             No::Refused { code, message } => Self::rejected(code, message),
-            No::NotNow(message) => Self::failed(message),
+            No::NotNow { message, after: None } => Self::failed(message),
+            No::NotNow { message, after: Some(after) } => Self::failed(message).retry_after(after),
             No::Database(error) => error.into(),
         }
     }

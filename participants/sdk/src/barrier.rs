@@ -102,9 +102,8 @@ pub(crate) async fn enter(
     let asked: Vec<&EffectId> = effects.iter().copied().filter(|effect| !all_new(effect)).collect();
     let rows = if asked.is_empty() { Vec::new() } else { rows_of(conn, &asked).await? };
     let row = |effect: &EffectId, undo: bool| {
-        rows.iter().find(|row| {
-            row.saga_id == effect.saga.0 && row.step == effect.step.as_str() && row.undo == undo
-        })
+        rows.iter()
+            .find(|row| row.saga_id == effect.saga.0 && row.step == effect.step.as_str() && row.undo == undo)
     };
     Ok(effects
         .iter()
@@ -144,8 +143,7 @@ pub(crate) struct Done<'a> {
 pub(crate) async fn complete(conn: &mut PgConnection, done: &[Done<'_>]) -> Result<(), sqlx::Error> {
     let sagas: Vec<Uuid> = done.iter().map(|done| done.effect.saga.0).collect();
     let steps: Vec<&str> = done.iter().map(|done| done.effect.step.as_str()).collect();
-    let undos: Vec<bool> =
-        done.iter().map(|done| done.effect.direction == Direction::Compensation).collect();
+    let undos: Vec<bool> = done.iter().map(|done| done.effect.direction == Direction::Compensation).collect();
     let outcomes: Vec<&str> = done.iter().map(|done| done.outcome).collect();
     let replies: Vec<&str> = done.iter().map(|done| done.reply.as_str()).collect();
     let updated = sqlx::query(

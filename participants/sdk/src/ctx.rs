@@ -197,8 +197,7 @@ impl TxCell {
 
     /// Takes the transaction back when all turns are over.
     pub(crate) async fn take(&self) -> Result<Transaction<'static, Postgres>, TakeError> {
-        let mut state =
-            timeout(LET_GO, self.0.lock()).await.map_err(|_| TakeError::StillHeld(StillHeld))?;
+        let mut state = timeout(LET_GO, self.0.lock()).await.map_err(|_| TakeError::StillHeld(StillHeld))?;
         state.turn += 1;
         if state.broken {
             return Err(TakeError::Sql(sqlx::Error::Protocol("a statement was abandoned".to_owned())));

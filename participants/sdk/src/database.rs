@@ -86,7 +86,8 @@ pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
             sleep(Duration::from_millis(100)).await;
         }
         connection.create_schema_if_not_exists("snorri_participant").await.map_err(sqlx::Error::from)?;
-        migrator.run(&mut connection).await.map_err(sqlx::Error::from)
+        // `run` is this with a bound that makes the future impossible to spawn.
+        migrator.run_direct(None, &mut connection, false).await.map_err(sqlx::Error::from)
     };
     let result = timeout(MIGRATION_TIMEOUT, migrated).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
     let _ = connection.close().await;
@@ -150,10 +151,10 @@ async fn probe(pool: &PgPool) -> bool {
 }
 
 /// Makes the tables, waiting for the database as long as it takes; any other trouble is an error.
-pub(crate) async fn migrate_when_there(pool: &PgPool) -> Result<(), sqlx::Error> {
+pub(crate) async fn migrate_when_there(pool: PgPool) -> Result<(), sqlx::Error> {
     let mut pause = Duration::from_millis(100);
     loop {
-        match migrate(pool).await {
+        match migrate(&pool).await {
             Ok(()) => return Ok(()),
             Err(error) if trouble(&error) == Trouble::Other => return Err(error),
             Err(error) => {

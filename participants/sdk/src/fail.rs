@@ -102,7 +102,9 @@ pub(crate) fn trouble(error: &sqlx::Error) -> Trouble {
             Some("25006") => Trouble::Away,
             Some("25P02") => Trouble::Aborted,
             Some("40001" | "40P01" | "55P03") => Trouble::Contended,
-            Some(code) if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => Trouble::Away,
+            Some(code) if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
+                Trouble::Away
+            }
             _ => Trouble::Other,
         },
         sqlx::Error::Io(_)
@@ -148,16 +150,14 @@ mod tests {
 
     #[test]
     fn partial_and_retry_after_stick_to_their_kind() {
-        let outcome = Fail::rejected("no", "really").partial().retry_after(Duration::from_secs(1)).into_outcome();
+        let outcome =
+            Fail::rejected("no", "really").partial().retry_after(Duration::from_secs(1)).into_outcome();
         assert_eq!(
             outcome,
             Outcome::Rejected { code: "no".to_owned(), message: "really".to_owned(), partial: true }
         );
         let outcome = Fail::failed("later").partial().retry_after(Duration::from_millis(1500)).into_outcome();
-        assert_eq!(
-            outcome,
-            Outcome::Failed { message: "later".to_owned(), retry_after: Some(Millis(1500)) }
-        );
+        assert_eq!(outcome, Outcome::Failed { message: "later".to_owned(), retry_after: Some(Millis(1500)) });
     }
 
     #[test]

@@ -106,7 +106,8 @@ fn write<R: Serialize>(output: &R) -> Result<Json, Fail> {
     let text = serde_json::to_string(output)
         .map_err(|_| Fail::rejected("bad_output", "the output cannot be written as JSON"))?;
     if text.len() > limit::PAYLOAD_BYTES_MAX {
-        let message = format!("the output has {} bytes, allowed are {}", text.len(), limit::PAYLOAD_BYTES_MAX);
+        let message =
+            format!("the output has {} bytes, allowed are {}", text.len(), limit::PAYLOAD_BYTES_MAX);
         return Err(Fail::rejected("too_large", message));
     }
     if deeper_than(text.as_bytes(), limit::JSON_DEPTH_MAX) {

@@ -182,8 +182,8 @@ impl Participant {
         }
         match &self.pool {
             Some(pool) => tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                made = database::migrate_when_there(pool) => made?,
+                () = shutdown.clone().cancelled_owned() => return Ok(()),
+                made = database::migrate_when_there(pool.clone()) => made?,
             },
             None if matches!(self.mode, Mode::Batches(_)) => return Err(Error::BatchWithoutDatabase),
             None => {}
@@ -197,7 +197,7 @@ impl Participant {
             gate: Gate::default(),
             spans: Spans::new(),
         };
-        run::run(Arc::new(shared), self.mode, self.retention, &shutdown).await;
+        run::run(Arc::new(shared), self.mode, self.retention, shutdown.clone()).await;
         if shutdown.is_cancelled() { Ok(()) } else { Err(Error::Bus(snorri_bus::Error::Closed)) }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use snorri_bus::headers::{self, ReceivedCommand, parse_command};
-use snorri_bus::{Bus, Consumption, ConsumerSpec, Message, Next, Outgoing};
+use snorri_bus::{Bus, ConsumerSpec, Consumption, Message, Next, Outgoing};
 use snorri_saga::ids::{Direction, EffectId, Name, SagaId};
 use snorri_saga::wire::Outcome;
 use sqlx::PgPool;
@@ -65,7 +65,7 @@ impl Shared {
 }
 
 /// Runs until the shutdown, or until the bus is closed by somebody else; says which.
-pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, retention: Duration, shutdown: &CancellationToken) {
+pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, retention: Duration, shutdown: CancellationToken) {
     let subjects = shared.bus.subjects();
     let (at_once, each) = match mode {
         Mode::Singly(at_once) => (at_once.max(1), 1),
@@ -86,6 +86,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, retention: Duration, sh
     let mut consumption = shared.bus.consume(spec);
     let cleaner = shared.pool.clone().map(|pool| tokio::spawn(database::forget_old(pool, retention)));
     let mut tasks = JoinSet::new();
+    let stopped = shutdown.cancelled_owned();
+    tokio::pin!(stopped);
     loop {
         let free = at_once - tasks.len().min(at_once);
         let limit = match mode {
@@ -94,7 +96,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, retention: Duration, sh
         };
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => break,
+            () = &mut stopped => break,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
             next = pull(&shared, &mut consumption, limit), if free > 0 => match next {
                 Next::Batch(mut messages) => {

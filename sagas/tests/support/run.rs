@@ -9,7 +9,7 @@ use snorri_saga::definition::{Definition, StepKind};
 use snorri_saga::ids::{CommandId, Direction, EffectId, SagaId};
 use snorri_saga::journal::{End, Event};
 use snorri_saga::json::Json;
-use snorri_saga::saga::{Phase, Saga, StepState};
+use snorri_saga::saga::{Phase, Saga, StepState, Wait};
 use snorri_saga::time::{Millis, Timestamp};
 use snorri_saga::wire::{Outcome, Reply};
 
@@ -272,6 +272,21 @@ impl<'a> Run<'a> {
         if !self.has_ended() {
             let flights = self.saga.steps.iter().filter(|step| step.flight.is_some()).count();
             assert_eq!(flights, 1, "a live saga waits for exactly one operation");
+            self.check_patience();
+        }
+    }
+
+    /// Before the pivot no answer is awaited, and no attempt planned, beyond the forward deadline, or else
+    /// undoing would not fit the window; the slow lane is for who is blocked already.
+    fn check_patience(&self) {
+        let Some((run, flight)) = self.saga.in_flight() else { return };
+        let (_, step) = self.definition.step(run.name.as_str()).expect("a step");
+        let may_wait = flight.direction == Direction::Compensation
+            || self.saga.pivot_sent
+                && (step.kind != StepKind::Pivot || matches!(flight.wait, Wait::Reply(_)))
+            || self.saga.blocked.is_some();
+        if !may_wait {
+            assert!(flight.wait.due() <= self.saga.forward_deadline, "{run:?}");
         }
     }
 

@@ -136,6 +136,8 @@ impl<'a> Story<'a> {
         while let Some(due) = self.saga.due_at().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             self.input(&Input::Woke);
+            let is_hot = self.saga.due_at().is_some_and(|due| due <= self.now);
+            assert!(!is_hot, "a wake-up changed nothing:\n\n{}", self.text);
         }
         self.now = end;
     }

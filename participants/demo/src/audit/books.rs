@@ -39,7 +39,7 @@ pub(super) async fn stock(
         let there = free + reserved + shipped;
         match delivered.remove(sku) {
             None => {
-                problems.push(format!("inventory: {sku} was never delivered, yet there are {there} units"))
+                problems.push(format!("inventory: {sku} was never delivered, yet there are {there} units"));
             }
             Some(units) if units != there => problems.push(format!(
                 "inventory: of {sku} {units} units were delivered, and {there} are there ({free} free, \

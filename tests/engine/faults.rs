@@ -1,0 +1,233 @@
+//! Everything around the engine dies, and it goes on. These tests have servers of their own to kill.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use snorri_saga::ids::Name;
+use snorri_stack::{Options, Stack, StopMode};
+use tokio::process::{Child, Command};
+
+use crate::support::{Hand, Place, Rest, definition, eventually, ok};
+
+struct Own {
+    stack: Arc<Stack>,
+    place: Place,
+    dir: PathBuf,
+}
+
+impl Own {
+    /// Servers of this test alone.
+    async fn servers(hint: &'static str) -> Self {
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{hint}-{}", std::process::id()));
+        let options = Options { fsync: false, ..Options::new(&dir) };
+        let stack = tokio::task::spawn_blocking(move || {
+            let stack = Stack::start(&options).expect("a private stack");
+            stack.postgres.create_database("snorri", None).expect("a database");
+            stack
+        })
+        .await
+        .expect("not cancelled");
+        let place = Place {
+            database_url: stack.postgres.url("snorri"),
+            nats_url: stack.nats.url(),
+            prefix: Name::new("snorri").expect("a name"),
+        };
+        Self { stack: Arc::new(stack), place, dir }
+    }
+
+    async fn with_stack(&self, work: impl FnOnce(&Stack) + Send + 'static) {
+        let stack = self.stack.clone();
+        tokio::task::spawn_blocking(move || work(&stack)).await.expect("not cancelled");
+    }
+
+    async fn end(self) {
+        let (stack, dir) = (self.stack, self.dir);
+        let ended = tokio::task::spawn_blocking(move || {
+            drop(stack);
+            Stack::wipe(&dir)
+        });
+        ended.await.expect("not cancelled").expect("the folder is deleted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_stopped_for_20_seconds_loses_nothing_and_is_answered_clearly() {
+    let own = Own::servers("pg-stop").await;
+    let orchestrator = own.place.replica("one").await;
+    let hand = Hand::play(&own.place, "hand", |_| vec![ok()]).await;
+    let rest = Rest::of(&orchestrator);
+    let mut slow = definition("three", &["a", "b", "c"]);
+    // A participant that answers while Postgres is away must not run into a timeout meanwhile.
+    for step in 0..3 {
+        slow["steps"][step]["timeout"] = json!("10s");
+    }
+    rest.submit(&slow).await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(rest.start("three", &json!({"n": n})).await);
+    }
+    own.with_stack(|stack| stack.postgres.stop(StopMode::Immediate)).await;
+    let stopped = tokio::time::Instant::now();
+    eventually("a start is answered 503 with the advice to come again", async || {
+        let answer = rest
+            .http
+            .post(format!("{}/v1/sagas", rest.base))
+            .header("idempotency-key", "while-away")
+            .json(&json!({"definition": "three", "input": {}}))
+            .send()
+            .await
+            .expect("an answer");
+        let has_advice = answer.headers().contains_key("retry-after");
+        let is_problem = answer.headers()["content-type"]
+            .to_str()
+            .is_ok_and(|text| text.starts_with("application/problem+json"));
+        (answer.status().as_u16() == 503 && has_advice && is_problem).then_some(())
+    })
+    .await;
+    // The time without Postgres is the test's subject, not a wait for something to happen.
+    tokio::time::sleep_until(stopped + Duration::from_secs(20)).await;
+    own.with_stack(|stack| stack.postgres.start_again().expect("Postgres starts again")).await;
+    for id in &ids {
+        assert_eq!(rest.ended(id).await["status"], "completed");
+    }
+    let effects = hand.asked();
+    for step in ["a.action", "b.action", "c.action"] {
+        assert!(effects[step] >= 20, "{effects:?}");
+    }
+    eventually("starts are taken again", async || {
+        let (status, _) = rest.post("/v1/sagas", &json!({"definition": "three", "input": {}})).await;
+        (status == 201).then_some(())
+    })
+    .await;
+    orchestrator.shut_down().await;
+    drop(hand);
+    own.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nats_store_that_is_deleted_loses_no_saga() {
+    let own = Own::servers("nats-wipe").await;
+    let orchestrator = own.place.replica("one").await;
+    // The first command is never answered: it is lost with the store.
+    let hand =
+        Hand::play(&own.place, "hand", |command| if command.id.sending == 0 { vec![] } else { vec![ok()] })
+            .await;
+    let rest = Rest::of(&orchestrator);
+    let mut long = definition("long", &["a"]);
+    long["steps"][0]["timeout"] = json!("100s");
+    long["steps"][0]["compensation"] = json!({"action": "undo-a", "timeout": "5s"});
+    rest.submit(&long).await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(rest.start("long", &json!({"n": n})).await);
+    }
+    eventually("all commands are out", async || (hand.seen().len() >= 20).then_some(())).await;
+    own.with_stack(|stack| {
+        stack.nats.kill();
+        stack.nats.wipe_store().expect("the store is deleted");
+        stack.nats.start_again().expect("NATS starts again");
+    })
+    .await;
+    for id in &ids {
+        let saga = rest.ended(id).await;
+        assert_eq!(saga["status"], "completed");
+        assert_eq!(saga["steps"][0]["attempt"], 1, "long before the step's timeout");
+    }
+    orchestrator.shut_down().await;
+    drop(hand);
+    own.end().await;
+}
+
+fn spawn(place: &Place, replica: &str, port: u16, admin: u16) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_snorri"))
+        .args(["serve", "--until-stdin-closes", "--replica", replica, "--log-format", "text"])
+        .args(["--database-url", &place.database_url, "--nats-url", &place.nats_url])
+        .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
+        .args(["--namespace", place.prefix.as_str()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the orchestrator starts")
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its number").port()
+}
+
+async fn up(rest: &Rest) {
+    eventually("the orchestrator is up", async || {
+        let answer = rest.http.get(format!("{}/v1/definitions", rest.base)).send().await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orchestrator_killed_in_the_middle_of_its_work_goes_on_when_it_is_restarted() {
+    let place = Place::shared("killed").await;
+    let (port, admin) = (free_port(), free_port());
+    let mut orchestrator = spawn(&place, "only", port, admin);
+    let hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
+    let rest = Rest::at(&format!("http://127.0.0.1:{port}"));
+    up(&rest).await;
+    rest.submit(&definition("five", &["a", "b", "c", "d", "e"])).await;
+    let mut starts = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let rest = rest.clone();
+        starts.spawn(async move { rest.start("five", &json!({"n": n})).await });
+    }
+    let ids = starts.join_all().await;
+    orchestrator.kill().await.expect("killed");
+    let mut orchestrator = spawn(&place, "only", port, admin);
+    up(&rest).await;
+    for id in &ids {
+        let saga = rest.ended(id).await;
+        assert_eq!(saga["status"], "completed");
+        for step in saga["steps"].as_array().expect("steps") {
+            assert_eq!(step["attempt"], 1, "no attempt waited for its timeout: {saga}");
+        }
+    }
+    assert!(hand.seen().len() >= 500);
+    orchestrator.kill().await.expect("killed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sagas_of_a_killed_replica_are_taken_over_by_another_within_seconds() {
+    let place = Place::shared("takeover").await;
+    let (port, admin) = (free_port(), free_port());
+    let mut victim = spawn(&place, "victim", port, admin);
+    let survivor = place.replica("survivor").await;
+    let hand =
+        Hand::play(
+            &place,
+            "hand",
+            |command| {
+                if command.reply_to.ends_with(".victim") { vec![] } else { vec![ok()] }
+            },
+        )
+        .await;
+    let rest = Rest::at(&format!("http://127.0.0.1:{port}"));
+    up(&rest).await;
+    let mut long = definition("long", &["a", "b"]);
+    long["steps"][0]["timeout"] = json!("60s");
+    rest.submit(&long).await;
+    let mut ids = Vec::new();
+    for n in 0..50 {
+        ids.push(rest.start("long", &json!({"n": n})).await);
+    }
+    eventually("all are asked for", async || (hand.seen().len() >= 50).then_some(())).await;
+    victim.kill().await.expect("killed");
+    let killed = tokio::time::Instant::now();
+    let rest = Rest::of(&survivor);
+    for id in &ids {
+        assert_eq!(rest.ended(id).await["status"], "completed");
+    }
+    assert!(killed.elapsed() < Duration::from_secs(15), "took {:?}", killed.elapsed());
+    survivor.shut_down().await;
+}

@@ -1,0 +1,70 @@
+//! Several orchestrators on one database.
+
+use serde_json::json;
+
+use crate::support::{Hand, Place, Rest, definition, eventually, ok};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_replica_starts_reads_and_moves_sagas_of_the_same_database() {
+    let place = Place::shared("equal").await;
+    let (one, two) = (place.replica("one").await, place.replica("two").await);
+    let _hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
+    let (at_one, at_two) = (Rest::of(&one), Rest::of(&two));
+    at_one.submit(&definition("two-steps", &["a", "b"])).await;
+    let first = at_two.start("two-steps", &json!({})).await;
+    let second = at_one.start("two-steps", &json!({})).await;
+    assert_eq!(at_one.ended(&first).await["status"], "completed");
+    assert_eq!(at_two.ended(&second).await["status"], "completed");
+    one.shut_down().await;
+    two.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_at_another_replica_than_the_sagas_own_is_obeyed() {
+    let place = Place::shared("cancel").await;
+    let (one, two) = (place.replica("one").await, place.replica("two").await);
+    let hand = Hand::play(&place, "hand", |command| match command.effect().step.as_str() {
+        "b" if command.effect().direction == snorri_saga::ids::Direction::Action => vec![],
+        _ => vec![ok()],
+    })
+    .await;
+    let (at_one, at_two) = (Rest::of(&one), Rest::of(&two));
+    at_one.submit(&definition("two-steps", &["a", "b"])).await;
+    let id = at_one.start("two-steps", &json!({})).await;
+    eventually("b is asked for", async || hand.asked().contains_key("b.action").then_some(())).await;
+    let (status, body) =
+        at_two.post(&format!("/v1/sagas/{id}/cancel"), &json!({"reason": "changed my mind"})).await;
+    assert_eq!(status, 200, "{body}");
+    let saga = at_one.ended(&id).await;
+    assert_eq!(saga["status"], "compensated", "{saga}");
+    assert_eq!(saga["cause"]["code"], "cancelled");
+    one.shut_down().await;
+    two.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_leaves_has_its_sagas_taken_over_at_once() {
+    let place = Place::shared("leaves").await;
+    let (one, two) = (place.replica("one").await, place.replica("two").await);
+    // Answers nothing that the first replica sends.
+    let hand =
+        Hand::play(
+            &place,
+            "hand",
+            |command| {
+                if command.reply_to.ends_with(".one") { vec![] } else { vec![ok()] }
+            },
+        )
+        .await;
+    let (at_one, at_two) = (Rest::of(&one), Rest::of(&two));
+    let mut long = definition("long", &["a", "b"]);
+    long["steps"][0]["timeout"] = json!("60s");
+    at_one.submit(&long).await;
+    let id = at_one.start("long", &json!({})).await;
+    eventually("a is asked for", async || hand.asked().contains_key("a.action").then_some(())).await;
+    one.shut_down().await;
+    let saga = at_two.ended(&id).await;
+    assert_eq!(saga["status"], "completed", "{saga}");
+    assert_eq!(saga["steps"][0]["attempt"], 1, "a takeover burns no attempt: {saga}");
+    two.shut_down().await;
+}
