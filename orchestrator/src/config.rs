@@ -32,6 +32,9 @@ pub struct Config {
     /// How many replicas the streams have when they are created here
     #[arg(long, env = "SNORRI_STREAM_REPLICAS", default_value_t = 1)]
     pub stream_replicas: usize,
+    /// How many bytes the stream of commands may hold when it is created here; the others get a share of it
+    #[arg(long, env = "SNORRI_STREAM_BYTES", default_value_t = 256 * 1024 * 1024)]
+    pub stream_bytes: u64,
     /// The most live sagas of this replica; more starts are answered 503
     #[arg(long, env = "SNORRI_LIVE_SAGAS_MAX", default_value_t = 100_000)]
     pub live_sagas_max: usize,

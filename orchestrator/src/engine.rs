@@ -150,6 +150,8 @@ pub(crate) struct Shared {
     pub(crate) live_max: usize,
     /// A commit failed and none has succeeded since.
     pub(crate) is_postgres_down: AtomicBool,
+    /// A publish failed and none has succeeded since.
+    pub(crate) is_bus_failing: AtomicBool,
 }
 
 /// The engine's door.

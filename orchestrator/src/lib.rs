@@ -30,3 +30,18 @@ pub mod telemetry;
 mod upkeep;
 
 pub use orchestrator::{Error, Orchestrator};
+
+/// An error with its sources, on one line, for logs and people.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // A transparent error repeats its source's words.
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = error.source();
+    }
+    text
+}

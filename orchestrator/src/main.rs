@@ -31,6 +31,9 @@ enum Command {
     Dev(cli::dev::Args),
     /// Measure: throughput, latency, recovery; a table and a JSON file
     Bench(cli::bench::Args),
+    /// Run the participant of `bench`
+    #[command(hide = true)]
+    BenchParticipant(cli::bench::participant::Args),
     /// Run one of the demo's participants
     #[command(hide = true)]
     Participant(cli::participant::Args),
@@ -44,7 +47,8 @@ fn main() -> ExitCode {
         Command::Health(args) => cli::health::run(&args),
         Command::Demo(args) => cli::demo::run(args),
         Command::Dev(args) => cli::dev::run(args),
-        Command::Bench(args) => cli::bench::run(args),
+        Command::Bench(args) => cli::bench::run(&args),
+        Command::BenchParticipant(args) => cli::bench::participant::run(args),
         Command::Participant(args) => cli::participant::run(args),
     }
 }

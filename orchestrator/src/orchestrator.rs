@@ -90,7 +90,11 @@ impl Orchestrator {
             None => default_name(address.port()),
         };
         let metrics = Arc::new(Metrics::default());
-        let tracer = Arc::new(Tracer::new(config.otlp_endpoint.as_deref())?);
+        let subjects = Subjects::new(namespace);
+        let tracer = Tracer::new(config.otlp_endpoint.as_deref())?
+            .with_subjects(subjects.clone())
+            .counting(metrics.lost_spans());
+        let tracer = Arc::new(tracer);
         let store = Store::connect(&config.database_url, config.lanes + 2)?;
         let probes = http::Probes::default();
         let stop = Stop {
@@ -105,10 +109,13 @@ impl Orchestrator {
             servers: config.nats_url.clone(),
             credentials: config.nats_creds.clone(),
             client_name: format!("snorri {replica}"),
-            subjects: Subjects::new(namespace),
+            subjects,
             stream_replicas: config.stream_replicas,
         })
         .await?;
+        probes.watch(store.clone(), bus.clone());
+        bus.limit_streams(config.stream_bytes);
+        prepare_bus(&bus).await;
         let clock = Arc::new(Clock::new());
         let incarnation = Uuid::now_v7();
         enter(&store, &config, &replica, incarnation, &clock).await?;
@@ -125,11 +132,12 @@ impl Orchestrator {
             live: AtomicUsize::new(0),
             live_max: config.live_sagas_max,
             is_postgres_down: AtomicBool::new(false),
+            is_bus_failing: AtomicBool::new(false),
         });
         let engine = Engine::start_lanes(shared.clone(), config.lanes as usize, &tasks, stop.lanes.clone());
+        tasks.spawn(crate::metrics::watch(metrics.clone(), store.clone(), stop.doors.clone()));
         let lost = Arc::new(Notify::new());
-        // The predecessor of the same name may have left something under way.
-        lost.notify_one();
+        upkeep::resume(&engine, &shared).await;
         let intake = Arc::new(Intake::new(definitions.clone(), config.starts_per_second_max));
         let doors = stop.doors.clone();
         tasks.spawn(inbox::run(engine.clone(), shared.clone(), lost.clone(), doors.clone()));
@@ -185,6 +193,19 @@ impl Orchestrator {
         self.shared.bus.close().await;
         self.shared.store.close().await;
         tracing::info!(replica = %self.replica, took_ms = began.elapsed().as_millis(), "shut down");
+    }
+}
+
+/// Makes the streams before the doors open, if NATS is there; otherwise they are made when it comes.
+async fn prepare_bus(bus: &Bus) {
+    let prepare = async {
+        bus.connected().await;
+        bus.ensure_streams().await
+    };
+    match tokio::time::timeout(Duration::from_secs(3), prepare).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the streams could not be made yet"),
+        Err(_) => tracing::warn!("NATS does not answer yet; going on without it until it comes"),
     }
 }
 

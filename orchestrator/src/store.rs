@@ -78,13 +78,7 @@ impl Error {
 
     /// The error with its sources, on one line, for logs and people.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            text = format!("{text}: {error}");
-            source = error.source();
-        }
-        text
+        crate::chain(self)
     }
 }
 
@@ -122,6 +116,8 @@ impl Store {
                 ("tcp_keepalives_interval", "2"),
                 ("tcp_keepalives_count", "3"),
                 ("jit", "off"),
+                // Whatever the role is called: the migrations' own table is beside the others.
+                ("search_path", "snorri"),
             ];
             all.extend_from_slice(extra);
             options.clone().options(all)
@@ -138,6 +134,13 @@ impl Store {
 
     /// Applies the migrations that are missing. Safe with several replicas at once.
     pub async fn migrate(&self) -> Result<(), Error> {
+        match sqlx::query("CREATE SCHEMA IF NOT EXISTS snorri").execute(&self.upkeep).await {
+            // Another replica made it at the same moment.
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {}
+            result => {
+                result?;
+            }
+        }
         MIGRATOR.run(&self.upkeep).await?;
         Ok(())
     }

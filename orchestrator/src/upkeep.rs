@@ -42,7 +42,7 @@ pub(crate) async fn run(
 ) -> Ended {
     let beat = beat(&engine, &shared, incarnation, &stop);
     let sweep = sweep(&engine, &shared, &stop);
-    let resend = resend_when_lost(&engine, &shared, &lost, &stop);
+    let resend = resend_when_lost(&engine, &shared, &lost);
     tokio::select! {
         biased;
         () = stop.cancelled() => Ended::Stopped,
@@ -129,13 +129,13 @@ async fn take_over(engine: &Engine, shared: &Shared, dead: &Name) -> Result<(), 
     Ok(())
 }
 
-/// Sends everything of this replica that is under way once more: at the start, for its predecessor of the
-/// same name, and whenever NATS lost messages.
-pub(crate) async fn resend_owned(engine: &Engine, shared: &Shared) -> Result<usize, store::Error> {
+/// Sends everything of this replica that is under way and was started before now once more.
+async fn resend_owned(engine: &Engine, shared: &Shared) -> Result<usize, store::Error> {
+    let started_before = shared.clock.now();
     let mut after: Option<SagaId> = None;
     let mut total = 0;
     loop {
-        let ids = shared.store.owned(&shared.replica, after, PAGE).await?;
+        let ids = shared.store.owned(&shared.replica, started_before, after, PAGE).await?;
         let Some(last) = ids.last() else { return Ok(total) };
         after = Some(*last);
         total += ids.len();
@@ -145,24 +145,31 @@ pub(crate) async fn resend_owned(engine: &Engine, shared: &Shared) -> Result<usi
     }
 }
 
-async fn resend_when_lost(engine: &Engine, shared: &Shared, lost: &Notify, stop: &CancellationToken) {
+/// Goes on with what a predecessor of the same name left under way. To be awaited before the doors open, so
+/// that it finds nothing of this process's own.
+pub(crate) async fn resume(engine: &Engine, shared: &Shared) {
+    resend_patiently(engine, shared, "went on with the sagas of a predecessor of the same name").await;
+}
+
+/// Sends again whenever NATS lost messages.
+async fn resend_when_lost(engine: &Engine, shared: &Shared, lost: &Notify) {
     loop {
         lost.notified().await;
-        loop {
-            match resend_owned(engine, shared).await {
-                Ok(sagas) => {
-                    tracing::info!(sagas, "sent again what was under way");
-                    break;
-                }
-                Err(error) => {
-                    tracing::warn!(error = error.chain(), "sending again failed; it is tried again")
-                }
-            }
-            if stop.is_cancelled() {
+        resend_patiently(engine, shared, "sent again what was under way").await;
+    }
+}
+
+async fn resend_patiently(engine: &Engine, shared: &Shared, what: &str) {
+    loop {
+        match resend_owned(engine, shared).await {
+            Ok(0) => return,
+            Ok(sagas) => {
+                tracing::info!(sagas, "{what}");
                 return;
             }
-            sleep(Duration::from_millis(500)).await;
+            Err(error) => tracing::warn!(error = error.chain(), "sending again failed; it is tried again"),
         }
+        sleep(Duration::from_millis(500)).await;
     }
 }
 

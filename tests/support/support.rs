@@ -54,6 +54,8 @@ impl Place {
             replica: Some(replica.to_owned()),
             namespace: self.prefix.to_string(),
             stream_replicas: 1,
+            // Many tests share one small server.
+            stream_bytes: 8 * 1024 * 1024,
             live_sagas_max: 10_000,
             starts_per_second_max: 0,
             lanes: 2,
@@ -76,7 +78,9 @@ impl Place {
             subjects: Subjects::new(self.prefix.clone()),
             stream_replicas: 1,
         };
-        Bus::connect(options).await.expect("a bus")
+        let bus = Bus::connect(options).await.expect("a bus");
+        bus.limit_streams(8 * 1024 * 1024);
+        bus
     }
 }
 

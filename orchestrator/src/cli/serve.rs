@@ -47,7 +47,8 @@ async fn serve(config: Config, until_stdin_closes: bool) -> ExitCode {
         started = start => match started {
             Ok(orchestrator) => orchestrator,
             Err(error) => {
-                tracing::error!(error = %error, "the orchestrator cannot start");
+                let error = snorri::chain(&error);
+                tracing::error!(error, "the orchestrator cannot start");
                 return super::fail(error);
             }
         },
@@ -63,7 +64,7 @@ async fn serve(config: Config, until_stdin_closes: bool) -> ExitCode {
     };
     orchestrator.shut_down().await;
     match failure {
-        Some(error) => super::fail(error),
+        Some(error) => super::fail(snorri::chain(&error)),
         None => ExitCode::SUCCESS,
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use snorri_bus::{Message, Outgoing, PublishError};
 use snorri_saga::decide::Effect;
@@ -29,8 +30,12 @@ pub(super) struct Job {
 impl Job {
     pub(super) fn add(&mut self, shared: &Shared, saga: SagaId, effects: Vec<Effect>) {
         for effect in effects {
-            let outgoing =
-                outbox::encode(&effect, shared.bus.subjects(), &shared.replica, shared.tracer.is_on());
+            let outgoing = outbox::encode(
+                &effect,
+                shared.bus.subjects(),
+                &shared.replica,
+                shared.tracer.is_sampled(saga),
+            );
             self.outgoing.push((saga, outgoing));
         }
     }
@@ -96,8 +101,13 @@ async fn run(shared: &Shared, back: &mpsc::WeakSender<Item>, job: Job) {
                 }
             }
         }
-        for (error, count) in errors {
-            tracing::warn!(error, count, "messages could not be published; they are tried again");
+        // Said once when it begins and once when it is over, not a thousand times in between.
+        if errors.is_empty() {
+            if shared.is_bus_failing.swap(false, Ordering::Relaxed) {
+                tracing::info!("messages are published again");
+            }
+        } else if !shared.is_bus_failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(?errors, "messages cannot be published; they are tried again until they are");
         }
         shared.metrics.published(count, failed.len(), began.elapsed().as_secs_f64());
     }

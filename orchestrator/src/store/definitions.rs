@@ -82,7 +82,8 @@ impl Store {
             )
             .bind(name)
             .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)))
-            .fetch_optional(&self.api)
+            // Starts ask this: people's slow lists must not hold them up.
+            .fetch_optional(&self.engine)
             .await?;
             row.as_ref().map(stored).transpose()
         })

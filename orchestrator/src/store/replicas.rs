@@ -110,17 +110,24 @@ impl Store {
         .await
     }
 
-    /// The live sagas of a replica, page by page in the order of their ids.
-    pub async fn owned(&self, owner: &Name, after: Option<SagaId>, limit: i64) -> Result<Vec<SagaId>, Error> {
+    /// The live sagas of a replica that started before the given time, page by page in the order of their ids.
+    pub async fn owned(
+        &self,
+        owner: &Name,
+        started_before: Timestamp,
+        after: Option<SagaId>,
+        limit: i64,
+    ) -> Result<Vec<SagaId>, Error> {
         within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- owned
-                SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1 AND id > $2
+                SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1 AND id > $2 AND started_at < $4
                 ORDER BY id LIMIT $3",
             )
             .bind(owner.as_str())
             .bind(after.map_or(Uuid::nil(), |id| id.0))
             .bind(limit)
+            .bind(started_before.to_offset())
             .fetch_all(&self.upkeep)
             .await?;
             Ok(ids.into_iter().map(SagaId).collect())

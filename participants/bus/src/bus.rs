@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -26,6 +27,8 @@ const IN_FLIGHT_MAX: usize = 1024;
 const FLIGHT_MAX: usize = 512;
 /// How long an administrative request to JetStream may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many bytes the stream of commands may hold unless told otherwise.
+const STREAM_BYTES: u64 = 256 * 1024 * 1024;
 /// How long closing may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -122,6 +125,7 @@ pub(crate) struct Inner {
     pub(crate) context: Context,
     pub(crate) subjects: Subjects,
     pub(crate) stream_replicas: usize,
+    pub(crate) stream_bytes: AtomicU64,
     pub(crate) link: watch::Receiver<Link>,
     acks: Arc<Acks>,
     sorter: AbortHandle,
@@ -187,6 +191,7 @@ impl Bus {
                 context,
                 subjects: options.subjects,
                 stream_replicas: options.stream_replicas,
+                stream_bytes: AtomicU64::new(STREAM_BYTES),
                 link,
                 acks,
                 sorter,
@@ -235,6 +240,14 @@ impl Bus {
             }
         }
         Some(version)
+    }
+
+    /// Sets how many bytes the stream of commands may hold when it is created from here, for all clones:
+    /// 256 MiB unless told otherwise. Those of replies and starts get half of that, that of endings a quarter.
+    /// The server sets this room aside (in memory for the replies), so many installations on one small server,
+    /// as in tests, need less. A full stream loses its oldest messages, and they are sent again when missed.
+    pub fn limit_streams(&self, bytes: u64) {
+        self.inner.stream_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Creates the streams of this installation that do not exist, and returns their names. One that

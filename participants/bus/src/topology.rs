@@ -3,6 +3,7 @@
 //! An operator may have given a stream other limits for a good reason, and two versions of this program
 //! that each "repair" the other's settings would never end. So a difference is said, not mended.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream;
@@ -25,9 +26,14 @@ const NO_ROOM: [u64; 4] = [10002, 10023, 10028, 10047];
 /// The least that makes sense.
 const SMALLEST_STREAM: i64 = 8 * MIB;
 
+fn wanted_streams(inner: &Inner) -> Vec<Config> {
+    streams(&inner.subjects, inner.stream_replicas, inner.stream_bytes.load(Ordering::Relaxed))
+}
+
 /// The streams of an installation. Limits retention with a short age: what is stale evaporates, nothing
 /// ever holds a publisher up, and the truth is in Postgres.
-fn streams(subjects: &Subjects, replicas: usize) -> Vec<Config> {
+fn streams(subjects: &Subjects, replicas: usize, bytes: u64) -> Vec<Config> {
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).max(MIB);
     let stream = |name, subject, storage, age_minutes: u64, window_seconds, max_bytes| Config {
         name,
         subjects: vec![subject],
@@ -46,11 +52,11 @@ fn streams(subjects: &Subjects, replicas: usize) -> Vec<Config> {
     let (file, memory) = (StorageType::File, StorageType::Memory);
     vec![
         // The window costs some 200 bytes a message: short where there are many.
-        stream(subjects.commands_stream(), subjects.commands_all(), file, 15, 60, 512 * MIB),
+        stream(subjects.commands_stream(), subjects.commands_all(), file, 15, 60, bytes),
         // In memory: a reply that is lost is asked for again. No ids on replies, so the window is idle.
-        stream(subjects.replies_stream(), subjects.replies_all(), memory, 15, 120, 128 * MIB),
-        stream(subjects.starts_stream(), subjects.starts_all(), file, 60, 120, 256 * MIB),
-        stream(subjects.endings_stream(), subjects.ended_all(), file, 15, 120, 128 * MIB),
+        stream(subjects.replies_stream(), subjects.replies_all(), memory, 15, 120, bytes / 2),
+        stream(subjects.starts_stream(), subjects.starts_all(), file, 60, 120, bytes / 2),
+        stream(subjects.endings_stream(), subjects.ended_all(), file, 15, 120, bytes / 4),
     ]
 }
 
@@ -69,7 +75,7 @@ fn refuse_bad_servers(inner: &Inner) -> Result<(), Error> {
 pub(crate) async fn ensure_streams(inner: &Inner) -> Result<Vec<String>, Error> {
     refuse_bad_servers(inner)?;
     let mut created = Vec::new();
-    for wanted in streams(&inner.subjects, inner.stream_replicas) {
+    for wanted in wanted_streams(inner) {
         if ensure_one(inner, &wanted).await? {
             created.push(wanted.name);
         }
@@ -80,7 +86,7 @@ pub(crate) async fn ensure_streams(inner: &Inner) -> Result<Vec<String>, Error> 
 /// Creates one stream of this installation when it is missing, and says whether it did.
 pub(crate) async fn ensure_stream(inner: &Inner, name: &str) -> Result<bool, Error> {
     refuse_bad_servers(inner)?;
-    match streams(&inner.subjects, inner.stream_replicas).into_iter().find(|stream| stream.name == name) {
+    match wanted_streams(inner).into_iter().find(|stream| stream.name == name) {
         Some(wanted) => ensure_one(inner, &wanted).await,
         None => Ok(false),
     }
@@ -230,7 +236,7 @@ mod tests {
 
     #[test]
     fn every_stream_is_bounded_and_its_window_fits_its_age() {
-        let streams = streams(&Subjects::default(), 3);
+        let streams = streams(&Subjects::default(), 3, 0);
         assert_eq!(streams.len(), 4);
         for stream in streams {
             assert!(stream.max_bytes > 0 && stream.max_age > Duration::ZERO, "{}", stream.name);

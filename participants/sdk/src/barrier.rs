@@ -200,27 +200,33 @@ mod tests {
         let ok = row(false, Some("ok"), Some("R"));
         let undone = row(true, Some("ok"), Some("U"));
         let tombstone = row(false, Some("tombstone"), None);
-        let action = |mine, action, undo| decide(Direction::Action, mine, action, undo);
+        let action =
+            |mine, action: Option<&Row>, undo: Option<&Row>| decide(Direction::Action, mine, action, undo);
         assert_eq!(action(true, None, None), Entered::Run);
         assert_eq!(action(false, Some(&ok), None), Entered::Stored("R".to_owned()));
         assert_eq!(action(false, Some(&ok), Some(&undone)), Entered::Tombstoned);
         assert_eq!(action(false, Some(&tombstone), None), Entered::Tombstoned);
-        assert_eq!(action(false, Some(&row(false, None, None)), None), Entered::Unclear);
+        let unclear = row(false, None, None);
+        assert_eq!(action(false, Some(&unclear), None), Entered::Unclear);
     }
 
     #[test]
     fn a_compensation_runs_once_and_only_when_there_may_be_an_effect() {
-        let undo = |mine, action, undo| decide(Direction::Compensation, mine, action, undo);
+        let undo = |mine, action: Option<&Row>, undo: Option<&Row>| {
+            decide(Direction::Compensation, mine, action, undo)
+        };
         let ok = row(false, Some("ok"), Some(r#"{"outcome":"ok","output":{"a":1}}"#));
         let output = Some(Json::parse(r#"{"a":1}"#).expect("json"));
         assert_eq!(undo(true, Some(&ok), None), Entered::Undo { output });
         let partial = row(false, Some("partial"), Some("not a reply"));
+        let unclear = row(false, None, None);
         assert_eq!(undo(true, Some(&partial), None), Entered::Undo { output: None });
         for nothing in ["rejected", "tombstone"] {
-            assert_eq!(undo(true, Some(&row(false, Some(nothing), None)), None), Entered::Empty);
+            let action = row(false, Some(nothing), None);
+            assert_eq!(undo(true, Some(&action), None), Entered::Empty);
         }
         let undone = row(true, Some("ok"), Some("U"));
         assert_eq!(undo(false, Some(&ok), Some(&undone)), Entered::Stored("U".to_owned()));
-        assert_eq!(undo(true, Some(&row(false, None, None)), None), Entered::Unclear);
+        assert_eq!(undo(true, Some(&unclear), None), Entered::Unclear);
     }
 }

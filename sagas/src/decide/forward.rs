@@ -282,14 +282,13 @@ impl<'a> Draft<'a> {
         }
         let pause = step.retry.pause(&self.effect_id(step, Direction::Action), attempt);
         let at = self.now + pause.max(retry_after.unwrap_or_default());
-        let may_retry = attempt < step.retry.attempts
-            && self.saga.stopping.is_none()
-            && self.saga.blocked.is_none()
-            && at < self.saga.forward_deadline;
-        if may_retry {
+        let may_retry =
+            attempt < step.retry.attempts && self.saga.stopping.is_none() && self.saga.blocked.is_none();
+        if may_retry && at < self.saga.forward_deadline {
             self.record(Event::RetryPlanned { step: step.name.clone(), at });
             return;
         }
+        let cause = if may_retry { Cause::ForwardBudget { step: step.name.clone() } } else { cause };
         self.give_up(step, attempt, cause, retry_after);
     }
 

@@ -235,6 +235,51 @@ fn e06_a_heartbeat_of_the_slow_lane_counts_after_the_forward_deadline_too() {
     );
 }
 
+#[test]
+fn e06_a_participant_that_asks_for_a_pause_gets_it() {
+    story(
+        r#"
+        reserve: stock, undo release
+
+        0s started, forwards until 57s900ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve failed after 5s
+        0s reserve action #1 failed: busy
+        0s reserve tried again at 5s
+        > wait 5s
+        5s reserve action #2 sent, awaited until 6s
+          -> stock/reserve reserve.action.2.0 in 1s: {"order":7}
+        > reserve ok
+        5s reserve action #2 succeeded: null
+        5s ended: completed
+          => ended completed
+        = completed
+    "#,
+    );
+}
+
+#[test]
+fn e06_no_attempt_is_planned_beyond_the_forward_deadline() {
+    story(
+        r#"
+        window 10s
+        ship: shop, pivot
+
+        0s started, forwards until 9s, window until 10s
+        0s ship action #1 sent, awaited until 1s, the pivot
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship failed after 20s
+        0s ship action #1 failed: busy
+        0s ship given up, not done
+        0s compensation began: the time for going forwards ran out at ship
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
 // E12: two attempts of one action overlap.
 
 #[test]

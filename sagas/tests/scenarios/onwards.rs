@@ -276,3 +276,39 @@ fn e19_a_request_that_is_too_large_is_not_sent() {
     "#,
     );
 }
+
+#[test]
+fn e19_all_payloads_of_a_saga_together_have_a_limit() {
+    story(
+        r#"
+        a: p, undo x, needs input.order
+        b: p, undo x
+        c: p, undo x
+        d: p, undo x, needs input.order
+
+        0s started, forwards until 51s600ms, window until 1m
+        0s a action #1 sent, awaited until 1s
+          -> p/a a.action.1.0 in 1s: {"it":7}
+        > a ok full
+        0s a action #1 succeeded: (65536 bytes)
+        0s b action #1 sent, awaited until 1s
+          -> p/b b.action.1.0 in 1s: {"order":7}
+        > b ok full
+        0s b action #1 succeeded: (65536 bytes)
+        0s c action #1 sent, awaited until 1s
+          -> p/c c.action.1.0 in 1s: {"order":7}
+        > c ok full
+        0s c action #1 succeeded: (65536 bytes)
+        0s d action #1 sent, awaited until 1s
+          -> p/d d.action.1.0 in 1s: {"it":7}
+        > d ok full
+        0s d action #1 rejected: too_large, an effect may be left
+        0s compensation began: d was rejected (too_large): the saga's payloads exceed 262144 bytes together
+        0s d compensation #1 sent, awaited until 1s
+          -> p/x d.compensation.1.0 in 1s: {"it":7} saga {"order":7}
+        > d ok full
+          refused: the operation was answered already
+        = compensating
+    "#,
+    );
+}

@@ -225,6 +225,80 @@ fn e02_the_slow_lane_keeps_to_what_the_participant_asks() {
     );
 }
 
+#[test]
+fn e02_unblocked_by_its_answer_the_saga_undoes_the_rest() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+        ship: shop, undo recall
+
+        0s started, forwards until 53s700ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay ok
+        0s pay action #1 succeeded: null
+        0s ship action #1 sent, awaited until 1s
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship rejected closed
+        0s ship action #1 rejected: closed
+        0s compensation began: ship was rejected (closed): sorry
+        0s pay compensation #1 sent, awaited until 1s
+          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo pay rejected never
+        0s pay compensation #1 rejected: never
+        0s blocked at pay: compensation_rejected
+        0s pay tried again at 100ms
+        > wait 100ms
+        100ms pay compensation #2 sent, awaited until 1s100ms
+          -> payments/refund pay.compensation.2.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo pay ok
+        100ms pay compensation #2 succeeded
+        100ms unblocked at pay
+        100ms reserve compensation #1 sent, awaited until 1s100ms
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        = compensating
+    "#,
+    );
+}
+
+#[test]
+fn e02_a_minute_of_trying_blocks_before_the_third_attempt() {
+    story(
+        r#"
+        window 10m
+        reserve: stock, undo release, timeout 40s
+        pay: payments, undo refund
+
+        0s started, forwards until 8m37s800ms, window until 10m
+        0s reserve action #1 sent, awaited until 40s
+          -> stock/reserve reserve.action.1.0 in 40s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s reserve compensation #1 sent, awaited until 40s
+          -> stock/release reserve.compensation.1.0 in 40s: {"order":7} result null saga {"order":7}
+        > wait 81s
+        40s reserve compensation #1 timed out
+        40s reserve tried again at 40s100ms
+        40s100ms reserve compensation #2 sent, awaited until 1m20s100ms
+          -> stock/release reserve.compensation.2.0 in 40s: {"order":7} result null saga {"order":7}
+        1m20s100ms reserve compensation #2 timed out
+        1m20s100ms blocked at reserve: compensation_fails
+        1m20s100ms reserve tried again at 1m21s259ms
+        = blocked
+    "#,
+    );
+}
+
 // E08: the undo came before its action.
 
 #[test]

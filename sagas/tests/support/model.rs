@@ -106,10 +106,14 @@ impl World {
                     Mood::Failed | Mood::FailedForLong | Mood::Working => return Outcome::Working,
                 };
                 match mood {
-                    // Broken contracts, which a person mends at the participant: not kept.
+                    // A broken contract, which a person mends at the participant: not kept.
                     Mood::Rejected | Mood::Partial if must_succeed => return outcome,
-                    Mood::Partial if step.kind == StepKind::Pivot => return outcome,
-                    Mood::Rejected => {}
+                    // Not kept either: a person cleans up, and then it is rejected or done.
+                    Mood::Partial if step.kind == StepKind::Pivot => {
+                        truth.applied = true;
+                        return outcome;
+                    }
+                    Mood::Rejected => truth.applied = false,
                     _ => truth.applied = true,
                 }
                 truth.action = Some(outcome.clone());

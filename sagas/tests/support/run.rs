@@ -269,6 +269,10 @@ impl<'a> Run<'a> {
             }
         }
         assert_eq!(self.saga.due_at().is_none(), self.has_ended(), "live and nothing to wait for");
+        if let Some(blocked) = &self.saga.blocked {
+            let in_flight = self.saga.in_flight().map(|(run, _)| &run.name);
+            assert_eq!(in_flight, Some(&blocked.step), "blocked at what is over");
+        }
         if !self.has_ended() {
             let flights = self.saga.steps.iter().filter(|step| step.flight.is_some()).count();
             assert_eq!(flights, 1, "a live saga waits for exactly one operation");

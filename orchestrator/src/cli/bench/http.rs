@@ -140,7 +140,11 @@ impl Connection {
 fn read_head(bytes: &[u8]) -> io::Result<Option<Head>> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return if bytes.len() > HEAD_BYTES_MAX { Err(bad("the answer's head is too long")) } else { Ok(None) };
+        return if bytes.len() > HEAD_BYTES_MAX {
+            Err(bad("the answer's head is too long"))
+        } else {
+            Ok(None)
+        };
     };
     let text = bytes.get(..end).unwrap_or_default();
     let text = std::str::from_utf8(text).map_err(|_| bad("the answer's head is not text"))?;
@@ -184,7 +188,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_an_error() {
-        for text in ["HTTP/1.1 200 OK\r\n\r\n", "SMTP\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"] {
+        for text in
+            ["HTTP/1.1 200 OK\r\n\r\n", "SMTP\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"]
+        {
             assert!(read_head(text.as_bytes()).is_err(), "{text}");
         }
     }

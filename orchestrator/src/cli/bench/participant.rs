@@ -65,7 +65,10 @@ async fn serve(args: Args) -> Result<(), Error> {
         participant = participant
             .action(step, move |_: Ctx, order: Order| async move {
                 if is_last && order.reject {
-                    return Err(Fail::rejected("every_tenth", "every tenth saga is rejected at its last step"));
+                    return Err(Fail::rejected(
+                        "every_tenth",
+                        "every tenth saga is rejected at its last step",
+                    ));
                 }
                 Ok(Receipt::new())
             })

@@ -185,13 +185,8 @@ fn field_kb(path: &str, name: &str) -> Option<u64> {
 /// The processor time that all processes of this machine have used so far.
 pub(super) fn machine_cpu() -> Option<Duration> {
     let text = fs::read_to_string("/proc/stat").ok()?;
-    let fields: Vec<u64> = text
-        .lines()
-        .next()?
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|field| field.parse().ok())
-        .collect();
+    let fields: Vec<u64> =
+        text.lines().next()?.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
     // user, nice, system, idle, iowait, irq, softirq, steal
     let busy: u64 = fields.iter().take(8).sum::<u64>() - fields.get(3)? - fields.get(4)?;
     Some(Duration::from_millis(busy * 1000 / TICKS_PER_SECOND))

@@ -158,7 +158,7 @@ async fn orders_end_as_they_must(batch: Option<usize>) {
                 batch,
                 concurrency: 4,
             };
-            tokio::task::spawn_local(crate::run(service, config, shutdown.clone()))
+            tokio::spawn(crate::run(service, config, shutdown.clone()))
         })
         .collect();
     let mut orders: Vec<Value> = (0..1000).map(|n| order(1, n, &shop.world)).collect();
@@ -206,12 +206,12 @@ async fn orders_end_as_they_must(batch: Option<usize>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_end_as_they_must_with_one_command_in_each_transaction() {
-    tokio::task::LocalSet::new().run_until(orders_end_as_they_must(None)).await;
+    orders_end_as_they_must(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_end_as_they_must_with_commands_in_batches() {
-    tokio::task::LocalSet::new().run_until(orders_end_as_they_must(Some(64))).await;
+    orders_end_as_they_must(Some(64)).await;
 }
 
 /// What the next test starts as a process of its own.

@@ -1,0 +1,202 @@
+//! A saga as people see it: every step of its definition in order, and what it waits for in plain words.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use snorri_saga::definition::{Step, StepKind};
+use snorri_saga::ids::{Direction, SagaId};
+use snorri_saga::journal::Cause;
+use snorri_saga::json::Json;
+use snorri_saga::saga::{Failure, Saga, StepRun, StepState, Wait};
+use snorri_saga::time::Timestamp;
+
+use crate::definitions::Versioned;
+use crate::store::search::Line;
+
+/// The word for a saga that this program cannot read or decide.
+const QUARANTINED: &str = "quarantined";
+
+/// A saga.
+#[derive(Debug, Serialize)]
+pub(super) struct SagaView<'a> {
+    id: SagaId,
+    definition: &'a str,
+    version: u32,
+    status: &'a str,
+    started_at: Timestamp,
+    forward_deadline: Timestamp,
+    deadline: Timestamp,
+    ended_at: Option<Timestamp>,
+    /// From start to end; of one that has not ended there is none.
+    duration_ms: Option<u64>,
+    input: &'a Json,
+    tags: &'a BTreeMap<String, String>,
+    cause: Option<CauseView<'a>>,
+    /// A cancellation that waits for the action under way to be answered.
+    stopping: Option<CauseView<'a>>,
+    blocked: Option<BlockedView<'a>>,
+    at_risk: bool,
+    window_missed: bool,
+    waiting_for: Option<String>,
+    trace_id: String,
+    steps: Vec<StepView<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CauseView<'a> {
+    code: &'a str,
+    step: Option<&'a str>,
+    message: String,
+}
+
+#[derive(Debug, Serialize)]
+struct BlockedView<'a> {
+    step: Option<&'a str>,
+    reason: &'a str,
+    message: &'a str,
+    since: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct StepView<'a> {
+    name: &'a str,
+    participant: &'a str,
+    action: &'a str,
+    kind: StepKind,
+    state: StateWord,
+    /// The attempts of the action so far.
+    attempt: u32,
+    /// An attempt of the action went unanswered: whether it happened is not known.
+    unknown: bool,
+    /// What the participant was asked, when it is not the saga's own input.
+    request: Option<&'a Json>,
+    output: Option<&'a Json>,
+    failure: Option<&'a Failure>,
+    begun_at: Option<Timestamp>,
+    changed_at: Option<Timestamp>,
+    under_way: Option<FlightView>,
+    compensation: Option<CompensationView<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum StateWord {
+    Begun(StepState),
+    NotBegun(&'static str),
+}
+
+/// The attempt under way or planned.
+#[derive(Debug, Serialize)]
+struct FlightView {
+    direction: Direction,
+    attempt: u32,
+    sent_at: Timestamp,
+    /// Until when the answer is awaited.
+    awaited_until: Option<Timestamp>,
+    /// When it is tried again.
+    retry_at: Option<Timestamp>,
+}
+
+/// What reverses the step.
+#[derive(Debug, Serialize)]
+struct CompensationView<'a> {
+    action: &'a str,
+    /// The attempt under way or planned.
+    attempt: Option<u32>,
+    /// When its first attempt was made.
+    since: Option<Timestamp>,
+}
+
+impl<'a> SagaView<'a> {
+    /// Puts it together. `line` is the projection: it alone knows of a quarantine.
+    pub(super) fn new(saga: &'a Saga, versioned: &'a Versioned, line: Option<&Line>) -> Self {
+        let definition = &versioned.definition;
+        let quarantine =
+            line.filter(|line| is_quarantined(line) && saga.ended_at.is_none()).map(|line| BlockedView {
+                step: None,
+                reason: QUARANTINED,
+                message: "this program cannot move the saga; the replicas' logs have the reason",
+                since: line.changed_at,
+            });
+        let own = saga.blocked.as_ref().map(|blocked| BlockedView {
+            step: Some(blocked.step.as_str()),
+            reason: blocked.reason.as_str(),
+            message: &blocked.message,
+            since: blocked.since,
+        });
+        let status = if quarantine.is_some() { "blocked" } else { saga.status().as_str() };
+        Self {
+            id: saga.id,
+            definition: saga.definition.as_str(),
+            version: saga.version,
+            status,
+            started_at: saga.started_at,
+            forward_deadline: saga.forward_deadline,
+            deadline: saga.deadline,
+            ended_at: saga.ended_at,
+            duration_ms: saga.ended_at.map(|at| at.since(saga.started_at).0),
+            input: &saga.input,
+            tags: &saga.tags,
+            cause: saga.cause.as_ref().map(cause),
+            stopping: saga.stopping.as_ref().map(cause),
+            blocked: quarantine.or(own),
+            at_risk: saga.at_risk,
+            window_missed: saga.window_missed,
+            waiting_for: saga.waiting_for(|step| {
+                definition.step(step).map(|(_, step)| step.participant.as_str().to_owned())
+            }),
+            trace_id: saga.id.0.simple().to_string(),
+            steps: definition.steps.iter().map(|step| view(step, saga.step(step.name.as_str()))).collect(),
+        }
+    }
+}
+
+/// Whether the projection says that this program cannot move the saga.
+pub(super) fn is_quarantined(line: &Line) -> bool {
+    line.ended_at.is_none() && line.blocked_reason.as_deref() == Some(QUARANTINED)
+}
+
+fn cause(cause: &Cause) -> CauseView<'_> {
+    CauseView {
+        code: cause.code(),
+        step: cause.step().map(snorri_saga::ids::Name::as_str),
+        message: cause.to_string(),
+    }
+}
+
+fn view<'a>(step: &'a Step, run: Option<&'a StepRun>) -> StepView<'a> {
+    let flight = run.and_then(|run| run.flight);
+    let undo = flight.filter(|flight| flight.direction == Direction::Compensation);
+    StepView {
+        name: step.name.as_str(),
+        participant: step.participant.as_str(),
+        action: step.action.as_str(),
+        kind: step.kind,
+        state: run.map_or(StateWord::NotBegun("pending"), |run| StateWord::Begun(run.state)),
+        attempt: run.map_or(0, |run| run.attempts),
+        unknown: run.is_some_and(|run| run.unknown),
+        request: run.and_then(|run| run.request.as_ref()),
+        output: run.and_then(|run| run.output.as_ref()),
+        failure: run.and_then(|run| run.failure.as_ref()),
+        begun_at: run.map(|run| run.begun_at),
+        changed_at: run.map(|run| run.changed_at),
+        under_way: flight.map(|flight| {
+            let (awaited_until, retry_at) = match flight.wait {
+                Wait::Reply(at) => (Some(at), None),
+                Wait::Retry(at) => (None, Some(at)),
+            };
+            FlightView {
+                direction: flight.direction,
+                attempt: flight.attempt,
+                sent_at: flight.sent_at,
+                awaited_until,
+                retry_at,
+            }
+        }),
+        compensation: step.compensation.as_ref().map(|compensation| CompensationView {
+            action: compensation.action.as_str(),
+            attempt: undo.map(|flight| flight.attempt),
+            since: undo.map(|flight| flight.since),
+        }),
+    }
+}

@@ -1,0 +1,103 @@
+//! Batches: many commands in one transaction, and each of them for itself all the same.
+
+use std::sync::atomic::Ordering;
+
+use snorri_saga::wire::Outcome;
+
+#[path = "support/rig.rs"]
+mod rig;
+use rig::{Command, How, Rig, ok, saga, undone};
+
+#[tokio::test]
+async fn a_rejected_and_a_failing_command_take_nothing_of_the_others_with_them() {
+    let mut rig = Rig::new("batch_mixed").await;
+    let hows =
+        [How::Well, How::Reject, How::Well, How::Fail, How::Nothing, How::Panic, How::Large, How::Well];
+    let commands: Vec<Command> =
+        hows.iter().zip(1..).map(|(how, amount)| Command::action(saga(), "pay", amount, *how)).collect();
+    // All are there before it starts: they make one batch.
+    rig.send(&commands).await;
+    let running = rig.run(rig.participant().batch(64));
+    for (command, (how, amount)) in commands.iter().zip(hows.iter().zip(1_i64..)) {
+        let outcome = rig.reply(command).await;
+        let word = match how {
+            How::Reject | How::Large => "rejected",
+            How::Fail | How::Panic => "failed",
+            _ => "ok",
+        };
+        assert_eq!(outcome.word(), word, "{how:?}: {outcome:?}");
+        let expected = if *how == How::Well { (1, amount) } else { (0, 0) };
+        assert_eq!(rig.ledger(command.saga()).await, expected, "{how:?}");
+        let kept = i64::from(word != "failed");
+        assert_eq!(rig.barrier_rows(command.saga()).await, kept, "{how:?}");
+    }
+    let stats = running.stats.snapshot();
+    assert_eq!((stats.ok, stats.rejected, stats.failed, stats.batches_undone), (4, 2, 2, 0));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_transaction_breaks_is_done_one_by_one() {
+    let mut rig = Rig::new("batch_broken").await;
+    let hows = [How::Well, How::Swallow, How::Well];
+    let commands: Vec<Command> = hows.iter().map(|how| Command::action(saga(), "pay", 5, *how)).collect();
+    rig.send(&commands).await;
+    let running = rig.run(rig.participant().batch(64));
+    assert_eq!(rig.reply(&commands[0]).await, ok(5));
+    assert_eq!(rig.reply(&commands[1]).await.word(), "failed");
+    assert_eq!(rig.reply(&commands[2]).await, ok(5));
+    for (command, entries) in commands.iter().zip([1, 0, 1]) {
+        assert_eq!(rig.ledger(command.saga()).await.0, entries);
+    }
+    let stats = running.stats.snapshot();
+    assert_eq!((stats.ok, stats.failed, stats.batches_undone), (2, 1, 1));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn duplicates_and_an_undo_in_the_same_batch_take_their_turns() {
+    let mut rig = Rig::new("batch_turns").await;
+    let action = Command::action(saga(), "pay", 5, How::Well);
+    let early = Command::action(saga(), "pay", 7, How::Well);
+    let other_step = Command::action(action.saga(), "ship", 1, How::Well);
+    rig.send(&[
+        action.clone(),
+        early.undo(),
+        action.again(),
+        action.undo(),
+        early.clone(),
+        other_step.clone(),
+    ])
+    .await;
+    let running = rig.run(rig.participant().batch(64));
+    assert_eq!(rig.reply(&action).await, ok(5));
+    assert_eq!(rig.reply(&action.again()).await, ok(5));
+    assert_eq!(rig.reply(&action.undo()).await, undone(false));
+    assert_eq!(rig.reply(&early.undo()).await, undone(true));
+    assert_eq!(rig.reply(&early).await, Outcome::Tombstoned);
+    assert_eq!(rig.reply(&other_step).await, ok(1));
+    assert_eq!(rig.ledger(action.saga()).await, (3, 1));
+    assert_eq!(rig.ledger(early.saga()).await, (0, 0));
+    assert_eq!(rig.stage.calls.load(Ordering::SeqCst), 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_twice() {
+    let mut rig = Rig::new("batch_many").await;
+    let commands: Vec<Command> =
+        (0..300).map(|number| Command::action(saga(), "pay", number, How::Well)).collect();
+    // Each attempt twice over, so that both replicas often hold the same effect.
+    let again: Vec<Command> = commands.iter().map(Command::again).collect();
+    rig.send(&commands).await;
+    rig.send(&again).await;
+    let running = [rig.run(rig.participant().batch(64)), rig.run(rig.participant().batch(64))];
+    for (command, number) in commands.iter().zip(0..) {
+        assert_eq!(rig.reply(command).await, ok(number));
+        assert_eq!(rig.reply(&command.again()).await, ok(number));
+        assert_eq!(rig.ledger(command.saga()).await, (1, number));
+    }
+    for one in running {
+        one.stop().await;
+    }
+}

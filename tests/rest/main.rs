@@ -1,0 +1,18 @@
+//! The REST API, as its users meet it: every answer that `docs/rest.md` promises, on real servers.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/support.rs"]
+#[allow(dead_code, reason = "shared with other suites, which use other parts of it")]
+mod support;
+
+mod admin;
+mod cancelling;
+mod dead_letters;
+mod definitions;
+mod desk;
+mod listing;
+mod outage;
+mod problems;
+mod reading;
+mod starts;
+mod waiting;
