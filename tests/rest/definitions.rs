@@ -24,7 +24,10 @@ async fn a_definition_is_versioned_by_its_content_and_not_by_its_spelling() {
     let first = desk.post_text("/v1/definitions", "application/yaml", YAML).await;
     assert_eq!(first.header("location"), "/v1/definitions/order/1");
     let first = first.ok(201);
-    assert_eq!((&first["name"], &first["version"], &first["new"]), (&json!("order"), &json!(1), &json!(true)));
+    assert_eq!(
+        (&first["name"], &first["version"], &first["new"]),
+        (&json!("order"), &json!(1), &json!(true))
+    );
     assert_eq!(first["digest"].as_str().map(str::len), Some(64));
 
     // The same as JSON, its fields in another order.
@@ -33,7 +36,10 @@ async fn a_definition_is_versioned_by_its_content_and_not_by_its_spelling() {
         {"kind": "pivot", "name": "charge", "participant": "payments"},
     ], "window": "2m", "name": "order"});
     let again = desk.post("/v1/definitions", &same).await.ok(200);
-    assert_eq!((&again["version"], &again["new"], &again["digest"]), (&json!(1), &json!(false), &first["digest"]));
+    assert_eq!(
+        (&again["version"], &again["new"], &again["digest"]),
+        (&json!(1), &json!(false), &first["digest"])
+    );
 
     let changed = YAML.replace("2m", "3m");
     let second = desk.post_text("/v1/definitions", "application/yaml", changed).await.ok(201);
@@ -46,7 +52,10 @@ async fn a_definition_is_versioned_by_its_content_and_not_by_its_spelling() {
     assert_eq!(old["definition"]["steps"][0]["name"], "reserve");
     let list = desk.get("/v1/definitions").await.ok(200);
     assert_eq!(list["definitions"].as_array().map(Vec::len), Some(1));
-    assert_eq!((&list["definitions"][0]["name"], &list["definitions"][0]["version"]), (&json!("order"), &json!(2)));
+    assert_eq!(
+        (&list["definitions"][0]["name"], &list["definitions"][0]["version"]),
+        (&json!("order"), &json!(2))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,12 +105,24 @@ async fn what_cannot_be_read_is_refused_with_its_line() {
     for (kind, text, parts) in [
         ("application/json", "{\"name\": \"x\",\n \"steps\": [}", &["line 2", "column 12"][..]),
         ("application/json", "", &["line 1"]),
-        ("application/json", r#"{"name":"x","steps":[],"colour":"red"}"#, &["unknown field `colour`", "line 1"]),
+        (
+            "application/json",
+            r#"{"name":"x","steps":[],"colour":"red"}"#,
+            &["unknown field `colour`", "line 1"],
+        ),
         ("application/yaml", "name: x\nsteps: [a, b\nwindow: 5m\n", &["line"]),
         ("application/yaml", "name: x\nsteps: []\ncolour: red\n", &["colour", "line 3"]),
-        ("application/yaml", "name: x\nsteps:\n  - name: a\n    participant: p\n    retries: 3\n", &["retries", "line 5"]),
+        (
+            "application/yaml",
+            "name: x\nsteps:\n  - name: a\n    participant: p\n    retries: 3\n",
+            &["retries", "line 5"],
+        ),
         ("application/yaml", "name: x\nwindow: fast\nsteps: []\n", &["fast", "line 2"]),
-        ("application/yaml", "name: x\ndescription: \"a\\0b\"\nsteps: [{name: a, participant: p, kind: read}]\n", &["U+0000"]),
+        (
+            "application/yaml",
+            "name: x\ndescription: \"a\\0b\"\nsteps: [{name: a, participant: p, kind: read}]\n",
+            &["U+0000"],
+        ),
     ] {
         let answer = desk.post_text("/v1/definitions", kind, text).await;
         let detail = answer.problem(400, "unreadable-definition");
@@ -127,7 +148,10 @@ async fn bombs_are_refused_and_the_replica_lives_on() {
     for level in 1..30 {
         laughs += &format!("a{level}: &a{level} [*a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}]\n", level - 1);
     }
-    let laughs = format!("name: x\nsteps:\n- name: a\n  participant: p\n  input:\n    {}", laughs.replace('\n', "\n    "));
+    let laughs = format!(
+        "name: x\nsteps:\n- name: a\n  participant: p\n  input:\n    {}",
+        laughs.replace('\n', "\n    ")
+    );
     desk.post_text("/v1/definitions", "application/yaml", laughs).await.problem(400, "unreadable-definition");
     // Deep, but within the parser's limit: the definition's own limit has the word.
     let forty = format!("{head}{}1{}}}]}}", "[".repeat(40), "]".repeat(40));
@@ -161,7 +185,9 @@ async fn any_text_comes_back_as_it_was_sent() {
 async fn what_nobody_submitted_is_not_found() {
     let desk = Desk::open("rest_no_definition").await;
     desk.post_text("/v1/definitions", "application/yaml", YAML).await.ok(201);
-    for path in ["/v1/definitions/other", "/v1/definitions/order/2", "/v1/definitions/A*", "/v1/definitions/a%00b"] {
+    for path in
+        ["/v1/definitions/other", "/v1/definitions/order/2", "/v1/definitions/A*", "/v1/definitions/a%00b"]
+    {
         desk.get(path).await.problem(404, "unknown-definition");
     }
     for path in ["/v1/definitions/order/0", "/v1/definitions/order/-1", "/v1/definitions/order/newest"] {

@@ -7,6 +7,8 @@ use snorri::Orchestrator;
 use snorri::config::Config;
 use snorri_bus::headers::{ReceivedCommand, reply};
 use snorri_saga::wire::Outcome;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{Hand, Place, Rest, eventually};
 
@@ -70,15 +72,22 @@ impl Desk {
         send(self.http().post(self.url(path)).header("content-type", kind).body(body)).await
     }
 
+    /// What the server answers to these very bytes, up to the end of the connection.
+    pub async fn raw(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.replica.address).await.expect("a connection");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
+
     pub async fn start_with_key(&self, key: &str, body: &Value) -> Answer {
         send(self.http().post(self.url("/v1/sagas")).header("idempotency-key", key).json(body)).await
     }
 
     /// A definition whose steps `a` and `b` can be undone, and whose pivot is `p`.
     pub async fn submit_with_pivot(&self, name: &str) {
-        let step = |step: &str| {
-            json!({"name": step, "participant": "hand", "compensation": format!("undo-{step}"), "timeout": "20s"})
-        };
+        let step = |step: &str| json!({"name": step, "participant": "hand", "compensation": format!("undo-{step}"), "timeout": "20s"});
         let pivot = json!({"name": "p", "participant": "hand", "kind": "pivot", "timeout": "20s"});
         self.rest.submit(&json!({"name": name, "steps": [step("a"), step("b"), pivot]})).await;
     }
@@ -114,7 +123,11 @@ impl Answer {
         assert!(body["title"].as_str().is_some_and(|title| !title.is_empty()), "{self:?}");
         let comes_again = matches!(status, 429 | 503);
         let secs: Option<u64> = self.header("retry-after").parse().ok();
-        assert_eq!(secs.is_some_and(|secs| secs >= 1), comes_again, "Retry-After goes with 429 and 503: {self:?}");
+        assert_eq!(
+            secs.is_some_and(|secs| secs >= 1),
+            comes_again,
+            "Retry-After goes with 429 and 503: {self:?}"
+        );
         assert_eq!(body["retry_after_ms"].is_u64(), comes_again, "{self:?}");
         body["detail"].as_str().expect("a detail")
     }

@@ -86,7 +86,8 @@ async fn the_same_key_twenty_times_at_once_is_one_saga() {
     let desk = desk("rest_storm").await;
     let body = json!({"definition": "order", "input": {"order": 1}});
     let answers = join_all((0..20).map(|_| desk.start_with_key("storm", &body))).await;
-    let ids: BTreeSet<&str> = answers.iter().map(|answer| answer.body["id"].as_str().expect("an id")).collect();
+    let ids: BTreeSet<&str> =
+        answers.iter().map(|answer| answer.body["id"].as_str().expect("an id")).collect();
     assert_eq!(ids.len(), 1, "{answers:?}");
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1, "{answers:?}");
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 19, "{answers:?}");
@@ -113,7 +114,8 @@ async fn a_start_that_cannot_be_read_is_refused_with_the_place() {
         let detail = answer.problem(400, "bad-request");
         assert!(detail.contains(part), "{part} is not in {detail}");
     }
-    let tags: Value = (0..33).map(|number| (format!("t{number}"), json!("x"))).collect::<serde_json::Map<_, _>>().into();
+    let tags: Value =
+        (0..33).map(|number| (format!("t{number}"), json!("x"))).collect::<serde_json::Map<_, _>>().into();
     let answer = desk.post("/v1/sagas", &json!({"definition": "order", "tags": tags})).await;
     assert!(answer.problem(400, "bad-request").contains("33 tags: at most 32"));
     let form = desk.post_text("/v1/sagas", "application/x-www-form-urlencoded", "{}").await;
@@ -146,9 +148,13 @@ async fn sizes_and_depths_are_limited_at_the_door() {
         assert!(answer.body["bytes_max"].is_u64());
     }
     // The same without a declared length.
-    let chunks: Vec<Result<Vec<u8>, std::io::Error>> = (0..20).map(|_| Ok(vec![b' '; 100_000])).collect();
-    let stream = reqwest::Body::wrap(http_body(chunks));
-    start_text(&desk, stream).await.problem(413, "too-large");
+    let chunk = format!("{:x}\r\n{}\r\n", 50_000, " ".repeat(50_000));
+    let chunked = format!(
+        "POST /v1/sagas HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{}0\r\n\r\n",
+        chunk.repeat(4)
+    );
+    let answer = desk.raw(&chunked).await;
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("200000 bytes"), "{answer}");
 
     let deep = |depth: usize| format!(r#"{{"definition":"order","input":{}}}"#, nested(depth));
     start_text(&desk, deep(64)).await.ok(201);
@@ -160,11 +166,6 @@ async fn sizes_and_depths_are_limited_at_the_door() {
     assert_eq!(desk.count().await, 3);
 }
 
-/// A body of chunks.
-fn http_body(chunks: Vec<Result<Vec<u8>, std::io::Error>>) -> axum::body::Body {
-    axum::body::Body::from_stream(futures::stream::iter(chunks))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_none_is_refused() {
     let desk = desk("rest_bad_key").await;
@@ -172,7 +173,8 @@ async fn a_key_that_is_none_is_refused() {
     for key in ["", "\"\"", &"k".repeat(256)] {
         desk.start_with_key(key, &body).await.problem(400, "bad-request");
     }
-    let twice = desk.http().post(desk.url("/v1/sagas")).header("idempotency-key", "a").header("idempotency-key", "b");
+    let twice =
+        desk.http().post(desk.url("/v1/sagas")).header("idempotency-key", "a").header("idempotency-key", "b");
     send(twice.json(&body)).await.problem(400, "bad-request");
     // What has no value has no fingerprint, so it cannot be told from another start.
     let request = desk.http().post(desk.url("/v1/sagas")).header("idempotency-key", "a");

@@ -113,12 +113,13 @@ async fn demo(args: &Args) -> Result<bool, Error> {
     println!("    data     {} (deleted at the end)\n", args.dir.display());
     let client = api::Client::new(&private.api)?;
     client.submit(ORDER).await?;
-    story::tell(&client, args.seed, &world).await?;
+    let first = story::tell(&client, args.seed).await?;
     let faults = orders::Faults {
         kill_every: args.kill_every.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.1, 3600.0))),
         wipe_nats: args.wipe_nats,
     };
-    let run = orders::run(&mut private, &client, args, &world, faults).await?;
+    let mut run = orders::run(&mut private, &client, args, &world, faults).await?;
+    run.ended.push(first);
     let is_clean = summary::show(&private, &world, &run).await?;
     private.stop().await;
     Ok(is_clean)

@@ -35,8 +35,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How to connect.
 #[derive(Debug, Clone)]
 pub struct BusOptions {
-    /// The servers' addresses, such as `nats://127.0.0.1:4222`; `tls://` for TLS. User and password may
-    /// stand in the address.
+    /// The servers' addresses, such as `nats://127.0.0.1:4222`; `tls://` for TLS. User and password (or a token
+    /// alone) may stand in the first that has them: `nats://user:password@host`.
     pub servers: Vec<String>,
     /// A NATS credentials file.
     pub credentials: Option<PathBuf>,
@@ -179,6 +179,12 @@ impl Bus {
                 Ok(connect) => connect,
                 Err(source) => return Err(Error::Credentials { path, source }),
             };
+        }
+        // The client library leaves what stands in the addresses unused.
+        match options.servers.iter().find_map(|server| user_in(server)) {
+            Some((user, Some(password))) => connect = connect.user_and_password(user, password),
+            Some((token, None)) => connect = connect.token(token),
+            None => {}
         }
         let client = connect.connect(options.servers).await?;
         let context = ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone());
@@ -375,6 +381,30 @@ fn cannot_send(error: &async_nats::PublishError) -> PublishError {
     }
 }
 
+/// The user and the password in an address, if any.
+fn user_in(server: &str) -> Option<(String, Option<String>)> {
+    let address: async_nats::ServerAddr = server.parse().ok()?;
+    let user = address.username()?;
+    Some((plain(user), address.password().map(plain)))
+}
+
+/// Undoes the percent-encoding of a part of an address.
+fn plain(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let code = tail.get(..2).filter(|_| *first == b'%').and_then(|code| std::str::from_utf8(code).ok());
+        if let Some(byte) = code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            bytes.push(byte);
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// 10 ms, doubled up to 2 s, and up to half of it less at random, so that clients do not come back in step.
 fn reconnect_delay(attempts: usize) -> Duration {
     let step = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(8);
@@ -408,6 +438,16 @@ fn on_event(event: &Event, told: &watch::Sender<Link>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn user_and_password_are_taken_from_the_address() {
+        let found = |server| user_in(server).map(|(user, password)| (user, password.unwrap_or_default()));
+        let some = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
+        assert_eq!(found("nats://me:p%40ss%2@host:4222"), some("me", "p@ss%2"));
+        assert_eq!(found("nats://token@host"), some("token", ""));
+        assert_eq!(found("nats://host:4222"), None);
+        assert_eq!(found("host"), None);
+    }
 
     #[test]
     fn reconnecting_never_waits_longer_than_two_seconds_nor_spins() {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{
+    Config, ConsumerError, ConsumerErrorKind, DiscardPolicy, Info, RetentionPolicy, StorageType,
+};
 use serde_json::json;
 use snorri_saga::wire::Subjects;
 
@@ -181,7 +183,6 @@ pub(crate) async fn ensure_consumer(inner: &Inner, spec: &ConsumerSpec) -> Resul
     if let Some(born) = find_consumer(inner, spec).await? {
         return Ok(born);
     }
-    ensure_stream(inner, &spec.stream).await?;
     let config = pull::Config {
         durable_name: Some(spec.durable.clone()),
         deliver_policy: if spec.deliver_new_only { DeliverPolicy::New } else { DeliverPolicy::All },
@@ -193,13 +194,22 @@ pub(crate) async fn ensure_consumer(inner: &Inner, spec: &ConsumerSpec) -> Resul
         max_ack_pending: spec.max_ack_pending,
         ..pull::Config::default()
     };
-    let consumer = inner
-        .context
-        .create_consumer_on_stream(config, spec.stream.as_str())
-        .await
-        .map_err(|error| failed("create consumer", &spec.durable, &error))?;
+    let create = || inner.context.create_consumer_on_stream(config.clone(), spec.stream.as_str());
+    let created = match create().await {
+        // Only now, since a participant need not be allowed to know of streams.
+        Err(error) if is_stream_not_found(&error) => {
+            ensure_stream(inner, &spec.stream).await?;
+            create().await
+        }
+        other => other,
+    };
+    let consumer = created.map_err(|error| failed("create consumer", &spec.durable, &error))?;
     tracing::info!(stream = spec.stream, consumer = spec.durable, "created the consumer");
     Ok(consumer.cached_info().created.to_string())
+}
+
+fn is_stream_not_found(error: &ConsumerError) -> bool {
+    matches!(error.kind(), ConsumerErrorKind::JetStream(error) if error.error_code().0 == STREAM_NOT_FOUND)
 }
 
 async fn find_consumer(inner: &Inner, spec: &ConsumerSpec) -> Result<Option<Born>, Error> {

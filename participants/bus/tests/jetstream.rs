@@ -329,3 +329,44 @@ async fn a_closed_bus_ends_its_consumptions() {
     within("closing", bus.close()).await;
     assert!(matches!(within("the end", consumption.next()).await, Next::Closed));
 }
+
+/// The permissions of docs/protocol.md, with the one that creates the consumer.
+const PERMISSIONS: &str = r#"
+authorization { users: [
+  { user: "orchestrator", password: "orchestrator" },
+  { user: "inventory", password: "inventory", permissions: {
+    publish: [
+      "snorri.reply.inventory.>",
+      "$JS.API.CONSUMER.INFO.SNORRI_COMMANDS.participant-inventory",
+      "$JS.API.CONSUMER.MSG.NEXT.SNORRI_COMMANDS.participant-inventory",
+      "$JS.ACK.SNORRI_COMMANDS.participant-inventory.>",
+      "$JS.API.CONSUMER.CREATE.SNORRI_COMMANDS.participant-inventory.snorri.command.inventory.>"
+    ],
+    subscribe: ["_INBOX.>"]
+  } }
+] }
+"#;
+
+#[tokio::test]
+async fn a_participant_needs_no_more_than_the_documented_permissions() {
+    let server = NatsServer::start_with(PERMISSIONS);
+    let connect = async |user: &str| {
+        let bus = Bus::connect(BusOptions::new(server.url_of(user), user)).await.expect("a bus");
+        within("connection", bus.connected()).await;
+        bus
+    };
+    let orchestrator = connect("orchestrator").await;
+    streams(&orchestrator).await;
+    let participant = connect("inventory").await;
+    assert_eq!(orchestrator.publish_all(vec![command("do")]).await, [Ok(())]);
+    let mut consumption = participant.consume(spec());
+    assert_eq!(take(&mut consumption, 1).await, ["do"]);
+    let reply = |subject: &str| Outgoing { subject: subject.to_owned(), ..command("done") };
+    assert_eq!(participant.publish_all(vec![reply("snorri.reply.inventory.a")]).await, [Ok(())]);
+    // In another's name, or as an order: refused by the server, which says so to the log only.
+    let forged = vec![reply("snorri.reply.payments.a"), reply("snorri.command.payments.charge")];
+    assert_eq!(
+        participant.publish_all(forged).await,
+        [Err(PublishError::Unknown), Err(PublishError::Unknown)]
+    );
+}

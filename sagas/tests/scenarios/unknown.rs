@@ -1,4 +1,4 @@
-//! What is not known: E01.
+//! What is not known, and what an undo knows: E01, E13.
 
 use crate::story::story;
 
@@ -234,6 +234,69 @@ fn e01_a_pivot_rejected_in_part_is_blocked_for_nothing_can_undo_it() {
         > undo reserve ok
         4s reserve compensation #1 succeeded
         4s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+// E13: what an undo sees.
+
+#[test]
+fn e13_an_undo_sees_the_request_the_result_and_the_sagas_input() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund, needs steps.reserve.output.hold
+        ship: shop, undo recall
+
+        0s started, forwards until 53s700ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok {"hold":1}
+        0s reserve action #1 succeeded: {"hold":1}
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"it":1}
+        > pay ok
+        0s pay action #1 succeeded: null
+        0s ship action #1 sent, awaited until 1s
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship rejected closed
+        0s ship action #1 rejected: closed
+        0s compensation began: ship was rejected (closed): sorry
+        0s pay compensation #1 sent, awaited until 1s
+          -> payments/refund pay.compensation.1.0 in 1s: {"it":1} result null saga {"order":7}
+        > undo pay ok
+        0s pay compensation #1 succeeded
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result {"hold":1} saga {"order":7}
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e13_of_an_unknown_result_an_undo_sees_none() {
+    story(
+        r#"
+        pay: payments, undo refund, attempts 1
+
+        0s started, forwards until 59s, window until 1m
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > wait 1s
+        1s pay action #1 timed out
+        1s pay given up, in doubt
+        1s compensation began: pay was not answered on its last attempt
+        1s pay compensation #1 sent, awaited until 2s
+          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        > undo pay ok empty
+        1s pay compensation #1 succeeded (it found nothing)
+        1s ended: compensated
           => ended compensated
         = compensated
     "#,

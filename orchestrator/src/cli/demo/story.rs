@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use snorri_demo::World;
+use snorri_demo::{CARD_GOOD, TOWN_UNKNOWN, World};
 use snorri_saga::time::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::Error;
-use super::api::Client;
+use super::api::{Client, SagaView};
 
 /// Starts an order to a town that does not exist and tells what happens to it.
-pub(crate) async fn tell(client: &Client, seed: u64, world: &World) -> Result<(), Error> {
+pub(crate) async fn tell(client: &Client, seed: u64) -> Result<SagaView, Error> {
     println!("  An order that cannot be shipped. What was done before is undone, last things first:\n");
-    let mut order = snorri_demo::order(seed, 0, world);
-    if let Some(fields) = order.as_object_mut() {
-        fields.insert("order_id".to_owned(), json!("the-first-order"));
-        fields.insert("trouble".to_owned(), json!({"shipping": "address_unknown", "payments": "slow:250"}));
-    }
+    let order = json!({
+        "order_id": "the-first-order", "customer": World::customer(0), "amount_cents": 4200, "card": CARD_GOOD,
+        "lines": [{"sku": World::sku(1), "quantity": 2, "price_cents": 2100}],
+        "address": {"street": "Main Street 1", "town": TOWN_UNKNOWN},
+    });
     let id = client.start(&format!("story-{seed}"), &order).await?;
     let mut after = 0;
     let mut began: Option<Timestamp> = None;
@@ -37,7 +37,7 @@ pub(crate) async fn tell(client: &Client, seed: u64, world: &World) -> Result<()
                 }
                 if event.get("ended").is_some() {
                     println!("\n    saga {id}\n");
-                    return Ok(());
+                    return client.ended(&id).await;
                 }
             }
         }
@@ -55,15 +55,13 @@ fn line(event: &Value) -> Option<String> {
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (step, is_undo) = (text("step"), text("direction") == "compensation");
     Some(match kind.as_str() {
-        "started" => "started".to_owned(),
-        "sent" if is_undo => format!("undo {step} …"),
-        "sent" => format!("{step} …"),
-        "succeeded" if is_undo => format!("undo {step}   ✓ undone"),
-        "succeeded" => format!("{step}   ✓"),
-        "rejected" => format!("{step}   ✗ {}: {}", text("code"), text("message")),
-        "failed" => format!("{step}   failed: {}", text("message")),
-        "timed_out" => format!("{step}   no answer"),
-        "compensation_began" => "── turning round: everything is undone ──".to_owned(),
+        "started" => "the order is accepted".to_owned(),
+        "succeeded" if is_undo => format!("↩ {step}: undone"),
+        "succeeded" => format!("✓ {step}"),
+        "rejected" => format!("✗ {step}: {} ({})", text("message"), text("code")),
+        "failed" => format!("… {step} failed and is tried again: {}", text("message")),
+        "timed_out" => format!("… {step} was not answered in time"),
+        "compensation_began" => "  turning round".to_owned(),
         "ended" => format!("ended: {}", text("end")),
         _ => return None,
     })

@@ -66,8 +66,8 @@ pub(crate) async fn show(private: &Private, world: &World, run: &Run) -> Result<
     let audit = audit(&databases, world, Some(&sagas)).await?;
     println!("\n  The books of the four services, counted by an audit of its own");
     println!(
-        "    stock     {} free + {} reserved + {} shipped = as in the beginning",
-        audit.units_free, audit.units_reserved, audit.units_shipped
+        "    stock     {} free + {} reserved for the completed orders = as in the beginning",
+        audit.units_free, audit.units_reserved
     );
     println!(
         "    money     {} on accounts + {} held + {} captured = as in the beginning",

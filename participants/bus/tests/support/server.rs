@@ -11,15 +11,23 @@ pub(crate) struct NatsServer {
     child: Option<Child>,
     port: u16,
     store: PathBuf,
+    config: &'static str,
+    program: PathBuf,
 }
 
 impl NatsServer {
     /// Starts one.
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts one with more in its configuration file.
+    pub(crate) fn start_with(config: &'static str) -> Self {
+        let program = snorri_stack::ensure_tools(true, &|_| {}).expect("a nats-server").nats_server;
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
         let store = std::env::temp_dir().join(format!("snorri-bus-test-{}-{port}", std::process::id()));
-        let mut server = Self { child: None, port, store };
+        let mut server = Self { child: None, port, store, config, program };
         server.up();
         server
     }
@@ -27,6 +35,11 @@ impl NatsServer {
     /// Its address.
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Its address for one of its users.
+    pub(crate) fn url_of(&self, user: &str) -> String {
+        format!("nats://{user}:{user}@127.0.0.1:{}", self.port)
     }
 
     /// Kills it at once.
@@ -44,13 +57,18 @@ impl NatsServer {
 
     /// Starts it again on the same port, with what is stored.
     pub(crate) fn up(&mut self) {
-        let child = Command::new("nats-server")
+        std::fs::create_dir_all(&self.store).expect("a folder");
+        let config = self.store.join("server.conf");
+        std::fs::write(&config, self.config).expect("written");
+        let child = Command::new(&self.program)
             .args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd"])
             .arg(&self.store)
+            .arg("-c")
+            .arg(&config)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("nats-server is on PATH");
+            .expect("nats-server starts");
         self.child = Some(child);
         for _ in 0..500 {
             if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {

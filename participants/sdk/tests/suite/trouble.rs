@@ -8,9 +8,7 @@ use snorri_bus::{Bus, BusOptions};
 use snorri_saga::json::Json;
 use snorri_stack::{Options, Stack, StopMode};
 
-#[path = "support/rig.rs"]
-mod rig;
-use rig::{Command, How, Rig, ok, saga, undone, within};
+use crate::rig::{Command, How, Rig, ok, saga, undone, within};
 
 /// Servers of its own, for a test that ill-treats them.
 struct Private {

@@ -7,9 +7,7 @@ use snorri_participant::Participant;
 use snorri_saga::time::Millis;
 use snorri_saga::wire::Outcome;
 
-#[path = "support/rig.rs"]
-mod rig;
-use rig::{Command, How, Rig, ok, saga, undone, within};
+use crate::rig::{Command, Done, How, Rig, Wish, ok, saga, undone, within};
 
 #[tokio::test]
 async fn an_action_happens_once_and_its_duplicates_get_the_stored_reply() {
@@ -243,11 +241,10 @@ async fn a_long_handler_tells_that_it_is_still_at_it() {
 async fn without_a_database_handlers_simply_run() {
     let mut rig = Rig::new("no_barrier").await;
     let stage = rig.stage.clone();
-    let participant =
-        Participant::new("ledger").expect("a name").action("write", move |_, wish: rig::Wish| {
-            stage.calls.fetch_add(1, Ordering::SeqCst);
-            std::future::ready(Ok(rig::Done { number: wish.amount }))
-        });
+    let participant = Participant::new("ledger").expect("a name").action("write", move |_, wish: Wish| {
+        stage.calls.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(Ok(Done { number: wish.amount }))
+    });
     let running = rig.run(participant);
     let command = Command::action(saga(), "pay", 5, How::Nothing);
     assert_eq!(rig.ask(&command).await, ok(5));

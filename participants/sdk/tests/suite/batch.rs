@@ -4,9 +4,7 @@ use std::sync::atomic::Ordering;
 
 use snorri_saga::wire::Outcome;
 
-#[path = "support/rig.rs"]
-mod rig;
-use rig::{Command, How, Rig, ok, saga, undone};
+use crate::rig::{Command, How, Rig, ok, saga, undone};
 
 #[tokio::test]
 async fn a_rejected_and_a_failing_command_take_nothing_of_the_others_with_them() {

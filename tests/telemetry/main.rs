@@ -1,0 +1,12 @@
+//! What an orchestrator shows of itself: traces at a real OTLP receiver, and `/metrics`.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/support.rs"]
+#[allow(dead_code, reason = "shared with other suites")]
+mod support;
+
+mod metrics;
+mod openmetrics;
+mod receiver;
+mod traces;
+mod words;
