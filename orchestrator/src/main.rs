@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => cli::serve::run(*args),
         Command::Migrate(args) => cli::migrate::run(&args),
         Command::Health(args) => cli::health::run(&args),
-        Command::Demo(args) => cli::demo::run(args),
+        Command::Demo(args) => cli::demo::run(&args),
         Command::Dev(args) => cli::dev::run(args),
         Command::Bench(args) => cli::bench::run(&args),
         Command::BenchParticipant(args) => cli::bench::participant::run(args),

@@ -162,8 +162,8 @@ impl Problem {
 
     /// Postgres is away.
     pub fn unavailable() -> Self {
-        let detail = "the database does not answer; nothing is lost: repeat the request with the same \
-                      idempotency key";
+        let detail = "the database does not answer, and whether the request took effect may not be known: repeat \
+                      it; a start is safe to repeat with the same idempotency key";
         Self::new(503, "unavailable", "Not available just now", detail).retry_after_ms(2000)
     }
 

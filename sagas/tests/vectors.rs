@@ -8,10 +8,8 @@ use snorri_saga::json::{Json, deeper_than};
 use snorri_saga::trace;
 use snorri_saga::wire::{CommandBody, EndedBody, Outcome, ReplyBody, StartBody, Subjects, header, limit};
 
-fn vectors(file: &str) -> Value {
-    let path = format!("{}/vectors/{file}.json", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).expect("the vectors are there");
-    serde_json::from_str(&text).expect("the vectors are JSON")
+fn vectors(text: &str) -> Value {
+    serde_json::from_str(text).expect("the vectors are JSON")
 }
 
 fn each<'a>(vectors: &'a Value, which: &str) -> impl Iterator<Item = &'a Value> {
@@ -47,7 +45,7 @@ fn complaint<T: DeserializeOwned>(body: &str) -> Option<&'static str> {
 
 #[test]
 fn command_ids() {
-    let vectors = vectors("command_id");
+    let vectors = vectors(include_str!("../vectors/command_id.json"));
     for vector in each(&vectors, "valid") {
         let text = vector["text"].as_str().expect("a text");
         let id: CommandId = text.parse().expect(text);
@@ -66,7 +64,7 @@ fn command_ids() {
 
 #[test]
 fn commands() {
-    let (vectors, subjects) = (vectors("command"), Subjects::default());
+    let (vectors, subjects) = (vectors(include_str!("../vectors/command.json")), Subjects::default());
     for vector in each(&vectors, "valid") {
         let (name, parsed) = (&vector["name"], &vector["parsed"]);
         let id: CommandId =
@@ -100,7 +98,7 @@ fn commands() {
 
 #[test]
 fn replies() {
-    let (vectors, subjects) = (vectors("reply"), Subjects::default());
+    let (vectors, subjects) = (vectors(include_str!("../vectors/reply.json")), Subjects::default());
     for vector in each(&vectors, "valid") {
         let (name, parsed) = (&vector["name"], &vector["parsed"]);
         let subject = vector["subject"].as_str().expect("a subject");
@@ -146,7 +144,7 @@ fn replies() {
 
 #[test]
 fn starts() {
-    let (vectors, subjects) = (vectors("start"), Subjects::default());
+    let (vectors, subjects) = (vectors(include_str!("../vectors/start.json")), Subjects::default());
     for vector in each(&vectors, "valid") {
         let (name, parsed) = (&vector["name"], &vector["parsed"]);
         let subject = vector["subject"].as_str().expect("a subject");
@@ -177,7 +175,7 @@ fn starts() {
 
 #[test]
 fn endings() {
-    let (vectors, subjects) = (vectors("ended"), Subjects::default());
+    let (vectors, subjects) = (vectors(include_str!("../vectors/ended.json")), Subjects::default());
     for vector in each(&vectors, "valid") {
         let (name, parsed) = (&vector["name"], &vector["parsed"]);
         let read: EndedBody = serde_json::from_str(&body(vector)).expect("a body");

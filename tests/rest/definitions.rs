@@ -146,7 +146,8 @@ async fn bombs_are_refused_and_the_replica_lives_on() {
     desk.post_text("/v1/definitions", "application/yaml", nested).await.problem(400, "unreadable-definition");
     let mut laughs = String::from("a0: &a0 [lol]\n");
     for level in 1..30 {
-        laughs += &format!("a{level}: &a{level} [*a{0}, *a{0}, *a{0}, *a{0}, *a{0}, *a{0}]\n", level - 1);
+        let six = vec![format!("*a{}", level - 1); 6].join(", ");
+        laughs = format!("{laughs}a{level}: &a{level} [{six}]\n");
     }
     let laughs = format!(
         "name: x\nsteps:\n- name: a\n  participant: p\n  input:\n    {}",

@@ -1,5 +1,5 @@
 //! The REST API, as its users meet it: every answer that `docs/rest.md` promises, on real servers.
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "shared with other suites, which use other parts of it")]

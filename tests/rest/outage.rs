@@ -42,7 +42,7 @@ async fn timed(ask: impl Future<Output = Answer>) -> (Answer, Duration) {
 async fn while_postgres_is_away_requests_are_told_to_come_again_and_then_they_can() {
     let (stack, place, dir) = own_servers("rest-outage").await;
     let desk = Desk::at(place.clone(), "one", |_| {}).await;
-    let _hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
+    let hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
     desk.rest.submit(&definition("order", &["a"])).await;
     let before = desk.rest.start("order", &json!({})).await;
     desk.rest.ended(&before).await;
@@ -102,7 +102,7 @@ async fn while_postgres_is_away_requests_are_told_to_come_again_and_then_they_ca
     eventually("ready", async || (desk.admin("/readyz").await.status == 200).then_some(())).await;
 
     desk.replica.shut_down().await;
-    drop(_hand);
+    drop(hand);
     let ended = tokio::task::spawn_blocking(move || {
         drop(stack);
         Stack::wipe(&dir)

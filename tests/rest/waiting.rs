@@ -3,9 +3,26 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use snorri_stack::TestStack;
 
 use crate::desk::{Desk, answer, asked};
-use crate::support::{Hand, SOON, definition, ok};
+use crate::support::{Hand, Place, SOON, definition, eventually, ok};
+
+/// Returns once somebody waits: from then on the replica asks Postgres now and then who has ended.
+async fn waits(place: &Place) {
+    let database = place.database_url.rsplit('/').next().expect("a name").to_owned();
+    eventually("somebody waits", async || {
+        let database = database.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            let sql = format!(
+                "SELECT 1 FROM pg_stat_activity WHERE datname = '{database}' AND query LIKE '-- ended_among%'"
+            );
+            TestStack::get().expect("the test servers").query("postgres", &sql).expect("an answer")
+        });
+        (!looking.await.expect("not cancelled").is_empty()).then_some(())
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_is_told_at_once_when_it_ends() {
@@ -17,8 +34,7 @@ async fn who_waits_is_told_at_once_when_it_ends() {
     let path = format!("/v1/sagas/{id}/wait?timeout=60s");
     let waiting = async { (desk.get(&path).await, Instant::now()) };
     let answering = async {
-        // Long enough for the wait to be under way, nearly always; the test holds in both cases.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        waits(&desk.place).await;
         answer(&hand, &id, "a.action", &ok()).await;
         Instant::now()
     };
@@ -54,7 +70,12 @@ async fn an_end_at_another_replica_is_told_too() {
     let id = one.rest.start("order", &json!({})).await;
     asked(&hand, &id, "a.action").await;
     let path = format!("/v1/sagas/{id}/wait?timeout=60s");
-    let (waited, ()) = tokio::join!(two.get(&path), answer(&hand, &id, "a.action", &ok()));
+    let done = ok();
+    let answering = async {
+        waits(&one.place).await;
+        answer(&hand, &id, "a.action", &done).await;
+    };
+    let (waited, ()) = tokio::join!(two.get(&path), answering);
     assert_eq!(waited.ok(200)["status"], "completed");
 }
 
@@ -76,11 +97,10 @@ async fn a_replica_that_stops_lets_those_who_wait_go() {
     let _hand = Hand::play(&desk.place, "hand", |_| vec![]).await;
     desk.submit_with_pivot("order").await;
     let id = desk.rest.start("order", &json!({})).await;
-    let Desk { replica, rest, .. } = desk;
+    let Desk { place, replica, rest, .. } = desk;
     let path = format!("/v1/sagas/{id}/wait?timeout=60s");
     let waiting = tokio::spawn(async move { rest.get(&path).await.0 });
-    // The wait shows in the metrics once it ends only, so give it a moment to begin.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    waits(&place).await;
     let began = Instant::now();
     replica.shut_down().await;
     assert_eq!(waiting.await.expect("an answer"), 202);

@@ -99,7 +99,7 @@ async fn a_blocked_saga_is_counted_alike_by_every_replica_and_until_it_moves() {
     let rest = Rest::of(&a);
     let mut two = definition("order", &["reserve", "charge"]);
     two["steps"][0]["compensation"] =
-        json!({"action": "undo-reserve", "retry": {"attempts": 50, "backoff": "100ms", "cap": "100ms"}});
+        json!({"action": "undo-reserve", "retry": {"attempts": 20, "backoff": "1s", "cap": "1s"}});
     let (status, body) = rest.post("/v1/definitions", &two).await;
     assert_eq!(status, 201, "{body}");
     let mended = Arc::new(AtomicBool::new(false));

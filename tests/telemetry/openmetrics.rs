@@ -31,14 +31,6 @@ impl Scrape {
         };
         self.samples.iter().find(has).map(|sample| sample.value)
     }
-
-    /// The names that samples of these families have or may have.
-    pub fn sample_names(&self) -> BTreeSet<String> {
-        self.families
-            .iter()
-            .flat_map(|(family, kind)| suffixes(kind).iter().map(move |suffix| format!("{family}{suffix}")))
-            .collect()
-    }
 }
 
 fn suffixes(kind: &str) -> &'static [&'static str] {

@@ -17,7 +17,7 @@ use snorri_stack::TestStack;
 use crate::receiver::{Receiver, Seen, hex};
 use crate::support::{Place, Rest, eventually};
 
-const SECRET: &str = "4111-1111-1111-1111";
+const SECRET: &str = "secret-4111-1111";
 const CALLER_TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER_SPAN: &str = "b7ad6b7169203331";
 
@@ -32,13 +32,16 @@ struct Done {
     card: String,
 }
 
-/// Does what the wish says: fails once, says no, or succeeds.
+/// Does what the wish says: fails once, says no, at once or late, or succeeds.
 async fn act(cx: Ctx, wish: Wish) -> Result<Done, Fail> {
     let step = cx.step().as_str();
     if wish.fails == format!("{step} once") && cx.attempt() == 1 {
         return Err(Fail::failed(format!("not with {}", wish.card)));
     }
-    if wish.fails == step {
+    if wish.fails == "ship late" && step == "ship" {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    if wish.fails == step || (wish.fails == "ship late" && step == "ship") {
         return Err(Fail::rejected("declined", format!("not with {}", wish.card)));
     }
     Ok(Done { card: wish.card })
@@ -96,34 +99,36 @@ async fn run(rest: &Rest, fails: &str, status: &str) -> String {
     id
 }
 
-/// The trace of an ended saga, once that many spans of it are there. Checked for what holds of every one.
+/// The trace of an ended saga, once that many spans of it are there; none too many comes after.
 async fn trace(id: &str, spans: usize) -> Vec<Seen> {
     let trace_id = id.replace('-', "");
     eventually(&format!("{spans} spans of {id}"), async || {
-        let trace = Receiver::get().trace(&trace_id);
-        (trace.len() >= spans).then_some(())
+        (Receiver::get().trace(&trace_id).len() >= spans).then_some(())
     })
     .await;
-    // None too many comes after.
     tokio::time::sleep(Duration::from_millis(700)).await;
     let trace = Receiver::get().trace(&trace_id);
-    let names: Vec<_> = trace.iter().map(|seen| seen.span.name.as_str()).collect();
-    assert_eq!(trace.len(), spans, "{names:?}");
+    assert_eq!(trace.len(), spans, "{:#?}", shape(&trace));
+    check(id, &trace);
+    trace
+}
 
+/// What holds of every trace of an ended saga.
+fn check(id: &str, trace: &[Seen]) {
+    let names: Vec<_> = trace.iter().map(|seen| seen.span.name.as_str()).collect();
     let ids: HashSet<String> = trace.iter().map(Seen::id).collect();
     assert_eq!(ids.len(), trace.len(), "two spans have one id: {names:?}");
     let roots: Vec<_> = trace.iter().filter(|seen| seen.span.parent_span_id.is_empty()).collect();
     assert_eq!(roots.len(), 1, "{names:?}");
     assert_eq!(roots[0].span.name, "saga order");
-    for seen in &trace {
+    for seen in trace {
         let span = &seen.span;
         assert!(span.parent_span_id.is_empty() || ids.contains(&seen.parent()), "{} is an orphan", span.name);
         assert!(span.start_time_unix_nano <= span.end_time_unix_nano, "{}", span.name);
         assert_eq!(seen.text("saga.id"), id, "{}", span.name);
         let shown = format!("{span:?}");
-        assert!(!shown.contains(SECRET) && !shown.contains("4111"), "a payload is in {shown}");
+        assert!(!shown.contains(SECRET), "a payload is in {shown}");
     }
-    trace
 }
 
 /// Name, parent's name, service and outcome of each span, sorted.
@@ -277,6 +282,45 @@ async fn an_end_is_exported_by_the_shutdown_that_follows_it() {
     let trace = Receiver::get().trace(&id.replace('-', ""));
     assert!(trace.iter().any(|seen| seen.span.name == "saga order"), "{trace:?}");
     stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_that_another_replica_ends_is_one_trace_still() {
+    let place = Place::shared("handed").await;
+    let config = |name: &str| {
+        let mut config = place.config(name);
+        config.otlp_endpoint = Some(Receiver::get().endpoint.clone());
+        config
+    };
+    let first = Orchestrator::start(config("a-1")).await.unwrap();
+    let rest = Rest::of(&first);
+    rest.submit(&order()).await;
+    let stop = participant(&place).await;
+    let id = rest.start("order", &json!({"fails": "ship late", "card": SECRET})).await;
+    eventually("ship is under way", async || {
+        (rest.saga(&id).await["steps"].as_array().is_some_and(|steps| steps.len() == 3)).then_some(())
+    })
+    .await;
+    let second = Orchestrator::start(config("b-1")).await.unwrap();
+    first.shut_down().await;
+    assert_eq!(Rest::of(&second).ended(&id).await["status"], "compensated");
+    let trace_id = id.replace('-', "");
+    // The command to ship was sent by both; what the participant made of the second is its own affair.
+    let trace = eventually("the whole trace", async || {
+        let trace = Receiver::get().trace(&trace_id);
+        let has = |name: &str| trace.iter().any(|seen| seen.span.name.contains(name));
+        let is_whole = has("saga order") && has("command.stock.ship") && has("command.stock.undo-reserve");
+        is_whole.then_some(trace)
+    })
+    .await;
+    check(&id, &trace);
+    let ship = find(&trace, "step ship");
+    assert_eq!((ship.text("saga.outcome"), ship.text("saga.attempt")), ("rejected".into(), "1".into()));
+    assert!(ship.text("saga.sent.again").parse::<u32>().is_ok_and(|again| again >= 1), "{ship:?}");
+    // The saga turned round here, so it is known exactly when.
+    assert_eq!(find(&trace, "compensate").span.start_time_unix_nano, ship.span.end_time_unix_nano);
+    stop.cancel();
+    second.shut_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

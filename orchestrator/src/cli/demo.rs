@@ -50,14 +50,14 @@ pub(crate) struct Args {
     otlp_endpoint: Option<String>,
 }
 
-pub(crate) fn run(args: Args) -> ExitCode {
+pub(crate) fn run(args: &Args) -> ExitCode {
     let runtime = match super::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return super::fail(error),
     };
     let result = runtime.block_on(async {
         tokio::select! {
-            result = demo(&args) => result,
+            result = demo(args) => result,
             _ = tokio::signal::ctrl_c() => Err(Error::Api("interrupted".to_owned())),
         }
     });

@@ -215,8 +215,12 @@ impl Private {
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         let until = Instant::now() + UP_WITHIN;
         let url = format!("{}/readyz", self.admin);
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .build()
+            .map_err(|error| Error::Api(error.to_string()))?;
         loop {
-            if let Ok(answer) = reqwest::get(&url).await
+            if let Ok(answer) = client.get(&url).send().await
                 && answer.status().is_success()
             {
                 return Ok(());

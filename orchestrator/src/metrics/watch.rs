@@ -13,7 +13,7 @@ use super::Metrics;
 use crate::store::Store;
 
 /// How often the database is asked at the least.
-const EVERY: Duration = Duration::from_secs(15);
+const EVERY: Duration = Duration::from_secs(5);
 /// How often at the most, when one saga after the other is blocked.
 const PAUSE: Duration = Duration::from_secs(1);
 

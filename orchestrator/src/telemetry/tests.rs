@@ -28,7 +28,7 @@ steps:
   - {name: ship, participant: shipping, kind: pivot}
   - {name: notify, participant: mail, kind: retriable}
 ";
-const SECRET: &str = "4111-1111";
+const SECRET: &str = "secret-4111-1111";
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A saga that is driven, and everything that was seen of it.

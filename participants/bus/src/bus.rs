@@ -110,7 +110,15 @@ pub struct Outgoing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) epoch: u64,
+    pub(crate) connected: bool,
     pub(crate) closed: bool,
+}
+
+impl Link {
+    fn now(&mut self, connected: bool) {
+        self.epoch += 1;
+        self.connected = connected;
+    }
 }
 
 /// A connection to NATS, shared by all its clones. It reconnects by itself for as long as it takes.
@@ -127,6 +135,7 @@ pub(crate) struct Inner {
     pub(crate) stream_replicas: usize,
     pub(crate) stream_bytes: AtomicU64,
     pub(crate) link: watch::Receiver<Link>,
+    told: Arc<watch::Sender<Link>>,
     acks: Arc<Acks>,
     sorter: AbortHandle,
     in_flight: Semaphore,
@@ -140,16 +149,24 @@ impl Drop for Inner {
 }
 
 impl Inner {
+    /// Connected, and told so: before the news is here, the epoch is still that of the last connection.
     pub(crate) fn is_connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
+        self.link.borrow().connected && self.client.connection_state() == State::Connected
     }
 
     /// Waits until there is a connection, or the client is closed. Cancel-safe.
     pub(crate) async fn connected(&self) {
         let mut link = self.link.clone();
+        let mut untold = 0;
         while !self.is_connected() && !link.borrow_and_update().closed {
-            // The event may come a moment before or after the state changes: look again in any case.
-            let _ = timeout(Duration::from_millis(100), link.changed()).await;
+            let news = timeout(Duration::from_millis(100), link.changed()).await;
+            // The client drops its news when too much of it waits. Two seconds are no delay any more.
+            if news.is_err() && self.client.connection_state() == State::Connected {
+                untold += 1;
+                if untold > 20 {
+                    self.told.send_modify(|link| link.now(true));
+                }
+            }
         }
     }
 }
@@ -158,8 +175,9 @@ impl Bus {
     /// Prepares the connection and returns at once; the connection itself is made in the background, now
     /// or when a server comes up. Must be called inside a Tokio runtime.
     pub async fn connect(options: BusOptions) -> Result<Self, Error> {
-        let (told, link) = watch::channel(Link { epoch: 0, closed: false });
+        let (told, link) = watch::channel(Link { epoch: 0, connected: false, closed: false });
         let told = Arc::new(told);
+        let teller = told.clone();
         let mut connect = ConnectOptions::new()
             .name(&options.client_name)
             .retry_on_initial_connect()
@@ -171,7 +189,7 @@ impl Bus {
             .client_capacity(8192)
             .subscription_capacity(64 * 1024)
             .event_callback(move |event| {
-                on_event(&event, &told);
+                on_event(&event, &teller);
                 std::future::ready(())
             });
         if let Some(path) = options.credentials {
@@ -199,6 +217,7 @@ impl Bus {
                 stream_replicas: options.stream_replicas,
                 stream_bytes: AtomicU64::new(STREAM_BYTES),
                 link,
+                told,
                 acks,
                 sorter,
                 in_flight: Semaphore::new(IN_FLIGHT_MAX),
@@ -426,12 +445,14 @@ fn on_event(event: &Event, told: &watch::Sender<Link>) {
         Event::LameDuckMode => tracing::info!("the NATS server is about to leave"),
         Event::Draining => {}
     }
-    let closed = *event == Event::Closed;
-    if closed || matches!(event, Event::Connected | Event::Disconnected) {
-        told.send_modify(|link| {
-            link.epoch += 1;
-            link.closed |= closed;
-        });
+    match event {
+        Event::Connected => told.send_modify(|link| link.now(true)),
+        Event::Disconnected => told.send_modify(|link| link.now(false)),
+        Event::Closed => told.send_modify(|link| {
+            link.now(false);
+            link.closed = true;
+        }),
+        _ => {}
     }
 }
 

@@ -152,7 +152,7 @@ async fn handle(shared: Arc<Shared>, messages: Vec<Message>) {
             steps.insert((*saga, step.clone()))
         });
         rest = later;
-        let verdicts = alive(&shared, &round, work(&shared, &round)).await;
+        let verdicts = alive(&shared, &round, Box::pin(work(&shared, &round))).await;
         settle(&shared, round, verdicts).await;
     }
 }

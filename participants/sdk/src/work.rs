@@ -143,10 +143,8 @@ fn after_breaking(shared: &Shared, broken: &Broken) -> Verdict {
             Trouble::Aborted => failed("the handler went on after a statement of its failed".to_owned()),
             Trouble::Other => failed(format!("the barrier: {}", describe(error))),
         },
-        Broken::Unavailable => {
-            shared.gate.shut();
-            Verdict::Later(Duration::from_secs(1))
-        }
+        // If the database is away, the next transaction will find it so.
+        Broken::Unavailable => Verdict::Later(Duration::from_secs(1)),
         Broken::StillHeld => failed("the handler returned and kept hold of its transaction".to_owned()),
     }
 }
@@ -194,8 +192,8 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
     if effects.is_empty() {
         return Ok(jobs.iter().map(|job| unknown_operation(shared, job)).collect());
     }
-    let mut tx = pool.begin_with(BEGIN).await?;
-    let mut entered = barrier::enter(&mut tx, &effects).await?.into_iter();
+    let mut tx = bounded(pool.begin_with(BEGIN)).await?;
+    let mut entered = bounded(barrier::enter(&mut tx, &effects)).await?.into_iter();
     let cell = TxCell::new(tx);
 
     let mut turn = 0;
@@ -224,22 +222,29 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
         told.push(Told::Handled(outcome, stored));
     }
 
-    let mut tx = cell.take().await?;
+    let mut tx = bounded(async { Ok(cell.take().await) }).await??;
     let (done, gone) = rows_to_write(jobs, &told);
-    let clean = done.is_empty();
-    if clean {
+    if done.is_empty() {
         // Nothing to keep: no row, no business write that counts.
-        tx.rollback().await?;
+        bounded(tx.rollback()).await?;
     } else {
-        barrier::complete(&mut tx, &done).await?;
+        bounded(barrier::complete(&mut tx, &done)).await?;
         if !gone.is_empty() {
-            barrier::forget(&mut tx, &gone).await?;
+            bounded(barrier::forget(&mut tx, &gone)).await?;
         }
         drop(done);
-        tx.commit().await?;
+        // Given up on or not: whether it was done, the next delivery finds out.
+        bounded(tx.commit()).await?;
     }
     // Only now is any of it true.
     Ok(jobs.iter().zip(told).map(|(job, told)| told.verdict(shared, job)).collect())
+}
+
+/// The server limits its own time; this is for a server that is not heard of any more.
+const SILENCE_MAX: Duration = Duration::from_secs(8);
+
+async fn bounded<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    timeout(SILENCE_MAX, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// What is known of one command inside the transaction.

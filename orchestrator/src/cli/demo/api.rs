@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::Error;
 
 /// How long a request is repeated before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A saga as the API tells it, as far as the demo looks.
 #[derive(Debug, Clone, Deserialize)]
@@ -93,7 +93,7 @@ impl Client {
     /// Waits until the saga has ended.
     pub(crate) async fn ended(&self, id: &str) -> Result<SagaView, Error> {
         let url = format!("{}/v1/sagas/{id}/wait?timeout=30s", self.base);
-        let until = Instant::now() + Duration::from_secs(600);
+        let until = Instant::now() + Duration::from_mins(10);
         loop {
             let why = match self.http.get(&url).send().await {
                 Ok(answer) if answer.status().as_u16() == 200 => match answer.json::<SagaView>().await {

@@ -89,12 +89,11 @@ async fn act(stage: Arc<Stage>, cx: Ctx, wish: Wish) -> Result<serde_json::Value
     }
     write(&cx, wish.amount).await?;
     match wish.how {
-        How::Well | How::Nothing => {}
         How::Reject => return Err(Fail::rejected("no", "not like this")),
         How::RejectPartly => return Err(Fail::rejected("half", "half of it").partial()),
         How::Fail => return Err(Fail::failed("later perhaps").retry_after(Duration::from_secs(7))),
         How::FailOnce if call == 0 => return Err(Fail::failed("later perhaps")),
-        How::FailOnce => {}
+        How::Well | How::Nothing | How::FailOnce => {}
         How::Panic => panic!("the secret 4711"),
         How::Large => return Ok(serde_json::Value::String("x".repeat(70_000))),
         How::Wait => {
