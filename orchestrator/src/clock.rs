@@ -26,7 +26,7 @@ impl Clock {
     /// Returns by how many milliseconds the clock was off.
     pub fn sync(&self, postgres: Timestamp, asked: Instant) -> i64 {
         let half = asked.elapsed() / 2;
-        let elapsed = i64::try_from((self.origin.elapsed() - half).as_micros()).unwrap_or(0);
+        let elapsed = i64::try_from(self.origin.elapsed().saturating_sub(half).as_micros()).unwrap_or(0);
         let base = postgres.micros().saturating_sub(elapsed);
         let before = self.base.swap(base, Ordering::Relaxed);
         base.saturating_sub(before) / 1000

@@ -73,7 +73,7 @@ async fn take(engine: &Engine, shared: &Shared, messages: Vec<Message>) {
         }
         // Not acknowledged: they come again when Postgres is back.
         Err(error) => {
-            tracing::warn!(error = error.chain(), "dead letters could not be kept; they come again")
+            tracing::warn!(error = error.chain(), "dead letters could not be kept; they come again");
         }
     }
 }

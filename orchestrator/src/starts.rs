@@ -98,7 +98,7 @@ async fn begin(
     if message.payload().len() > intake::START_BYTES_MAX {
         return Err(never(Problem::too_large("the start", message.payload().len(), intake::START_BYTES_MAX)));
     }
-    if deeper_than(message.payload(), limit::JSON_DEPTH_MAX) {
+    if deeper_than(message.payload(), limit::JSON_DEPTH_MAX + 1) {
         return Err(never(Problem::too_deep()));
     }
     let body: StartBody = serde_json::from_slice(message.payload())

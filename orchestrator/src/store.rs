@@ -177,8 +177,8 @@ fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(3))
-        .max_lifetime(Duration::from_secs(300))
-        .idle_timeout(Duration::from_secs(120))
+        .max_lifetime(Duration::from_mins(5))
+        .idle_timeout(Duration::from_mins(2))
         // A demoted primary answers pings for ever and takes no writes. Its errors close the connection
         // (25006 is transient, and a failed connection is not handed out again), so no ping is needed.
         .test_before_acquire(false)

@@ -138,9 +138,11 @@ impl On {
                 Event::CompensationBegan { .. } => {
                     found = Some(at);
                     let mut turned = self.turned();
-                    if turned.len() < TURNED_MAX {
-                        turned.insert(after.id, at);
+                    if turned.len() >= TURNED_MAX {
+                        // Sagas that ended elsewhere are never taken out one by one.
+                        turned.clear();
                     }
+                    turned.insert(after.id, at);
                 }
                 Event::Ended { .. } if after.cause.is_some() => {
                     found = self.turned().remove(&after.id).or(found);

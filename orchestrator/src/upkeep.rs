@@ -1,6 +1,7 @@
 //! A replica's upkeep: its heartbeat, the takeover of the dead, and the sweep under everything else.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use snorri_saga::ids::{Name, SagaId};
@@ -15,9 +16,9 @@ use crate::store;
 /// How often a replica says that it is alive.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
 /// After how long without a heartbeat its sagas are taken over.
-const DEAD_AFTER: Duration = Duration::from_millis(2000);
+const DEAD_AFTER: Duration = Duration::from_secs(2);
 /// How often live sagas are looked for whose wake-up is due.
-const SWEEP_EVERY: Duration = Duration::from_millis(1000);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How many sagas one takeover or sweep takes at a time.
 const PAGE: i64 = 500;
 /// A jump of Postgres's clock by more than this is said aloud.
@@ -57,6 +58,7 @@ async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &Cancel
     // Since when our own heartbeats have been coming through. When Postgres was away, everybody's are old.
     let mut steady_since: Option<Instant> = None;
     let mut last = Instant::now();
+    let mut is_away = false;
     while !stop.is_cancelled() {
         let asked = Instant::now();
         match shared.store.heartbeat(&shared.replica, incarnation, dead_after).await {
@@ -69,6 +71,9 @@ async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &Cancel
             }
             Ok(heartbeat) => {
                 shared.metrics.postgres_up(true);
+                if std::mem::take(&mut is_away) {
+                    shared.is_postgres_down.store(false, Ordering::Relaxed);
+                }
                 let off = shared.clock.sync(heartbeat.now, asked);
                 if off.abs() > JUMP_MS {
                     tracing::warn!(off_ms = off, "postgres's clock jumped");
@@ -89,6 +94,9 @@ async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &Cancel
             Err(error) => {
                 steady_since = None;
                 shared.metrics.postgres_up(false);
+                // An idle replica has no commit that would tell it.
+                is_away = true;
+                shared.is_postgres_down.store(true, Ordering::Relaxed);
                 tracing::debug!(error = error.chain(), "no heartbeat");
             }
         }

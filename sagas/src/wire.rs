@@ -285,8 +285,9 @@ impl Outcome {
     }
 }
 
+/// Cut to its length, and without the one character that Postgres takes in no text.
 fn cut(text: Option<String>) -> String {
-    let text = text.unwrap_or_default();
+    let text = text.unwrap_or_default().replace('\0', "\u{fffd}");
     match text.char_indices().nth(limit::MESSAGE_CHARS_MAX) {
         Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
         None => text,
@@ -423,5 +424,13 @@ mod tests {
         let Outcome::Failed { message, retry_after } = body.into() else { panic!("failed") };
         assert_eq!(message.chars().count(), limit::MESSAGE_CHARS_MAX);
         assert_eq!(retry_after, Some(Millis::secs(3600)));
+    }
+
+    #[test]
+    fn a_code_that_postgres_would_refuse_is_mended() {
+        let body: ReplyBody =
+            serde_json::from_str(r#"{"outcome": "rejected", "code": "a\u0000b"}"#).expect("a reply");
+        let Outcome::Rejected { code, .. } = body.into() else { panic!("rejected") };
+        assert_eq!(code, "a\u{fffd}b");
     }
 }

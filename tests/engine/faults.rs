@@ -203,15 +203,10 @@ async fn the_sagas_of_a_killed_replica_are_taken_over_by_another_within_seconds(
     let (port, admin) = (free_port(), free_port());
     let mut victim = spawn(&place, "victim", port, admin);
     let survivor = place.replica("survivor").await;
-    let hand =
-        Hand::play(
-            &place,
-            "hand",
-            |command| {
-                if command.reply_to.ends_with(".victim") { vec![] } else { vec![ok()] }
-            },
-        )
-        .await;
+    let hand = Hand::play(&place, "hand", |command| {
+        if command.reply_to.split('.').next_back() == Some("victim") { vec![] } else { vec![ok()] }
+    })
+    .await;
     let rest = Rest::at(&format!("http://127.0.0.1:{port}"));
     up(&rest).await;
     let mut long = definition("long", &["a", "b"]);

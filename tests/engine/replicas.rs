@@ -47,15 +47,10 @@ async fn a_replica_that_leaves_has_its_sagas_taken_over_at_once() {
     let place = Place::shared("leaves").await;
     let (one, two) = (place.replica("one").await, place.replica("two").await);
     // Answers nothing that the first replica sends.
-    let hand =
-        Hand::play(
-            &place,
-            "hand",
-            |command| {
-                if command.reply_to.ends_with(".one") { vec![] } else { vec![ok()] }
-            },
-        )
-        .await;
+    let hand = Hand::play(&place, "hand", |command| {
+        if command.reply_to.split('.').next_back() == Some("one") { vec![] } else { vec![ok()] }
+    })
+    .await;
     let (at_one, at_two) = (Rest::of(&one), Rest::of(&two));
     let mut long = definition("long", &["a", "b"]);
     long["steps"][0]["timeout"] = json!("60s");

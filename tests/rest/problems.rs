@@ -61,3 +61,13 @@ async fn a_query_that_is_not_taken_is_refused_everywhere() {
         assert!(answer.problem(400, "bad-parameter").contains("`verbose`: not known here"), "{path}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_http_is_refused_by_the_server_underneath() {
+    let desk = Desk::open("rest_no_http").await;
+    let many = format!("GET /v1/sagas HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(150));
+    for (request, status) in [("NONSENSE\r\n\r\n", "400"), (many.as_str(), "431")] {
+        let answer = desk.raw(request).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+    }
+}

@@ -75,7 +75,9 @@ async fn an_end_at_another_replica_is_told_too() {
         waits(&one.place).await;
         answer(&hand, &id, "a.action", &done).await;
     };
+    let began = Instant::now();
     let (waited, ()) = tokio::join!(two.get(&path), answering);
+    assert!(began.elapsed() < SOON, "told by the bell, and not by the wait's timeout");
     assert_eq!(waited.ok(200)["status"], "completed");
 }
 

@@ -18,19 +18,19 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How long a test waits for what must happen.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A place of its own for one test: a database, a prefix of subjects.
 #[derive(Debug, Clone)]
-pub struct Place {
-    pub database_url: String,
-    pub nats_url: String,
-    pub prefix: Name,
+pub(crate) struct Place {
+    pub(crate) database_url: String,
+    pub(crate) nats_url: String,
+    pub(crate) prefix: Name,
 }
 
 impl Place {
     /// On the servers that all tests of the run share.
-    pub async fn shared(hint: &'static str) -> Self {
+    pub(crate) async fn shared(hint: &'static str) -> Self {
         tokio::task::spawn_blocking(move || {
             let stack = TestStack::get().expect("the test servers");
             Self {
@@ -44,7 +44,7 @@ impl Place {
     }
 
     /// The settings of a replica at this place.
-    pub fn config(&self, replica: &str) -> Config {
+    pub(crate) fn config(&self, replica: &str) -> Config {
         Config {
             database_url: self.database_url.clone(),
             nats_url: vec![self.nats_url.clone()],
@@ -65,12 +65,12 @@ impl Place {
     }
 
     /// A replica of this process.
-    pub async fn replica(&self, name: &str) -> Orchestrator {
+    pub(crate) async fn replica(&self, name: &str) -> Orchestrator {
         Orchestrator::start(self.config(name)).await.expect("an orchestrator")
     }
 
     /// A connection to the bus.
-    pub async fn bus(&self, name: &str) -> Bus {
+    pub(crate) async fn bus(&self, name: &str) -> Bus {
         let options = BusOptions {
             servers: vec![self.nats_url.clone()],
             credentials: None,
@@ -85,17 +85,17 @@ impl Place {
 }
 
 /// What a participant played by hand does with a command: the answers to send, in order.
-pub type Script = dyn Fn(&ReceivedCommand) -> Vec<Outcome> + Send + Sync;
+pub(crate) type Script = dyn Fn(&ReceivedCommand) -> Vec<Outcome> + Send + Sync;
 
 /// A participant played by hand. It remembers every command that it was delivered.
-pub struct Hand {
-    pub bus: Bus,
+pub(crate) struct Hand {
+    pub(crate) bus: Bus,
     seen: Arc<Mutex<Vec<ReceivedCommand>>>,
     task: JoinHandle<()>,
 }
 
 impl Hand {
-    pub async fn play(
+    pub(crate) async fn play(
         place: &Place,
         name: &str,
         script: impl Fn(&ReceivedCommand) -> Vec<Outcome> + Send + Sync + 'static,
@@ -108,12 +108,12 @@ impl Hand {
     }
 
     /// All commands so far, in the order of their delivery.
-    pub fn seen(&self) -> Vec<ReceivedCommand> {
+    pub(crate) fn seen(&self) -> Vec<ReceivedCommand> {
         self.seen.lock().expect("no panic while held").clone()
     }
 
     /// How often each effect was asked for.
-    pub fn asked(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn asked(&self) -> BTreeMap<String, usize> {
         let mut asked = BTreeMap::new();
         for command in self.seen() {
             let effect = command.effect();
@@ -123,7 +123,7 @@ impl Hand {
     }
 
     /// The steps of one direction in the order in which they were first asked for.
-    pub fn order(&self, direction: &str) -> Vec<String> {
+    pub(crate) fn order(&self, direction: &str) -> Vec<String> {
         let mut order: Vec<String> = Vec::new();
         for command in self.seen() {
             let effect = command.effect();
@@ -165,20 +165,20 @@ async fn play(bus: Bus, name: Name, seen: Arc<Mutex<Vec<ReceivedCommand>>>, scri
     }
 }
 
-pub fn ok() -> Outcome {
+pub(crate) fn ok() -> Outcome {
     Outcome::Ok { output: Json::from_value(&json!({"done": true})), empty: false }
 }
 
-pub fn rejected(code: &str) -> Outcome {
+pub(crate) fn rejected(code: &str) -> Outcome {
     Outcome::Rejected { code: code.to_owned(), message: "no".to_owned(), partial: false }
 }
 
-pub fn failed() -> Outcome {
+pub(crate) fn failed() -> Outcome {
     Outcome::Failed { message: "not now".to_owned(), retry_after: None }
 }
 
 /// A definition with the given steps, all compensatable, at the participant `hand`.
-pub fn definition(name: &str, steps: &[&str]) -> Value {
+pub(crate) fn definition(name: &str, steps: &[&str]) -> Value {
     let steps: Vec<Value> = steps
         .iter()
         .map(|step| {
@@ -193,43 +193,43 @@ pub fn definition(name: &str, steps: &[&str]) -> Value {
 
 /// The REST API of a replica.
 #[derive(Debug, Clone)]
-pub struct Rest {
-    pub base: String,
-    pub http: reqwest::Client,
+pub(crate) struct Rest {
+    pub(crate) base: String,
+    pub(crate) http: reqwest::Client,
 }
 
 impl Rest {
-    pub fn of(orchestrator: &Orchestrator) -> Self {
+    pub(crate) fn of(orchestrator: &Orchestrator) -> Self {
         Self::at(&format!("http://{}", orchestrator.address))
     }
 
-    pub fn at(base: &str) -> Self {
+    pub(crate) fn at(base: &str) -> Self {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(70)).build().expect("a client");
         Self { base: base.to_owned(), http }
     }
 
-    pub async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         read(self.http.get(format!("{}{path}", self.base)).send().await.expect("an answer")).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         read(self.http.post(format!("{}{path}", self.base)).json(body).send().await.expect("an answer")).await
     }
 
-    pub async fn submit(&self, definition: &Value) {
+    pub(crate) async fn submit(&self, definition: &Value) {
         let (status, body) = self.post("/v1/definitions", definition).await;
         assert!((200..300).contains(&status), "{status}: {body}");
     }
 
     /// Starts a saga and returns its id.
-    pub async fn start(&self, definition: &str, input: &Value) -> String {
+    pub(crate) async fn start(&self, definition: &str, input: &Value) -> String {
         let (status, body) = self.post("/v1/sagas", &json!({"definition": definition, "input": input})).await;
         assert_eq!(status, 201, "{body}");
         body["id"].as_str().expect("an id").to_owned()
     }
 
     /// Waits for the saga's end.
-    pub async fn ended(&self, id: &str) -> Value {
+    pub(crate) async fn ended(&self, id: &str) -> Value {
         let until = Instant::now() + SOON;
         loop {
             let (status, body) = self.get(&format!("/v1/sagas/{id}/wait?timeout=30s")).await;
@@ -240,7 +240,7 @@ impl Rest {
         }
     }
 
-    pub async fn saga(&self, id: &str) -> Value {
+    pub(crate) async fn saga(&self, id: &str) -> Value {
         let (status, body) = self.get(&format!("/v1/sagas/{id}")).await;
         assert_eq!(status, 200, "{body}");
         body
@@ -254,7 +254,7 @@ async fn read(answer: reqwest::Response) -> (u16, Value) {
 }
 
 /// Looks again and again until it is so.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let until = Instant::now() + SOON;
     loop {
         if let Some(found) = look().await {

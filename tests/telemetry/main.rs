@@ -1,5 +1,11 @@
 //! What an orchestrator shows of itself: traces at a real OTLP receiver, and `/metrics`.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, reason = "tests")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "tests; counts are whole"
+)]
 
 #[path = "../support/support.rs"]
 #[allow(dead_code, reason = "shared with other suites")]

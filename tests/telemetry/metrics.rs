@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use crate::openmetrics::{self, Scrape};
-use crate::support::{Hand, Place, Rest, definition, eventually, failed, ok, rejected};
+use crate::support::{Hand, Place, Rest, SOON, definition, eventually, failed, ok, rejected};
 use crate::words;
 
 pub async fn scrape(admin: SocketAddr) -> Scrape {
-    let answer = reqwest::get(format!("http://{admin}/metrics")).await.unwrap();
+    let http = reqwest::Client::builder().timeout(SOON).build().unwrap();
+    let answer = http.get(format!("http://{admin}/metrics")).send().await.unwrap();
     let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
     assert_eq!(kind, snorri::metrics::Metrics::CONTENT_TYPE);
     let text = answer.text().await.unwrap();

@@ -58,7 +58,7 @@ pub fn read(text: &str) -> Result<Scrape, String> {
             if name != current && (scrape.families.contains_key(name) || helped.contains(name)) {
                 return broken("a family is in two places");
             }
-            current = name.to_owned();
+            name.clone_into(&mut current);
             match keyword {
                 "HELP" if !rest.is_empty() && helped.insert(name.to_owned()) => {}
                 "TYPE" if scrape.families.insert(name.to_owned(), rest.to_owned()).is_none() => {

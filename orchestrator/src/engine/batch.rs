@@ -172,7 +172,7 @@ impl Lane {
         let mut lost = Vec::new();
         for one in decided {
             if one.events.is_empty() || won.contains(&one.work.id) {
-                self.settle(one, &mut job).await;
+                self.settle(one, &mut job);
             } else {
                 self.shared.metrics.lost_race();
                 self.cache.forget(one.work.id);
@@ -185,7 +185,6 @@ impl Lane {
     }
 
     /// What is known of each saga: from memory, or loaded.
-    #[expect(clippy::type_complexity, reason = "the error gives the works back, to be tried again")]
     async fn look_up(
         &mut self,
         works: Vec<Work>,
@@ -240,7 +239,7 @@ impl Lane {
                 // Tried again until it is put aside; meanwhile it is not decided on.
                 Some(why) => {
                     if let Some(work) = self.in_trouble(work, why).await {
-                        self.retry_later(work);
+                        Self::retry_later(work);
                     }
                 }
             }
@@ -257,7 +256,8 @@ impl Lane {
             },
         )?;
         Ok(Known {
-            is_ours: loaded.replica == self.shared.replica.as_str(),
+            // Its row may say another owner, or that it is put aside: the next transition sets it right.
+            is_ours: false,
             saga: Some(loaded.saga),
             seq: loaded.seq,
             versioned: Some(versioned),
@@ -296,7 +296,7 @@ impl Lane {
     }
 
     /// After the commit: memory, answers, and what is to be published and acknowledged.
-    async fn settle(&mut self, one: Decided, job: &mut Job) {
+    fn settle(&mut self, one: Decided, job: &mut Job) {
         let Decided {
             work,
             versioned,
@@ -428,8 +428,8 @@ impl Lane {
     }
 
     async fn version_of(&self, id: SagaId) -> Option<u32> {
-        let line = self.shared.store.line(id).await.ok().flatten()?;
-        u32::try_from(line.version).ok()
+        let loaded = self.shared.store.load(&[id]).await.ok()?.remove(&id)?.ok()?;
+        Some(loaded.saga.version)
     }
 
     /// An error that will not go away by waiting: each saga for itself, so that one cannot hold the others up.
@@ -487,7 +487,7 @@ impl Lane {
                     let _ = cancel.done.send(Err(CancelError::Unavailable));
                 }
                 // Not acknowledged: delivered again, and by then it may be mended.
-                Item::Reply(_, message) => message.nak_with_delay(Duration::from_secs(60)).await,
+                Item::Reply(_, message) => message.nak_with_delay(Duration::from_mins(1)).await,
                 Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Unpublished(_) => {}
             }
         }
@@ -495,7 +495,7 @@ impl Lane {
     }
 
     /// Puts the items of a saga that cannot be read just now back: messages to NATS, people an error.
-    fn retry_later(&mut self, work: Work) {
+    fn retry_later(work: Work) {
         let id = work.id;
         for item in work.items {
             match item {
@@ -516,7 +516,6 @@ impl Lane {
 }
 
 /// Decides the items of one saga one after the other, as one transition. `None`: there is no such saga.
-#[expect(clippy::type_complexity, reason = "used in one place, which takes it apart")]
 fn decide_all(
     subjects: &Subjects,
     items: &[Item],

@@ -12,6 +12,8 @@ use crate::problem::Problem;
 
 /// The most requests in flight. More are turned away at once, which costs less than serving them late.
 const IN_FLIGHT_MAX: usize = 2000;
+/// The route whose refusals are counted apart.
+pub(super) const STARTS: &str = "POST /v1/sagas";
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -48,7 +50,9 @@ pub(super) async fn run(
     let began = Instant::now();
     let response = match place(&rest.gate.in_flight, IN_FLIGHT_MAX) {
         None => {
-            rest.api.metrics.refused("requests");
+            if route == STARTS {
+                rest.api.metrics.refused("requests");
+            }
             Problem::overloaded("requests").into_response()
         }
         Some(_place) => limited(route, REQUEST_TIMEOUT, work).await,

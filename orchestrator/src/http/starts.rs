@@ -44,7 +44,7 @@ struct StartBody<'a> {
 
 /// Starts a saga.
 pub(super) async fn start(State(rest): State<Arc<Rest>>, request: Request) -> Response {
-    gate::run(&rest, "POST /v1/sagas", begin(&rest, request)).await
+    gate::run(&rest, gate::STARTS, begin(&rest, request)).await
 }
 
 async fn begin(rest: &Rest, request: Request) -> Result<Response, Problem> {

@@ -108,7 +108,6 @@ async fn until_ended(rest: &Rest, id: Segment, uri: &Uri) -> Result<Response, Pr
     let timeout = params.parsed("timeout", parse, &expected)?.unwrap_or(TIMEOUT_DEFAULT);
     let until = Instant::now() + timeout.to_std();
     let Some(_polled) = rest.polls.on(id) else {
-        api.metrics.refused("waits");
         return Err(Problem::overloaded("waits"));
     };
     let found = loop {

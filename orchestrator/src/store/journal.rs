@@ -75,7 +75,7 @@ WITH k AS (
 )
 UPDATE snorri.sagas AS t
 SET status = u.status, changed_at = u.at, ended_at = u.ended_at, cause = u.cause,
-    blocked_reason = u.blocked_reason, owner = $4,
+    blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4,
     wake_at = CASE WHEN u.ended_at IS NULL THEN coalesce(t.wake_at, u.at + interval '30 seconds') END
 FROM UNNEST($19::uuid[], $20::text[], $21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[])
      AS u (id, status, at, ended_at, cause, blocked_reason)
@@ -106,7 +106,7 @@ WITH k AS (
 ), p AS (
     UPDATE snorri.sagas AS t
     SET status = u.status, changed_at = u.at, ended_at = u.ended_at, cause = u.cause,
-        blocked_reason = u.blocked_reason, owner = $4,
+        blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4,
         wake_at = CASE WHEN u.ended_at IS NULL THEN coalesce(t.wake_at, u.at + interval '30 seconds') END
     FROM UNNEST($19::uuid[], $20::text[], $21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[])
          AS u (id, status, at, ended_at, cause, blocked_reason)
@@ -264,7 +264,7 @@ impl Store {
         within(async {
             let row = sqlx::query("SELECT saga_id, fingerprint FROM snorri.start_keys WHERE key = $1")
                 .bind(key)
-                .fetch_optional(&self.api)
+                .fetch_optional(&self.engine)
                 .await?;
             row.map(|row| Ok((SagaId(row.try_get(0)?), row.try_get(1)?))).transpose()
         })

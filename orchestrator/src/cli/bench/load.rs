@@ -16,7 +16,7 @@ const REJECTED_EVERY: u64 = 10;
 /// The bytes of a saga's input.
 const INPUT_BYTES: usize = 300;
 /// The longest latency that is told from longer ones.
-const LATENCY_MAX: Duration = Duration::from_secs(120);
+const LATENCY_MAX: Duration = Duration::from_mins(2);
 /// The most complaints that are kept.
 const COMPLAINTS_MAX: usize = 5;
 

@@ -15,7 +15,7 @@ const TICKS_PER_SECOND: u64 = 100;
 #[derive(Debug)]
 pub(super) struct Child {
     name: &'static str,
-    child: std::process::Child,
+    process: std::process::Child,
     /// Waits for this process's end, of which its standard input tells, and then kills the child.
     guard: std::process::Child,
     log: PathBuf,
@@ -38,7 +38,7 @@ impl Child {
         watch.args(["-c", "cat >/dev/null; kill -9 \"$0\" 2>/dev/null", &child.id().to_string()]);
         watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         match alone(&mut watch).spawn() {
-            Ok(guard) => Ok(Self { name, child, guard, log: log.to_owned() }),
+            Ok(guard) => Ok(Self { name, process: child, guard, log: log.to_owned() }),
             Err(error) => {
                 end(&mut child);
                 Err(io(error))
@@ -48,12 +48,12 @@ impl Child {
 
     /// Its process id.
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// An error if it has ended by itself.
     pub(super) fn check(&mut self) -> Result<(), Error> {
-        match self.child.try_wait() {
+        match self.process.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
                 Err(Error::Ended { name: self.name, status: status.to_string(), tail: self.tail() })
@@ -74,7 +74,7 @@ impl Child {
     pub(super) fn kill(&mut self) {
         // The guard first: a process id may be used again once its process has ended.
         end(&mut self.guard);
-        end(&mut self.child);
+        end(&mut self.process);
     }
 }
 

@@ -32,13 +32,14 @@ pub(super) struct RowReport {
     pub(super) sagas_per_s: Option<f64>,
     pub(super) end_to_end: Option<Latency>,
     pub(super) start: Option<Latency>,
-    pub(super) worst_ms: Option<f64>,
     pub(super) usage: Vec<Usage>,
     pub(super) cores_used: Option<f64>,
     /// What other programs of this machine used meanwhile: much of it spoils the row.
     pub(super) cores_used_by_others: Option<f64>,
-    /// From the restart until the last saga ended.
+    /// From the restart until the last end was announced.
     pub(super) all_ended_s: Option<f64>,
+    /// From the restart until the last end was committed.
+    pub(super) all_committed_s: Option<f64>,
     pub(super) under_way_at_kill: Option<usize>,
     pub(super) accepted: u64,
     pub(super) completed: u64,
@@ -50,9 +51,9 @@ pub(super) struct RowReport {
 /// A latency in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Latency {
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
-    pub(super) max_ms: f64,
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+    pub(super) max: f64,
 }
 
 /// What one process, or several under one name, used.
@@ -66,9 +67,9 @@ pub(super) struct Usage {
 impl Latency {
     pub(super) fn of(histogram: &Histogram<u64>) -> Self {
         Self {
-            p50_ms: ms(histogram.value_at_quantile(0.5)),
-            p99_ms: ms(histogram.value_at_quantile(0.99)),
-            max_ms: ms(histogram.max()),
+            p50: ms(histogram.value_at_quantile(0.5)),
+            p99: ms(histogram.value_at_quantile(0.99)),
+            max: ms(histogram.max()),
         }
     }
 }
@@ -86,7 +87,7 @@ impl Usage {
 }
 
 /// Microseconds as milliseconds.
-pub(super) fn ms(micros: u64) -> f64 {
+fn ms(micros: u64) -> f64 {
     float(micros) / 1000.0
 }
 
@@ -123,8 +124,8 @@ impl RowReport {
     pub(super) fn say(&self) {
         let mut line = format!("  {}:", self.name);
         if let (Some(rate), Some(latency)) = (self.sagas_per_s, self.end_to_end) {
-            append(&mut line, format_args!(" {rate:.0} sagas/s, p50 {:.1} ms", latency.p50_ms));
-            append(&mut line, format_args!(", p99 {:.1} ms", latency.p99_ms));
+            append(&mut line, format_args!(" {rate:.0} sagas/s, p50 {:.1} ms", latency.p50));
+            append(&mut line, format_args!(", p99 {:.1} ms", latency.p99));
         }
         if let Some(cpu) = self.cpu_together() {
             append(&mut line, format_args!(", {cpu:.2} CPU s per 1,000"));
@@ -133,7 +134,10 @@ impl RowReport {
             append(&mut line, format_args!(" (others used {others:.2} cores)"));
         }
         if let Some(seconds) = self.all_ended_s {
-            append(&mut line, format_args!(" all ended {seconds:.1} s after the restart"));
+            append(&mut line, format_args!(" all announced {seconds:.1} s after the restart"));
+        }
+        if let Some(seconds) = self.all_committed_s {
+            append(&mut line, format_args!(", all committed after {seconds:.1} s"));
         }
         for problem in &self.problems {
             append(&mut line, format_args!("; PROBLEM: {problem}"));
@@ -216,7 +220,7 @@ impl Report {
                 "| {} | {} | {} | {} | {} |\n\n",
                 cell(best.and_then(|row| row.sagas_per_s), 0),
                 pair(sixteen),
-                cell(open.map(|latency| latency.p99_ms), 1),
+                cell(open.map(|latency| latency.p99), 1),
                 cell(best.and_then(RowReport::cpu_together), 2),
                 killed.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s")),
             ),
@@ -259,5 +263,5 @@ fn cell(value: Option<f64>, digits: usize) -> String {
 }
 
 fn pair(latency: Option<Latency>) -> String {
-    latency.map_or_else(|| "-".to_owned(), |latency| format!("{:.1} / {:.1}", latency.p50_ms, latency.p99_ms))
+    latency.map_or_else(|| "-".to_owned(), |latency| format!("{:.1} / {:.1}", latency.p50, latency.p99))
 }

@@ -1,12 +1,12 @@
 //! What is measured, row by row.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::load::{Load, Tally};
 use super::process::{Who, machine_cpu};
-use super::report::{Latency, Report, RowReport, Usage, ms, per_second};
+use super::report::{Latency, Report, RowReport, Usage, per_second};
 use super::stage::Stage;
 use super::starters::{self, Tasks};
 use super::{Args, Error, Row, say};
@@ -58,6 +58,7 @@ pub(super) async fn measure(args: &Args, stage: &mut Stage) -> Result<Report, Er
         stage.replace_participants(true)?;
         first(stage).await?;
         let mut row = within(stage.late("a row", ROW_LIMIT), closed(args, stage, best, By::Rest)).await?;
+        row.in_flight = None;
         row.name = format!("{best} in flight, participants with the barrier in their own Postgres");
         report.add(row);
     }
@@ -87,7 +88,7 @@ async fn first(stage: &mut Stage) -> Result<(), Error> {
 }
 
 fn run_key(row: &str) -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{row}-{}-{}", std::process::id(), since.as_millis())
 }
 
@@ -166,12 +167,13 @@ async fn kill(stage: &mut Stage) -> Result<RowReport, Error> {
     load.stop();
     let in_flight = load.under_way();
     stage.orchestrator.kill();
-    let restarted = Instant::now();
+    let (restarted, restarted_at) = (Instant::now(), SystemTime::now());
     stage.restart_orchestrator()?;
     let mut row = RowReport::new(name);
     finish(stage, &load, &mut row).await?;
     row.all_ended_s =
         load.read(|tally| tally.last_end).map(|last| last.saturating_duration_since(restarted).as_secs_f64());
+    row.all_committed_s = stage.last_end_after(restarted_at).await?;
     row.under_way_at_kill = Some(in_flight);
     row.say();
     Ok(row)
@@ -242,6 +244,5 @@ async fn finish(stage: &mut Stage, load: &Load, row: &mut RowReport) -> Result<(
     if live > 0 {
         row.problems.push(format!("{live} sagas have not ended in Postgres"));
     }
-    row.worst_ms = row.end_to_end.as_ref().map(|_| load.read(|tally| ms(tally.end_to_end.max())));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::Client;
 use snorri_saga::ids::Name;
@@ -190,6 +190,22 @@ impl Stage {
         .fetch_one(&mut connection)
         .await?;
         Ok((u64::try_from(all).unwrap_or(0), u64::try_from(live).unwrap_or(0)))
+    }
+
+    /// How long after the given time the last saga ended, by Postgres's clock, in seconds.
+    pub(super) async fn last_end_after(&self, time: SystemTime) -> Result<Option<f64>, Error> {
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let mut connection = PgConnection::connect(&self.database_url).await?;
+        let seconds: Option<f64> = sqlx::query_scalar(
+            "SELECT extract(epoch FROM max(ended_at))::float8 - $3 FROM snorri.sagas
+             WHERE definition = $1 AND started_at >= $2::timestamptz",
+        )
+        .bind(DEFINITION)
+        .bind(&self.began)
+        .bind(since_epoch)
+        .fetch_one(&mut connection)
+        .await?;
+        Ok(seconds)
     }
 
     /// The servers' versions.

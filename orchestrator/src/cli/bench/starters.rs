@@ -101,11 +101,11 @@ pub(super) async fn over_nats(
     let mut answers = client.subscribe(format!("{inbox}.*.*")).await.map_err(Error::nats)?;
     let tickets = Rc::new(std::cell::RefCell::new(std::collections::HashMap::<u64, Ticket>::new()));
 
-    let (starter, known, prefix, keys) = (load.clone(), tickets.clone(), inbox.clone(), keys.to_owned());
+    let (planned, known, prefix, keys) = (load.clone(), tickets.clone(), inbox.clone(), keys.to_owned());
     let client = client.clone();
     tasks.spawn_local(async move {
         loop {
-            let ticket = starter.take().await;
+            let ticket = planned.take().await;
             known.borrow_mut().insert(ticket.number, ticket);
             let number = ticket.number;
             let mut headers = HeaderMap::new();
@@ -117,7 +117,7 @@ pub(super) async fn over_nats(
             let sent = client.publish_with_reply_and_headers(subject.clone(), stored, headers, body).await;
             if let Err(error) = sent {
                 known.borrow_mut().remove(&number);
-                starter.failed(format!("a start was not sent: {error}"));
+                planned.failed(format!("a start was not sent: {error}"));
                 sleep(AGAIN_AFTER).await;
             }
         }
