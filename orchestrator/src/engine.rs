@@ -27,8 +27,11 @@ use crate::telemetry::Tracer;
 
 mod batch;
 mod cache;
+mod deciding;
 mod lane;
 mod publisher;
+mod settle;
+mod trouble;
 mod waiters;
 
 pub use waiters::Waiters;

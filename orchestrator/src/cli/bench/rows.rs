@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::load::{Load, Tally};
@@ -39,25 +40,24 @@ pub(super) async fn measure(args: &Args, stage: &mut Stage) -> Result<Report, Er
     first(stage).await?;
     if wants(Row::Throughput) {
         for in_flight in &args.in_flight {
-            let row =
-                within(stage.late("a row", ROW_LIMIT), closed(args, stage, *in_flight, By::Rest)).await?;
+            let row = in_time(timeout(ROW_LIMIT, closed(args, stage, *in_flight, By::Rest)).await, stage)?;
             report.add(row);
         }
     }
     if wants(Row::Open) {
-        report.add(within(stage.late("a row", ROW_LIMIT), open(args, stage)).await?);
+        report.add(in_time(timeout(ROW_LIMIT, open(args, stage)).await, stage)?);
     }
     if wants(Row::Kill) {
-        report.add(within(stage.late("a row", ROW_LIMIT), kill(stage)).await?);
+        report.add(in_time(timeout(ROW_LIMIT, kill(stage)).await, stage)?);
     }
     let best = report.best_in_flight().unwrap_or(IN_FLIGHT_USUAL);
     if wants(Row::Nats) {
-        report.add(within(stage.late("a row", ROW_LIMIT), closed(args, stage, best, By::Nats)).await?);
+        report.add(in_time(timeout(ROW_LIMIT, closed(args, stage, best, By::Nats)).await, stage)?);
     }
     if wants(Row::Barrier) {
         stage.replace_participants(true)?;
         first(stage).await?;
-        let mut row = within(stage.late("a row", ROW_LIMIT), closed(args, stage, best, By::Rest)).await?;
+        let mut row = in_time(timeout(ROW_LIMIT, closed(args, stage, best, By::Rest)).await, stage)?;
         row.in_flight = None;
         row.name = format!("{best} in flight, participants with the barrier in their own Postgres");
         report.add(row);
@@ -67,8 +67,8 @@ pub(super) async fn measure(args: &Args, stage: &mut Stage) -> Result<Report, Er
     Ok(report)
 }
 
-async fn within<T>(late: Error, row: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(ROW_LIMIT, row).await.unwrap_or(Err(late))
+fn in_time<T>(row: Result<Result<T, Error>, Elapsed>, stage: &Stage) -> Result<T, Error> {
+    row.unwrap_or_else(|_| Err(stage.late("a row", ROW_LIMIT)))
 }
 
 /// One saga, so that streams, consumers and connections are there before anything is measured.

@@ -34,14 +34,43 @@ pub(super) struct Stage {
     database_url: String,
     participants_url: String,
     nats_url: String,
-    logs: PathBuf,
     servers: Servers,
+    /// Last, so that it goes when nobody uses it any more.
+    folder: Folder,
+}
+
+/// The folder of logs and data, removed when it is dropped unless it is to be kept.
+struct Folder {
+    logs: PathBuf,
     keep: bool,
+}
+
+impl Folder {
+    /// The servers' part of it.
+    fn stack(&self) -> PathBuf {
+        self.logs.join("stack")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.keep {
+            say(format_args!("logs and data are in {}", self.logs.display()));
+            return;
+        }
+        // Their data may be elsewhere, where the servers' user can enter.
+        if let Err(error) = Stack::wipe(&self.stack()) {
+            tracing::warn!(%error, "the servers' folder could not be deleted");
+        }
+        if let Err(error) = std::fs::remove_dir_all(&self.logs) {
+            tracing::warn!(%error, "the logs could not be deleted");
+        }
+    }
 }
 
 /// Whose servers.
 enum Servers {
-    Private { stack: Box<Stack>, dir: PathBuf },
+    Private(Box<Stack>),
     Given,
 }
 
@@ -51,16 +80,16 @@ impl Stage {
         let logs = beside.join(format!("bench-{}", std::process::id()));
         std::fs::create_dir_all(&logs)
             .map_err(|source| Error::Io { what: format!("make {}", logs.display()), source })?;
+        let folder = Folder { logs, keep: args.keep };
         let (mut database_url, mut nats_url) = (args.postgres_url.clone(), args.nats_url.clone());
         let servers = if database_url.is_some() && nats_url.is_some() {
             Servers::Given
         } else {
-            let dir = logs.join("stack");
-            let stack = Stack::start(&Options { say: Arc::new(|line| say(line)), ..Options::new(&dir) })?;
-            Servers::Private { stack: Box::new(stack), dir }
+            let options = Options { say: Arc::new(|line| say(line)), ..Options::new(folder.stack()) };
+            Servers::Private(Box::new(Stack::start(&options)?))
         };
         let mut participants_url = database_url.clone();
-        if let Servers::Private { stack, .. } = &servers {
+        if let Servers::Private(stack) = &servers {
             if database_url.is_none() {
                 stack.postgres.create_database("snorri", None)?;
                 stack.postgres.create_database("participants", None)?;
@@ -71,7 +100,7 @@ impl Stage {
         }
         let (database_url, nats_url) = (database_url.unwrap_or_default(), nats_url.unwrap_or_default());
         let namespace = match servers {
-            Servers::Private { .. } => "snorri".to_owned(),
+            Servers::Private(_) => "snorri".to_owned(),
             Servers::Given => format!("bench-{}", std::process::id()),
         };
         let subjects = Subjects::new(Name::new(&namespace)?);
@@ -84,7 +113,12 @@ impl Stage {
             .map_err(Error::nats)?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (address, admin) = (local(free_port()?), local(free_port()?));
-        let of = ToBe { database_url: &database_url, nats_url: &nats_url, subjects: &subjects, logs: &logs };
+        let of = ToBe {
+            database_url: &database_url,
+            nats_url: &nats_url,
+            subjects: &subjects,
+            logs: &folder.logs,
+        };
         let mut connection = PgConnection::connect(&database_url).await?;
         let began: String = sqlx::query_scalar("SELECT now()::text").fetch_one(&mut connection).await?;
         let orchestrator = of.orchestrator(address, admin, args.lanes)?;
@@ -101,9 +135,8 @@ impl Stage {
             database_url,
             participants_url: participants_url.unwrap_or_default(),
             nats_url,
-            logs,
             servers,
-            keep: args.keep,
+            folder,
         };
         stage.submit_definition().await?;
         Ok(stage)
@@ -114,7 +147,7 @@ impl Stage {
             database_url: &self.database_url,
             nats_url: &self.nats_url,
             subjects: &self.subjects,
-            logs: &self.logs,
+            logs: &self.folder.logs,
         }
     }
 
@@ -166,7 +199,7 @@ impl Stage {
     /// Who is measured, by name.
     pub(super) fn processes(&self) -> [(&'static str, Who); 5] {
         let (postgres, nats) = match &self.servers {
-            Servers::Private { stack, .. } => (stack.postgres.pid(), stack.nats.pid()),
+            Servers::Private(stack) => (stack.postgres.pid(), stack.nats.pid()),
             Servers::Given => (None, None),
         };
         [
@@ -218,35 +251,23 @@ impl Stage {
 
     /// Ends everything and removes what it left behind.
     pub(super) async fn strike(self) {
-        let Self { orchestrator, participants, client, subjects, logs, servers, keep, .. } = self;
+        let Self { orchestrator, participants, client, subjects, servers, folder, .. } = self;
         drop((orchestrator, participants));
-        match servers {
-            Servers::Given => {
-                let context = async_nats::jetstream::new(client);
-                for stream in [
-                    subjects.commands_stream(),
-                    subjects.replies_stream(),
-                    subjects.starts_stream(),
-                    subjects.endings_stream(),
-                ] {
-                    if let Err(error) = context.delete_stream(&stream).await {
-                        tracing::warn!(%error, stream, "the stream could not be deleted");
-                    }
-                }
-            }
-            Servers::Private { stack, dir } => {
-                drop(client);
-                drop(stack);
-                if !keep && let Err(error) = Stack::wipe(&dir) {
-                    tracing::warn!(%error, "the servers' folder could not be deleted");
+        if matches!(servers, Servers::Given) {
+            let context = async_nats::jetstream::new(client);
+            for stream in [
+                subjects.commands_stream(),
+                subjects.replies_stream(),
+                subjects.starts_stream(),
+                subjects.endings_stream(),
+            ] {
+                if let Err(error) = context.delete_stream(&stream).await {
+                    tracing::warn!(%error, stream, "the stream could not be deleted");
                 }
             }
         }
-        if keep {
-            say(format_args!("logs and data are in {}", logs.display()));
-        } else if let Err(error) = std::fs::remove_dir_all(&logs) {
-            tracing::warn!(%error, "the logs could not be deleted");
-        }
+        drop(servers);
+        drop(folder);
     }
 }
 

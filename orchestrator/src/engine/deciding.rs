@@ -1,0 +1,110 @@
+//! The items of one saga through the pure core, one after the other, as one transition.
+
+use std::sync::Arc;
+
+use snorri_saga::decide::{self, Decision, Effect, Input, Refusal, decide};
+use snorri_saga::saga::{Phase, Saga};
+use snorri_saga::time::Timestamp;
+use snorri_saga::wire::Subjects;
+
+use super::Item;
+use crate::definitions::Versioned;
+
+/// What became of one item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It moved the saga, or asked for what is so already.
+    Accepted,
+    /// It changes nothing.
+    Refused(Refusal),
+    /// There is no such saga.
+    Missing,
+    /// A participant answered for another.
+    Forged,
+}
+
+/// What is known of a saga before its items are decided.
+pub(super) struct Known {
+    pub(super) saga: Option<Saga>,
+    pub(super) seq: i32,
+    pub(super) versioned: Option<Arc<Versioned>>,
+    pub(super) is_ours: bool,
+    pub(super) armed: Option<Timestamp>,
+}
+
+/// Decides the items of one saga one after the other, as one transition. `None`: there is no such saga.
+pub(super) fn decide_all(
+    subjects: &Subjects,
+    items: &[Item],
+    known: &Known,
+    now: Timestamp,
+    is_first: bool,
+) -> Option<(Decision, Vec<Verdict>, Arc<Versioned>, bool)> {
+    let mut saga = known.saga.clone();
+    let mut versioned = known.versioned.clone();
+    let mut events = Vec::new();
+    let mut effects = Vec::new();
+    let mut verdicts = Vec::with_capacity(items.len());
+    for item in items {
+        let input = match item {
+            Item::Start(start) => {
+                if saga.is_none() {
+                    // The caller was told that it is not known. It is not begun behind the caller's back.
+                    if !is_first && start.done.is_closed() {
+                        verdicts.push(Verdict::Missing);
+                        continue;
+                    }
+                    let decision = decide::start(&start.versioned.definition, start.input.clone(), now);
+                    events.extend(decision.events);
+                    effects.extend(decision.effects);
+                    saga = Some(decision.saga);
+                    versioned = Some(start.versioned.clone());
+                }
+                verdicts.push(Verdict::Accepted);
+                continue;
+            }
+            Item::Reply(reply, _) => Input::Reply((**reply).clone()),
+            Item::Woke(_) | Item::Swept(_) => Input::Woke,
+            Item::Resend(_) => Input::Resend,
+            Item::Cancel(_, cancel) => Input::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone() },
+            Item::Unpublished(_) => continue,
+        };
+        let (Some(state), Some(of)) = (&saga, &versioned) else {
+            verdicts.push(Verdict::Missing);
+            continue;
+        };
+        if let Item::Reply(reply, message) = item
+            && let Some((_, step)) = of.definition.step(reply.command.effect.step.as_str())
+            && subjects.participant_of_reply(message.subject()) != Some(step.participant.as_str())
+        {
+            // NATS permissions keep one participant from answering for another; here it is checked again.
+            verdicts.push(Verdict::Forged);
+            continue;
+        }
+        match decide(&of.definition, state, &input, now) {
+            Ok(decision) => {
+                // What an earlier item of this batch wanted sent may be overtaken by this one.
+                effects = still_wanted(effects, &decision.saga);
+                events.extend(decision.events);
+                effects.extend(decision.effects);
+                saga = Some(decision.saga);
+                verdicts.push(Verdict::Accepted);
+            }
+            Err(refusal) => verdicts.push(Verdict::Refused(refusal)),
+        }
+    }
+    let moved = !events.is_empty();
+    Some((Decision { events, effects, saga: saga? }, verdicts, versioned?, moved))
+}
+
+/// The commands that are still under way in the given state.
+fn still_wanted(effects: Vec<Effect>, saga: &Saga) -> Vec<Effect> {
+    let current = saga.in_flight().map(|(step, flight)| saga.command_id(step, flight));
+    effects
+        .into_iter()
+        .filter(|effect| match effect {
+            Effect::Send(command) => current.as_ref() == Some(&command.id),
+            Effect::Announce(_) => matches!(saga.phase, Phase::Ended(_)),
+        })
+        .collect()
+}

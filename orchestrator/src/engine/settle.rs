@@ -1,0 +1,151 @@
+//! After the commit: memory, answers, and what is to be published and acknowledged. And the answers to
+//! those who got nothing: unknown sagas, and starts that lost.
+
+use super::batch::{Decided, Work};
+use super::deciding::Verdict;
+use super::lane::Lane;
+use super::publisher::Job;
+use super::{CancelError, Item, StartError, Started};
+use crate::inbox::dead_letter;
+use snorri_saga::decide::{Refusal, pending_effects};
+use snorri_saga::ids::SagaId;
+use snorri_saga::journal::Event;
+
+impl Lane {
+    /// After the commit: memory, answers, and what is to be published and acknowledged.
+    pub(super) fn settle(&mut self, one: Decided, job: &mut Job) {
+        let Decided {
+            work,
+            versioned,
+            before,
+            after,
+            seq,
+            is_ours,
+            armed,
+            events,
+            mut effects,
+            verdicts,
+            at,
+        } = one;
+        let definition = &versioned.definition;
+        self.troubles.remove(&work.id);
+        if !events.is_empty() {
+            self.shared.metrics.committed(before.as_ref(), &after, definition, &events, at);
+            self.shared.tracer.committed(before.as_ref(), &after, definition, &events, at);
+        }
+        if events.iter().any(|event| matches!(event, Event::Ended { .. })) {
+            self.shared.waiters.ended(work.id);
+        }
+        let mut repeat = false;
+        for (item, verdict) in work.items.into_iter().zip(verdicts) {
+            match item {
+                Item::Start(start) => {
+                    repeat |= events.is_empty();
+                    let started = Started { id: work.id, version: after.version, is_replay: false };
+                    // The caller may be gone; the saga is there all the same.
+                    let _ = start.done.send(Ok(started));
+                }
+                Item::Reply(reply, message) => {
+                    if let Verdict::Refused(refusal) = verdict {
+                        self.shared.metrics.ignored(refusal.word());
+                        // Delivered before, and committed before: the crash may have come in between, and
+                        // the commands that follow from it may never have been sent.
+                        repeat |= message.delivered() > 1;
+                        if refusal == Refusal::NeverSent {
+                            let detail = format!("no command {} was sent", reply.command);
+                            job.keep_aside(dead_letter(&message, "never_sent", detail));
+                        }
+                    }
+                    if verdict == Verdict::Forged {
+                        let command = &reply.command;
+                        let detail =
+                            format!("the command {command} is not for the participant that answered it");
+                        tracing::warn!(saga_id = %work.id, detail, "a reply from the wrong participant is kept aside");
+                        job.keep_aside(dead_letter(&message, "wrong_participant", detail));
+                    }
+                    job.ack_after(work.id, message);
+                }
+                Item::Cancel(_, cancel) => {
+                    let answer = match verdict {
+                        Verdict::Refused(refusal) => {
+                            Err(CancelError::Refused(Box::new(after.clone()), refusal))
+                        }
+                        Verdict::Accepted | Verdict::Missing | Verdict::Forged => Ok(after.clone()),
+                    };
+                    let _ = cancel.done.send(answer);
+                }
+                Item::Swept(_) => repeat = true,
+                Item::Woke(_) | Item::Resend(_) | Item::Unpublished(_) => {}
+            }
+        }
+        if repeat && effects.is_empty() {
+            effects = pending_effects(definition, &after, self.shared.clock.now());
+        }
+        job.add(&self.shared, work.id, effects);
+        let is_ours = is_ours || !events.is_empty();
+        self.cache.put(after, seq, versioned, is_ours, armed);
+    }
+
+    /// A saga that nobody knows.
+    pub(super) async fn answer_missing(&mut self, work: Work) {
+        let mut job = Job::default();
+        for item in work.items {
+            match item {
+                Item::Reply(reply, message) => {
+                    self.shared.metrics.ignored("unknown_saga");
+                    let detail = format!("there is no saga {}", reply.command.effect.saga);
+                    job.keep_aside(dead_letter(&message, "unknown_saga", detail));
+                    job.ack_after(work.id, message);
+                }
+                Item::Cancel(id, cancel) => {
+                    let _ = cancel.done.send(Err(CancelError::Unknown(id)));
+                }
+                Item::Start(start) => {
+                    let _ = start.done.send(Err(StartError::Broken("it was not decided".to_owned())));
+                }
+                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Unpublished(_) => {}
+            }
+        }
+        self.publisher.publish(job).await;
+    }
+
+    /// Starts that lost: their idempotency key was taken, or an earlier try of their own is committed.
+    pub(super) async fn answer_lost_starts(&mut self, lost: Vec<Work>) -> Vec<Work> {
+        let mut again = Vec::new();
+        for mut work in lost {
+            let Some(Item::Start(start)) = work.items.first() else {
+                again.push(work);
+                continue;
+            };
+            let Some(key) = start.input.key.clone() else {
+                again.push(work);
+                continue;
+            };
+            let answer = match self.shared.store.start_key(&key).await {
+                Ok(Some((id, _))) if id == work.id => {
+                    again.push(work);
+                    continue;
+                }
+                Ok(Some((id, print))) if start.fingerprint.is_some_and(|mine| mine.as_slice() == print) => {
+                    let version = self.version_of(id).await.unwrap_or(start.versioned.version);
+                    Ok(Started { id, version, is_replay: true })
+                }
+                Ok(Some((id, _))) => Err(StartError::KeyReused(id)),
+                Ok(None) => {
+                    again.push(work);
+                    continue;
+                }
+                Err(_) => Err(StartError::Unavailable),
+            };
+            if let Item::Start(start) = work.items.remove(0) {
+                let _ = start.done.send(answer);
+            }
+        }
+        again
+    }
+
+    async fn version_of(&self, id: SagaId) -> Option<u32> {
+        let loaded = self.shared.store.load(&[id]).await.ok()?.remove(&id)?.ok()?;
+        Some(loaded.saga.version)
+    }
+}
