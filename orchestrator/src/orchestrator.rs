@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use snorri_bus::{Bus, BusOptions};
 use snorri_saga::ids::Name;
+use snorri_saga::time::Timestamp;
 use snorri_saga::wire::Subjects;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -118,7 +119,7 @@ impl Orchestrator {
         prepare_bus(&bus).await;
         let clock = Arc::new(Clock::new());
         let incarnation = Uuid::now_v7();
-        enter(&store, &config, &replica, incarnation, &clock).await?;
+        let predecessor = enter(&store, &config, &replica, incarnation, &clock).await?;
         let definitions = Arc::new(Definitions::new(store.clone()));
         let shared = Arc::new(Shared {
             store: store.clone(),
@@ -137,7 +138,7 @@ impl Orchestrator {
         let engine = Engine::start_lanes(shared.clone(), config.lanes as usize, &tasks, stop.lanes.clone());
         tasks.spawn(crate::metrics::watch(metrics.clone(), store.clone(), stop.doors.clone()));
         let lost = Arc::new(Notify::new());
-        upkeep::resume(&engine, &shared).await;
+        upkeep::resume(&engine, &shared, predecessor).await;
         let intake = Arc::new(Intake::new(definitions.clone(), config.starts_per_second_max));
         let doors = stop.doors.clone();
         tasks.spawn(inbox::run(engine.clone(), shared.clone(), lost.clone(), doors.clone()));
@@ -213,14 +214,15 @@ async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))
 }
 
-/// Migrates or checks, and enters this replica, waiting for Postgres for as long as it takes.
+/// Migrates or checks, and enters this replica, waiting for Postgres for as long as it takes. Returns the last
+/// heartbeat of a predecessor of the same name.
 async fn enter(
     store: &Store,
     config: &Config,
     replica: &Name,
     incarnation: Uuid,
     clock: &Clock,
-) -> Result<(), Error> {
+) -> Result<Option<Timestamp>, Error> {
     let mut pause = Duration::from_millis(100);
     loop {
         let asked = std::time::Instant::now();
@@ -232,9 +234,9 @@ async fn enter(
             store.enter(replica, incarnation, env!("CARGO_PKG_VERSION")).await
         };
         match tried.await {
-            Ok(now) => {
-                clock.sync(now, asked);
-                return Ok(());
+            Ok(entered) => {
+                clock.sync(entered.now, asked);
+                return Ok(entered.predecessor);
             }
             Err(error)
                 if error.is_transient()

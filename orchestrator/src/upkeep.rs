@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use snorri_saga::ids::{Name, SagaId};
+use snorri_saga::time::{Millis, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,10 @@ const DEAD_AFTER: Duration = Duration::from_secs(2);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How many sagas one takeover or sweep takes at a time.
 const PAGE: i64 = 500;
+/// Endings so long before a replica's last heartbeat are announced again when it is gone.
+const ENDINGS_BEFORE_MS: u64 = 1500;
+/// The most endings that are announced again.
+const ENDINGS_MAX: i64 = 50_000;
 /// A jump of Postgres's clock by more than this is said aloud.
 const JUMP_MS: i64 = 5000;
 
@@ -84,8 +89,8 @@ async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &Cancel
                 let steady = steady_since.get_or_insert_with(Instant::now).elapsed();
                 last = Instant::now();
                 if steady >= DEAD_AFTER {
-                    for dead in &heartbeat.dead {
-                        if let Err(error) = take_over(engine, shared, dead).await {
+                    for (dead, last_seen) in &heartbeat.dead {
+                        if let Err(error) = take_over(engine, shared, dead, *last_seen).await {
                             tracing::warn!(error = error.chain(), %dead, "a takeover failed; it is tried again");
                         }
                     }
@@ -107,12 +112,13 @@ async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &Cancel
 }
 
 /// Takes over all live sagas of a dead replica that no other taker has got.
-async fn take_over(engine: &Engine, shared: &Shared, dead: &Name) -> Result<(), store::Error> {
+async fn take_over(
+    engine: &Engine,
+    shared: &Shared,
+    dead: &Name,
+    last_seen: Timestamp,
+) -> Result<(), store::Error> {
     let mut total = 0;
-    // Its last endings may not have been announced.
-    for id in shared.store.ended_lately(dead, 5.0, 20_000).await? {
-        engine.hand_over(id, Item::Resend(id)).await;
-    }
     loop {
         let ids = shared.store.take_over(dead, &shared.replica, PAGE).await?;
         if ids.is_empty() {
@@ -127,6 +133,7 @@ async fn take_over(engine: &Engine, shared: &Shared, dead: &Name) -> Result<(), 
         shared.metrics.taken_over(total);
         tracing::warn!(%dead, sagas = total, "took over the sagas of a replica that is gone");
     }
+    announce_again(engine, shared, dead, last_seen).await?;
     shared.store.forget(dead).await?;
     let subjects = shared.bus.subjects();
     if let Err(error) =
@@ -153,10 +160,29 @@ async fn resend_owned(engine: &Engine, shared: &Shared) -> Result<usize, store::
     }
 }
 
+/// Announces the last endings of a replica that is gone once more: it may have died between its commit and
+/// the announcement. Their message ids are the same, so JetStream drops those that it has.
+async fn announce_again(
+    engine: &Engine,
+    shared: &Shared,
+    gone: &Name,
+    last_seen: Timestamp,
+) -> Result<(), store::Error> {
+    let since = last_seen - Millis(ENDINGS_BEFORE_MS);
+    for id in shared.store.ended_since(gone, since, ENDINGS_MAX).await? {
+        engine.hand_over(id, Item::Resend(id)).await;
+    }
+    Ok(())
+}
+
 /// Goes on with what a predecessor of the same name left under way. To be awaited before the doors open, so
 /// that it finds nothing of this process's own.
-pub(crate) async fn resume(engine: &Engine, shared: &Shared) {
+pub(crate) async fn resume(engine: &Engine, shared: &Shared, predecessor: Option<Timestamp>) {
+    let Some(last_seen) = predecessor else { return };
     resend_patiently(engine, shared, "went on with the sagas of a predecessor of the same name").await;
+    if let Err(error) = announce_again(engine, shared, &shared.replica, last_seen).await {
+        tracing::warn!(error = error.chain(), "the predecessor's last endings are not announced again");
+    }
 }
 
 /// Sends again whenever NATS lost messages.

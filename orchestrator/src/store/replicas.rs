@@ -8,6 +8,15 @@ use uuid::Uuid;
 
 use super::{Error, Store, within};
 
+/// What entering brings back.
+#[derive(Debug, Clone, Copy)]
+pub struct Entered {
+    /// Postgres's clock.
+    pub now: Timestamp,
+    /// The last heartbeat of a predecessor of the same name.
+    pub predecessor: Option<Timestamp>,
+}
+
 /// What a heartbeat brings back.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
@@ -15,28 +24,33 @@ pub struct Heartbeat {
     pub now: Timestamp,
     /// Another process runs under this replica's name.
     pub is_usurped: bool,
-    /// Replicas whose heartbeat is old or that said goodbye, and that may have live sagas.
-    pub dead: Vec<Name>,
+    /// Replicas whose heartbeat is old or that said goodbye, and that may have live sagas, with their last
+    /// heartbeat.
+    pub dead: Vec<(Name, Timestamp)>,
 }
 
 impl Store {
     /// Enters this replica, anew if the name was there before.
-    pub async fn enter(&self, name: &Name, incarnation: Uuid, version: &str) -> Result<Timestamp, Error> {
+    pub async fn enter(&self, name: &Name, incarnation: Uuid, version: &str) -> Result<Entered, Error> {
         within(async {
-            let now: OffsetDateTime = sqlx::query_scalar(
+            let row = sqlx::query(
                 "-- enter
+                WITH before AS (SELECT heartbeat_at FROM snorri.replicas WHERE name = $1)
                 INSERT INTO snorri.replicas (name, incarnation, version, started_at, heartbeat_at)
                 VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp())
                 ON CONFLICT (name) DO UPDATE SET incarnation = $2, version = $3, started_at = clock_timestamp(),
                     heartbeat_at = clock_timestamp(), left_at = NULL
-                RETURNING clock_timestamp()",
+                RETURNING clock_timestamp(), (SELECT heartbeat_at FROM before)",
             )
             .bind(name.as_str())
             .bind(incarnation)
             .bind(version)
             .fetch_one(&self.upkeep)
             .await?;
-            Ok(Timestamp::from_offset(now))
+            Ok(Entered {
+                now: Timestamp::from_offset(row.try_get(0)?),
+                predecessor: row.try_get::<Option<OffsetDateTime>, _>(1)?.map(Timestamp::from_offset),
+            })
         })
         .await
     }
@@ -58,7 +72,12 @@ impl Store {
                 SELECT clock_timestamp(), (SELECT count(*) FROM mine),
                        ARRAY(SELECT name FROM snorri.replicas
                              WHERE name <> $1 AND (left_at IS NOT NULL
-                                OR heartbeat_at < clock_timestamp() - $3 * interval '1 millisecond'))",
+                                OR heartbeat_at < clock_timestamp() - $3 * interval '1 millisecond')
+                             ORDER BY name),
+                       ARRAY(SELECT heartbeat_at FROM snorri.replicas
+                             WHERE name <> $1 AND (left_at IS NOT NULL
+                                OR heartbeat_at < clock_timestamp() - $3 * interval '1 millisecond')
+                             ORDER BY name)",
             )
             .bind(name.as_str())
             .bind(incarnation)
@@ -66,10 +85,15 @@ impl Store {
             .fetch_one(&self.upkeep)
             .await?;
             let dead: Vec<String> = row.try_get(2)?;
+            let beats: Vec<OffsetDateTime> = row.try_get(3)?;
             Ok(Heartbeat {
                 now: Timestamp::from_offset(row.try_get(0)?),
                 is_usurped: row.try_get::<i64, _>(1)? == 0,
-                dead: dead.iter().filter_map(|name| Name::new(name).ok()).collect(),
+                dead: dead
+                    .iter()
+                    .zip(beats)
+                    .filter_map(|(name, at)| Some((Name::new(name).ok()?, Timestamp::from_offset(at))))
+                    .collect(),
             })
         })
         .await
@@ -135,16 +159,20 @@ impl Store {
         .await
     }
 
-    /// The sagas of a replica that ended in its last seconds, whose announcement may be lost.
-    pub async fn ended_lately(&self, owner: &Name, seconds: f64, limit: i64) -> Result<Vec<SagaId>, Error> {
+    /// The sagas of a replica that ended since then, whose announcement may be lost with it.
+    pub async fn ended_since(
+        &self,
+        owner: &Name,
+        since: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<SagaId>, Error> {
         within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
-                "-- ended_lately
-                SELECT s.id FROM snorri.sagas s JOIN snorri.replicas r ON r.name = $1
-                WHERE s.owner = $1 AND s.ended_at >= r.heartbeat_at - $2 * interval '1 second' LIMIT $3",
+                "-- ended_since
+                SELECT id FROM snorri.sagas WHERE owner = $1 AND ended_at >= $2 LIMIT $3",
             )
             .bind(owner.as_str())
-            .bind(seconds)
+            .bind(since.to_offset())
             .bind(limit)
             .fetch_all(&self.upkeep)
             .await?;
