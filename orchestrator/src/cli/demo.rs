@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use snorri_demo::World;
 
-use super::private::{Error, Plan, Private};
+use super::private::{Error, Plan, Private, Shares};
 
 mod api;
 mod orders;
@@ -36,6 +36,15 @@ pub(crate) struct Args {
     /// Kill nats-server and delete its store so many times during the run
     #[arg(long, default_value_t = 0, value_name = "TIMES")]
     wipe_nats: u64,
+    /// The share of actions that fail and are tried again
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    fail: f64,
+    /// The share of actions that are slow
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    slow: f64,
+    /// The share of actions that kill their participant
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    crash: f64,
     /// The folder of all data; deleted at the end
     #[arg(long, default_value = ".snorri/demo")]
     dir: PathBuf,
@@ -99,6 +108,7 @@ async fn demo(args: &Args) -> Result<bool, Error> {
         postgres: None,
         nats: None,
         world: World::for_orders(args.orders),
+        troubles: Shares { fail: args.fail, slow: args.slow, crash: args.crash },
         otlp_endpoint: args.otlp_endpoint.clone(),
     };
     let began = std::time::Instant::now();

@@ -7,7 +7,7 @@ use snorri_demo::World;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::demo::ORDER;
-use super::private::{Error, Plan, Private};
+use super::private::{Error, Plan, Private, Shares};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -62,6 +62,7 @@ async fn dev(args: Args) -> Result<(), Error> {
         postgres: Some(args.postgres_port),
         nats: Some(args.nats_port),
         world: World::default(),
+        troubles: Shares::default(),
         otlp_endpoint: args.otlp_endpoint,
     };
     println!();

@@ -76,7 +76,14 @@ async fn serve(args: Args) -> Result<(), String> {
             subjects: Subjects::new(namespace),
             stream_replicas: 1,
         },
-        troubles: Troubles { fail: args.fail, slow: args.slow, crash: args.crash, ..Troubles::default() },
+        // A process of its own: it may really die.
+        troubles: Troubles {
+            fail: args.fail,
+            slow: args.slow,
+            crash: args.crash,
+            abort: true,
+            ..Troubles::default()
+        },
         batch: (args.batch > 1).then_some(args.batch),
         concurrency: 32,
     };

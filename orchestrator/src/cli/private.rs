@@ -50,8 +50,18 @@ pub(crate) struct Plan {
     pub(crate) nats: Option<u16>,
     /// The world of the participants' books, opened when they are new.
     pub(crate) world: World,
+    /// The shares of actions that fail, are slow, and kill their participant.
+    pub(crate) troubles: Shares,
     /// Passed on to the orchestrator and the participants.
     pub(crate) otlp_endpoint: Option<String>,
+}
+
+/// How often something goes wrong at the participants, each a share of 0 to 1.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shares {
+    pub(crate) fail: f64,
+    pub(crate) slow: f64,
+    pub(crate) crash: f64,
 }
 
 /// One of our processes. It ends with this one: it notices that its standard input closes.
@@ -166,6 +176,10 @@ impl Private {
             self.stack.nats.url(),
             "--until-stdin-closes".to_owned(),
         ];
+        let Shares { fail, slow, crash } = self.plan.troubles;
+        for (flag, share) in [("--fail", fail), ("--slow", slow), ("--crash", crash)] {
+            args.extend([flag.to_owned(), share.to_string()]);
+        }
         if let Some(endpoint) = &self.plan.otlp_endpoint {
             args.extend(["--otlp-endpoint".to_owned(), endpoint.clone()]);
         }

@@ -132,16 +132,7 @@ impl Consumption {
                     if pulling.begun.elapsed() > Duration::from_mins(1) {
                         self.failures = 0;
                     }
-                    eprintln!(
-                        "{:?} ENDED {} {}",
-                        std::time::SystemTime::now()
-                            .duration_since(std::time::UNIX_EPOCH)
-                            .unwrap()
-                            .as_millis()
-                            % 1000000,
-                        self.spec.durable,
-                        ended.0
-                    );
+                    tracing::debug!(consumer = self.spec.durable, reason = ended.0, "pulling begins anew");
                     self.pulling = None;
                     self.pause();
                 }

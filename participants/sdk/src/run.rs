@@ -167,13 +167,6 @@ async fn read(shared: &Shared, message: Message) -> Option<Job> {
     );
     match parsed {
         Ok(command) => {
-            eprintln!(
-                "{:?} GOT {} delivered {}",
-                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
-                    % 1000000,
-                command.id,
-                message.delivered()
-            );
             let span = shared.spans.begin(&command, message.subject());
             Some(Job { command: Arc::new(command), message, received: Instant::now(), span })
         }
@@ -220,13 +213,6 @@ async fn settle(shared: &Shared, jobs: Vec<Job>, verdicts: Vec<Verdict>) {
         match verdict {
             Verdict::Later(delay) => {
                 Stats::count(&shared.stats.postponed);
-                eprintln!(
-                    "{:?} LATER {} delivered {} {delay:?}",
-                    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()
-                        % 1000000,
-                    command.id,
-                    message.delivered()
-                );
                 telemetry::end(span.as_ref(), "postponed", false);
                 message.nak_with_delay(delay).await;
             }

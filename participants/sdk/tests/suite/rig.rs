@@ -177,7 +177,7 @@ impl Rig {
         let options = BusOptions { subjects: Subjects::new(name(prefix)), ..BusOptions::new(nats, "test") };
         let bus = Bus::connect(options).await.expect("a bus");
         // The shared server has little room, and many tests.
-        bus.limit_streams(4 * 1024 * 1024);
+        bus.limit_streams(1024 * 1024);
         within("connection", bus.connected()).await;
         let mut rig = Self { replies: replies(&bus), bus, pool, stage: Arc::default(), kept: HashMap::new() };
         rig.ensure_streams().await;

@@ -99,6 +99,7 @@ async fn a_restart_of_postgres_costs_no_attempt_and_no_effect() {
     private.rig.send(&[first.undo()]).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     private.stack().postgres.start_again().expect("started");
+    let before = Instant::now();
     // Each is answered once and well: nobody was told of the trouble.
     for (command, number) in commands.iter().zip(0..) {
         assert_eq!(private.rig.reply(command).await, ok(number));
@@ -106,6 +107,8 @@ async fn a_restart_of_postgres_costs_no_attempt_and_no_effect() {
     }
     assert_eq!(private.rig.reply(&first.undo()).await, undone(false));
     assert_eq!(private.rig.ledger(first.saga()).await, (2, 0));
+    // By being handed back and not by being forgotten: the server's own time for that is 30 seconds.
+    assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
     assert_eq!(running.stats.snapshot().failed, 0);
     running.stop().await;
 }
