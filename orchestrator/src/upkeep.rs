@@ -1,12 +1,13 @@
 //! A replica's upkeep: its heartbeat, the takeover of the dead, and the sweep under everything else.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::time::{Millis, Timestamp};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -14,6 +15,8 @@ use uuid::Uuid;
 use crate::engine::{Engine, Item, Shared};
 use crate::store;
 
+/// This binary's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How often a replica says that it is alive.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
 /// After how long without a heartbeat its sagas are taken over.
@@ -46,19 +49,31 @@ pub(crate) async fn run(
     lost: Arc<Notify>,
     stop: CancellationToken,
 ) -> Ended {
-    let beat = beat(&engine, &shared, incarnation, &stop);
+    // Heartbeats wait for nothing but Postgres: a takeover that waits for a busy lane must not make this
+    // replica look dead in its turn.
+    let (tell, told) = watch::channel(Dead::new());
+    let beat = beat(&shared, incarnation, &tell, &stop);
+    let take_over = take_over_the_dead(&engine, &shared, told);
     let sweep = sweep(&engine, &shared, &stop);
     let resend = resend_when_lost(&engine, &shared, &lost);
     tokio::select! {
         biased;
         () = stop.cancelled() => Ended::Stopped,
         ended = beat => ended,
+        () = take_over => Ended::Stopped,
         () = sweep => Ended::Stopped,
         () = resend => Ended::Stopped,
     }
 }
 
-async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &CancellationToken) -> Ended {
+type Dead = Vec<(Name, Timestamp)>;
+
+async fn beat(
+    shared: &Shared,
+    incarnation: Uuid,
+    dead: &watch::Sender<Dead>,
+    stop: &CancellationToken,
+) -> Ended {
     let dead_after = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
     // Since when our own heartbeats have been coming through. When Postgres was away, everybody's are old.
     let mut steady_since: Option<Instant> = None;
@@ -66,7 +81,7 @@ async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &Cancel
     let mut is_away = false;
     while !stop.is_cancelled() {
         let asked = Instant::now();
-        match shared.store.heartbeat(&shared.replica, incarnation, dead_after).await {
+        match shared.store.heartbeat(&shared.replica, incarnation, VERSION, dead_after).await {
             Ok(heartbeat) if heartbeat.is_usurped => {
                 tracing::error!(
                     replica = %shared.replica,
@@ -88,12 +103,8 @@ async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &Cancel
                 }
                 let steady = steady_since.get_or_insert_with(Instant::now).elapsed();
                 last = Instant::now();
-                if steady >= DEAD_AFTER {
-                    for (dead, last_seen) in &heartbeat.dead {
-                        if let Err(error) = take_over(engine, shared, dead, *last_seen).await {
-                            tracing::warn!(error = error.chain(), %dead, "a takeover failed; it is tried again");
-                        }
-                    }
+                if steady >= DEAD_AFTER && !heartbeat.dead.is_empty() {
+                    dead.send_replace(heartbeat.dead);
                 }
             }
             Err(error) => {
@@ -111,12 +122,32 @@ async fn beat(engine: &Engine, shared: &Shared, incarnation: Uuid, stop: &Cancel
     Ended::Stopped
 }
 
+async fn take_over_the_dead(engine: &Engine, shared: &Shared, mut told: watch::Receiver<Dead>) {
+    // Whose last endings were announced again, so that it is done once a death.
+    let mut announced: HashMap<Name, Timestamp> = HashMap::new();
+    while told.changed().await.is_ok() {
+        let dead = told.borrow_and_update().clone();
+        announced.retain(|name, _| dead.iter().any(|(other, _)| other == name));
+        for (dead, last_seen) in dead {
+            let is_news = announced.get(&dead) != Some(&last_seen);
+            match take_over(engine, shared, &dead, is_news.then_some(last_seen)).await {
+                Ok(()) => {
+                    announced.insert(dead, last_seen);
+                }
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), %dead, "a takeover failed; it is tried again");
+                }
+            }
+        }
+    }
+}
+
 /// Takes over all live sagas of a dead replica that no other taker has got.
 async fn take_over(
     engine: &Engine,
     shared: &Shared,
     dead: &Name,
-    last_seen: Timestamp,
+    announce_since: Option<Timestamp>,
 ) -> Result<(), store::Error> {
     let mut total = 0;
     loop {
@@ -133,7 +164,9 @@ async fn take_over(
         shared.metrics.taken_over(total);
         tracing::warn!(%dead, sagas = total, "took over the sagas of a replica that is gone");
     }
-    announce_again(engine, shared, dead, last_seen).await?;
+    if let Some(last_seen) = announce_since {
+        announce_again(engine, shared, dead, last_seen).await?;
+    }
     shared.store.forget(dead).await?;
     let subjects = shared.bus.subjects();
     if let Err(error) =

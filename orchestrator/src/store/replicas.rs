@@ -55,19 +55,24 @@ impl Store {
         .await
     }
 
-    /// Says that this replica is alive, and asks who is not.
+    /// Says that this replica is alive, and asks who is not. One that was away for so long that the others
+    /// struck it off enters anew.
     pub async fn heartbeat(
         &self,
         name: &Name,
         incarnation: Uuid,
+        version: &str,
         dead_after_ms: i64,
     ) -> Result<Heartbeat, Error> {
         within(async {
             let row = sqlx::query(
                 "-- heartbeat
                 WITH mine AS (
-                    UPDATE snorri.replicas SET heartbeat_at = clock_timestamp(), left_at = NULL
-                    WHERE name = $1 AND incarnation = $2 RETURNING name
+                    INSERT INTO snorri.replicas AS r (name, incarnation, version, started_at, heartbeat_at)
+                    VALUES ($1, $2, $4, clock_timestamp(), clock_timestamp())
+                    ON CONFLICT (name) DO UPDATE SET heartbeat_at = clock_timestamp(), left_at = NULL
+                    WHERE r.incarnation = $2
+                    RETURNING name
                 )
                 SELECT clock_timestamp(), (SELECT count(*) FROM mine),
                        ARRAY(SELECT name FROM snorri.replicas
@@ -82,6 +87,7 @@ impl Store {
             .bind(name.as_str())
             .bind(incarnation)
             .bind(dead_after_ms)
+            .bind(version)
             .fetch_one(&self.upkeep)
             .await?;
             let dead: Vec<String> = row.try_get(2)?;
