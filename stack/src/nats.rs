@@ -147,9 +147,11 @@ impl Nats {
         fs::create_dir_all(&store).doing(|| format!("make {}", store.display()))?;
         process::give_to_server_user(&store)?;
         let config = config(&self.folder);
+        // Streams reserve what they may hold at most, and a test run makes hundreds of them: the limits are of
+        // reservations, and far beyond what is used.
         let text = format!(
             "host: 127.0.0.1\nport: {}\nserver_name: {:?}\nmax_payload: 1MB\n\
-             jetstream {{\n  store_dir: {:?}\n  max_memory_store: 1GB\n  max_file_store: 8GB\n}}\n",
+             jetstream {{\n  store_dir: {:?}\n  max_memory_store: 64GB\n  max_file_store: 256GB\n}}\n",
             self.port,
             self.name,
             store.to_string_lossy(),

@@ -146,7 +146,7 @@ fn spawn(place: &Place, replica: &str, port: u16, admin: u16) -> Child {
         .args(["serve", "--until-stdin-closes", "--replica", replica, "--log-format", "text"])
         .args(["--database-url", &place.database_url, "--nats-url", &place.nats_url])
         .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
-        .args(["--namespace", place.prefix.as_str()])
+        .args(["--namespace", place.prefix.as_str(), "--stream-bytes", "8388608"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())

@@ -125,6 +125,37 @@ pub(crate) struct Rig {
     replies: Consumption,
     /// Replies that came while another was awaited.
     kept: HashMap<String, Vec<Outcome>>,
+    /// The address of a server that other tests use too.
+    shared_server: Option<String>,
+}
+
+impl Drop for Rig {
+    /// Leaves no streams on a server that others share. In a thread of its own, since this may be a panic.
+    fn drop(&mut self) {
+        let Some(nats) = self.shared_server.take() else { return };
+        let subjects = self.bus.subjects().clone();
+        let cleaning = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let options = BusOptions { subjects: subjects.clone(), ..BusOptions::new(nats, "cleaner") };
+                let Ok(bus) = Bus::connect(options).await else { return };
+                let _ = tokio::time::timeout(Duration::from_secs(5), async {
+                    bus.connected().await;
+                    for stream in [
+                        subjects.commands_stream(),
+                        subjects.replies_stream(),
+                        subjects.starts_stream(),
+                        subjects.endings_stream(),
+                    ] {
+                        let _ = bus.jetstream().delete_stream(stream).await;
+                    }
+                })
+                .await;
+            });
+            std::io::Result::Ok(())
+        });
+        let _ = cleaning.join();
+    }
 }
 
 /// A participant that runs.
@@ -163,7 +194,9 @@ impl Rig {
         })
         .await
         .expect("joined");
-        Self::at(&url, &nats, &prefix).await
+        let mut rig = Self::at(&url, &nats, &prefix).await;
+        rig.shared_server = Some(nats);
+        rig
     }
 
     pub(crate) async fn at(postgres: &str, nats: &str, prefix: &str) -> Self {
@@ -179,7 +212,14 @@ impl Rig {
         // The shared server has little room, and many tests.
         bus.limit_streams(1024 * 1024);
         within("connection", bus.connected()).await;
-        let mut rig = Self { replies: replies(&bus), bus, pool, stage: Arc::default(), kept: HashMap::new() };
+        let mut rig = Self {
+            replies: replies(&bus),
+            bus,
+            pool,
+            stage: Arc::default(),
+            kept: HashMap::new(),
+            shared_server: None,
+        };
         rig.ensure_streams().await;
         rig
     }
