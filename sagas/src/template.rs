@@ -2,6 +2,8 @@
 //! replaced by the value it names. The paths are a subset of CEL, so that templates stay valid when
 //! expressions grow.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::json::Json;
@@ -42,11 +44,29 @@ pub struct BadTemplate {
 #[error("`{0}` names nothing in this saga")]
 pub struct Missing(pub String);
 
+/// Why a template could not be filled in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
+    /// A path names nothing.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// It would be larger than it may be. It is not known by how much: the filling stopped there.
+    #[error("the request has more than {0} bytes")]
+    TooLarge(usize),
+}
+
 const DEPTH_MAX: usize = 32;
+/// The most values of one template. Each may name a whole payload.
+const VALUES_MAX: usize = 1000;
 
 impl Template {
     /// Parses a template.
     pub fn parse(value: &Value) -> Result<Self, BadTemplate> {
+        let values = count(value);
+        if values > VALUES_MAX {
+            let message = format!("{values} values: a template has at most {VALUES_MAX}");
+            return Err(BadTemplate { pointer: String::new(), message });
+        }
         Self::parse_at(value, "", DEPTH_MAX)
     }
 
@@ -95,50 +115,113 @@ impl Template {
         }
     }
 
-    /// Fills the template in. `output` gives a step's output by the step's name.
-    pub fn resolve(&self, input: &Json, output: impl Fn(&str) -> Option<Json>) -> Result<Json, Missing> {
-        let input = input.to_value();
-        self.resolve_value(&input, &output).map(|value| Json::from_value(&value))
+    /// Fills the template in, up to `bytes_max`. `output` gives a step's output by the step's name.
+    pub fn resolve(
+        &self,
+        input: &Json,
+        output: impl Fn(&str) -> Option<Json>,
+        bytes_max: usize,
+    ) -> Result<Json, Unresolved> {
+        let mut filling = Filling { payloads: Payloads::new(input, output), text: String::new(), bytes_max };
+        filling.fill(self)?;
+        // What was put together of JSON texts is one.
+        Ok(Json::parse(&filling.text).unwrap_or_else(|_| Json::null()))
     }
 
     /// The first path that names nothing in the input or in an output that is there already. Outputs that
     /// are still to come may have anything in them.
     pub fn missing(&self, input: &Json, output: impl Fn(&str) -> Option<Json>) -> Option<Missing> {
-        self.missing_value(&input.to_value(), &output)
+        self.missing_in(&mut Payloads::new(input, output))
     }
 
-    fn missing_value(&self, input: &Value, output: &impl Fn(&str) -> Option<Json>) -> Option<Missing> {
+    fn missing_in(&self, payloads: &mut Payloads<impl Fn(&str) -> Option<Json>>) -> Option<Missing> {
         match self {
             Self::Literal(_) => None,
-            Self::Path(path) => match &path.step {
-                None => path.pick(input).err(),
-                Some(step) => path.pick(&output(step)?.to_value()).err(),
-            },
-            Self::List(items) => items.iter().find_map(|item| item.missing_value(input, output)),
-            Self::Object(fields) => fields.iter().find_map(|(_, item)| item.missing_value(input, output)),
+            Self::Path(path) => path.pick(payloads.of(path)?).err(),
+            Self::List(items) => items.iter().find_map(|item| item.missing_in(payloads)),
+            Self::Object(fields) => fields.iter().find_map(|(_, item)| item.missing_in(payloads)),
+        }
+    }
+}
+
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(count).sum::<usize>() + 1,
+        Value::Object(fields) => fields.values().map(count).sum::<usize>() + 1,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+    }
+}
+
+/// The payloads that paths lead into, each parsed once.
+struct Payloads<F> {
+    input: Value,
+    output: F,
+    outputs: BTreeMap<String, Option<Value>>,
+}
+
+impl<F: Fn(&str) -> Option<Json>> Payloads<F> {
+    fn new(input: &Json, output: F) -> Self {
+        Self { input: input.to_value(), output, outputs: BTreeMap::new() }
+    }
+
+    fn of(&mut self, path: &Path) -> Option<&Value> {
+        match &path.step {
+            None => Some(&self.input),
+            Some(step) => {
+                if !self.outputs.contains_key(step) {
+                    let value = (self.output)(step).map(|output| output.to_value());
+                    self.outputs.insert(step.clone(), value);
+                }
+                self.outputs.get(step)?.as_ref()
+            }
+        }
+    }
+}
+
+/// A template being filled in, as text and never beyond its limit: a small template can name a large
+/// payload many times.
+struct Filling<F> {
+    payloads: Payloads<F>,
+    text: String,
+    bytes_max: usize,
+}
+
+impl<F: Fn(&str) -> Option<Json>> Filling<F> {
+    fn fill(&mut self, template: &Template) -> Result<(), Unresolved> {
+        match template {
+            Template::Literal(value) => self.write(&value.to_string()),
+            Template::Path(path) => {
+                let payload = self.payloads.of(path).ok_or_else(|| Missing(path.text.clone()))?;
+                let text = path.pick(payload)?.to_string();
+                self.write(&text)
+            }
+            Template::List(items) => {
+                self.write("[")?;
+                for (place, item) in items.iter().enumerate() {
+                    self.write(if place == 0 { "" } else { "," })?;
+                    self.fill(item)?;
+                }
+                self.write("]")
+            }
+            Template::Object(fields) => {
+                self.write("{")?;
+                for (place, (key, item)) in fields.iter().enumerate() {
+                    self.write(if place == 0 { "" } else { "," })?;
+                    self.write(&Value::String(key.clone()).to_string())?;
+                    self.write(":")?;
+                    self.fill(item)?;
+                }
+                self.write("}")
+            }
         }
     }
 
-    fn resolve_value(&self, input: &Value, output: &impl Fn(&str) -> Option<Json>) -> Result<Value, Missing> {
-        Ok(match self {
-            Self::Literal(value) => value.clone(),
-            Self::Path(path) => match &path.step {
-                None => path.pick(input)?.clone(),
-                Some(step) => {
-                    let value = output(step).ok_or_else(|| Missing(path.text.clone()))?.to_value();
-                    path.pick(&value)?.clone()
-                }
-            },
-            Self::List(items) => Value::Array(
-                items.iter().map(|item| item.resolve_value(input, output)).collect::<Result<_, _>>()?,
-            ),
-            Self::Object(fields) => Value::Object(
-                fields
-                    .iter()
-                    .map(|(key, item)| Ok((key.clone(), item.resolve_value(input, output)?)))
-                    .collect::<Result<_, _>>()?,
-            ),
-        })
+    fn write(&mut self, text: &str) -> Result<(), Unresolved> {
+        if self.text.len() + text.len() > self.bytes_max {
+            return Err(Unresolved::TooLarge(self.bytes_max));
+        }
+        self.text.push_str(text);
+        Ok(())
     }
 }
 
@@ -193,7 +276,7 @@ mod tests {
         .expect("a template");
         let input = Json::from_value(&json!({"order": {"id": 7}, "lines": ["a", "b"]}));
         let output = |step: &str| (step == "pay").then(|| Json::from_value(&json!({"id": "h1"})));
-        let filled = template.resolve(&input, output).expect("filled in").to_value();
+        let filled = template.resolve(&input, output, 1000).expect("filled in").to_value();
         assert_eq!(
             filled,
             json!({"order": 7, "hold": {"id": "h1"}, "first": "a", "note": "as is", "n": [1, 7]})
@@ -203,8 +286,19 @@ mod tests {
     #[test]
     fn a_path_to_nothing_names_itself() {
         let template = Template::parse(&json!("${{ input.a.b }}")).expect("a template");
-        let missing = template.resolve(&Json::null(), |_| None).expect_err("nothing there");
+        let missing = template.resolve(&Json::null(), |_| None, 1000).expect_err("nothing there");
         assert_eq!(missing.to_string(), "`input.a.b` names nothing in this saga");
+    }
+
+    #[test]
+    fn a_small_template_that_names_a_large_payload_many_times_stops_at_the_limit() {
+        let many = vec!["${{ steps.a.output }}"; 999];
+        let template = Template::parse(&json!(many)).expect("a template");
+        let large = Json::from_value(&json!("x".repeat(60_000)));
+        let filled = template.resolve(&Json::null(), |_| Some(large.clone()), 65_536);
+        assert_eq!(filled, Err(Unresolved::TooLarge(65_536)));
+        let more = vec!["${{ input }}"; 1001];
+        assert!(Template::parse(&json!(more)).is_err(), "and not as many as one likes");
     }
 
     #[test]

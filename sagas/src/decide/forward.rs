@@ -6,6 +6,7 @@ use super::{
 };
 use crate::definition::StepKind;
 use crate::retry::RetryPolicy;
+use crate::template::Unresolved;
 use crate::wire::limit;
 
 impl<'a> Draft<'a> {
@@ -62,8 +63,11 @@ impl<'a> Draft<'a> {
     fn request(&self, step: &Step) -> Result<Option<Json>, (&'static str, String)> {
         let Some(template) = &step.input else { return Ok(None) };
         let request = template
-            .resolve(&self.saga.input, |name| self.output(name))
-            .map_err(|missing| ("bad_mapping", missing.to_string()))?;
+            .resolve(&self.saga.input, |name| self.output(name), limit::PAYLOAD_BYTES_MAX)
+            .map_err(|why| match why {
+                Unresolved::Missing(missing) => ("bad_mapping", missing.to_string()),
+                Unresolved::TooLarge(_) => ("too_large", why.to_string()),
+            })?;
         match self.too_large("request", &request) {
             Some(message) => Err(("too_large", message)),
             None => Ok(Some(request)),

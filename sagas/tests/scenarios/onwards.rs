@@ -258,8 +258,8 @@ fn e19_a_request_that_is_too_large_is_not_sent() {
           -> payments/pay pay.action.1.0 in 1s: {"order":7}
         > pay ok full
         0s pay action #1 succeeded: (65536 bytes)
-        0s mail not sent: the request has 65543 bytes, at most 65536
-        0s compensation began: mail could not be sent (too_large): the request has 65543 bytes, at most 65536
+        0s mail not sent: the request has more than 65536 bytes
+        0s compensation began: mail could not be sent (too_large): the request has more than 65536 bytes
         0s pay compensation #1 sent, awaited until 1s
           -> payments/refund pay.compensation.1.0 in 1s: {"order":7} result (65536 bytes) saga {"order":7}
         > mail ok full
