@@ -77,7 +77,7 @@ pub use handler::Undo;
 pub use participant::{Error, Participant};
 pub use stats::{Stats, StatsSnapshot};
 
-pub use snorri_bus::{Bus, BusOptions};
+pub use snorri_bus::{Bus, BusOptions, PublishError};
 pub use snorri_saga::ids::{EffectId, Name, SagaId};
 pub use snorri_saga::json::Json;
 pub use snorri_saga::wire::Subjects;

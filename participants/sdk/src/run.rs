@@ -99,12 +99,14 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, retention: Duration, sh
             () = &mut stopped => break,
             Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
             next = pull(&shared, &mut consumption, limit), if free > 0 => match next {
-                Next::Batch(mut messages) => {
-                    while !messages.is_empty() {
-                        let rest = messages.split_off(each.min(messages.len()));
-                        let some = std::mem::replace(&mut messages, rest);
+                Next::Batch(messages) => {
+                    let mut messages = messages.into_iter().peekable();
+                    while messages.peek().is_some() {
+                        let some: Vec<_> = messages.by_ref().take(each).collect();
                         tasks.spawn(handle(shared.clone(), some));
                     }
+                    // Those that have ended meanwhile, all at once: each alone would begin the loop anew.
+                    while tasks.try_join_next().is_some() {}
                 }
                 Next::Recreated => {
                     tracing::warn!("the stream of commands was lost; what was in it will be sent again");

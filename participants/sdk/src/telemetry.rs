@@ -14,6 +14,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use snorri_bus::headers::ReceivedCommand;
+use snorri_saga::ids::Direction;
 
 /// Exports what is left when it is dropped (or [`TelemetryGuard::shutdown`] is called). Keep it until the
 /// end of `main`.
@@ -120,13 +121,17 @@ impl Spans {
             return None;
         }
         let effect = command.effect();
+        let phase = match effect.direction {
+            Direction::Action => "forward",
+            Direction::Compensation => "compensate",
+        };
         span.set_attributes([
             KeyValue::new("messaging.system", "nats"),
             KeyValue::new("messaging.operation.type", "process"),
             KeyValue::new("messaging.destination.name", subject.to_owned()),
             KeyValue::new("saga.id", effect.saga.to_string()),
             KeyValue::new("saga.step", effect.step.as_str().to_owned()),
-            KeyValue::new("saga.phase", effect.direction.as_str()),
+            KeyValue::new("saga.phase", phase),
             KeyValue::new("saga.attempt", i64::from(command.id.attempt)),
         ]);
         Some(context)

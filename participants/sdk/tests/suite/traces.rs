@@ -68,11 +68,11 @@ async fn each_command_has_a_consumer_span_below_the_attempt_of_its_saga() {
         ("messaging.destination.name", subject.as_str()),
         ("saga.id", &command.saga().to_string()),
         ("saga.step", "pay"),
-        ("saga.phase", "action"),
+        ("saga.phase", "forward"),
         ("saga.attempt", "1"),
         ("saga.outcome", "ok"),
     ] {
         assert_eq!(attribute(act, name), value, "{name}");
     }
-    assert_eq!(attribute(undo, "saga.phase"), "compensation");
+    assert_eq!(attribute(undo, "saga.phase"), "compensate");
 }
