@@ -35,6 +35,12 @@ The alerts, as a list. Each has a name, a severity, an expression, a time, a sum
   expr: max(snorri_sagas_blocked{ {{- $sel -}} }) > 0
   summary: Sagas are blocked and wait for a person.
   description: {{ `"{{ $value }} sagas are blocked. List them with their reasons (GET /v1/sagas?status=blocked), mend the cause, then retry, skip or resolve them."` }}
+- alert: SnorriLateSuccessStays
+  severity: critical
+  for: 0m
+  expr: sum(increase(snorri_late_replies_total{ {{- $sel -}},neutralised="false"}[15m])) > 0
+  summary: A step succeeded too late and is not undone.
+  description: {{ `"About {{ $value | humanize }} successes in 15 minutes came after their saga was undone, and nothing undoes them. The log has each with saga_id and step (level ERROR): undo it by hand at the participant."` }}
 - alert: SnorriWindowsMissed
   severity: warning
   for: 0m

@@ -38,6 +38,9 @@ pub struct Config {
     /// The most live sagas of this replica; more starts are answered 503
     #[arg(long, env = "SNORRI_LIVE_SAGAS_MAX", default_value_t = 100_000)]
     pub live_sagas_max: usize,
+    /// The most bytes that the live sagas of this replica may take in memory; more starts are answered 503
+    #[arg(long, env = "SNORRI_LIVE_BYTES_MAX", default_value_t = 256 * 1024 * 1024)]
+    pub live_bytes_max: u64,
     /// The most starts a second of this replica; more are answered 429. 0 is no limit
     #[arg(long, env = "SNORRI_STARTS_PER_SECOND_MAX", default_value_t = 0)]
     pub starts_per_second_max: u32,

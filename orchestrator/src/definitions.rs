@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use snorri_saga::definition::{Definition, Draft, Problem};
 use snorri_saga::ids::Name;
 use snorri_saga::json::fingerprint;
+use snorri_saga::wire::limit;
 
 use crate::store::{self, Store};
 
@@ -60,6 +61,29 @@ pub struct Submitted {
     pub digest: [u8; 32],
 }
 
+/// What reading a text of YAML may take: a small text may name itself so often that its value is huge.
+fn yaml() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_anchors: 1000,
+            max_aliases: 5000,
+            max_recorded_anchor_events: 100_000,
+            max_recorded_anchor_bytes: 4 * TEXT_BYTES_MAX,
+            max_total_scalar_bytes: 4 * TEXT_BYTES_MAX,
+            max_depth: limit::JSON_DEPTH_MAX,
+            flow_nesting_limit: limit::JSON_DEPTH_MAX,
+            max_documents: 1,
+            max_nodes: 250_000,
+            max_events: 600_000,
+            max_merge_keys: 1000,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 20_000,
+            max_replay_stack_depth: 32,
+        },
+    }
+}
+
 type Key = (Name, u32);
 
 #[derive(Debug, Default)]
@@ -92,7 +116,7 @@ impl Definitions {
             return Err(Error::Unreadable(format!("{} bytes: at most {TEXT_BYTES_MAX}", text.len())));
         }
         let draft: Draft =
-            serde_saphyr::from_str(text).map_err(|error| Error::Unreadable(error.to_string()))?;
+            serde_saphyr::from_str_with_options(text, yaml()).map_err(|error| Error::Unreadable(error.to_string()))?;
         let definition = Definition::from_draft(&draft).map_err(Error::Invalid)?;
         Ok((draft, definition))
     }
@@ -165,5 +189,73 @@ impl Definitions {
         let versioned = Arc::new(Versioned { definition, version: stored.version });
         self.keep(&versioned, version.is_none());
         Ok(versioned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_input(input: &str) -> String {
+        format!("name: order\nsteps:\n- name: a\n  participant: p\n  compensation: u\n  input: {input}\n")
+    }
+
+    fn is_refused(what: &str, text: &str) {
+        let began = Instant::now();
+        let refused = Definitions::check(text).map(|_| ()).expect_err(what);
+        let took = began.elapsed();
+        eprintln!("{what}: {took:?}");
+        assert!(took < Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 }), "{what}: {took:?}");
+        let length = match &refused {
+            Error::Invalid(problems) => problems.iter().map(|problem| problem.message.len()).sum(),
+            other => other.to_string().len(),
+        };
+        assert!(length < 100_000, "{what}: a refusal of {length} bytes");
+    }
+
+    #[test]
+    fn hostile_texts_are_refused_at_once() {
+        // Each list names the one before nine times: nine to the power of nine.
+        let mut bomb = vec![format!("l0: &l0 [{}]", ["x"; 9].join(","))];
+        bomb.extend((1..9).map(|n| format!("l{n}: &l{n} [{}]", vec![format!("*l{}", n - 1); 9].join(","))));
+        is_refused("aliases of aliases", &with_input(&format!("{{{}}}", bomb.join(", "))));
+        let long = "x".repeat(900_000);
+        let aliases = vec!["*a"; 90].join(",");
+        is_refused("aliases of a long text", &with_input(&format!("[&a {long}, {aliases}]")));
+        let anchors = (0..99).map(|n| format!("&a{n} {}", "x".repeat(9000))).collect::<Vec<_>>().join(",");
+        let aliases = (0..990).map(|n| format!("*a{}", n % 99)).collect::<Vec<_>>().join(",");
+        is_refused("ten aliases of each anchor", &with_input(&format!("[{anchors},{aliases}]")));
+        let merges = vec!["{<<: *a}"; 50_000].join(",");
+        is_refused("merges", &with_input(&format!("[&a {{b: c}}, {merges}]")));
+
+        let steps = "- {}\n".repeat(200_000);
+        is_refused("empty steps", &format!("name: order\nsteps:\n{steps}"));
+        let steps = "- {name: a, participant: p}\n".repeat(37_000);
+        is_refused("as many steps as fit", &format!("name: order\nsteps:\n{steps}"));
+        let steps = "- {name: a, participant: p}\n".repeat(1_000_000);
+        is_refused("a million steps", &format!("name: order\nsteps:\n{steps}"));
+
+        let list = vec!["1"; 100_000].join(",");
+        is_refused("a template of 100,000 entries", &with_input(&format!("[{list}]")));
+        let map = (0..100_000).map(|n| format!("{n}: 1")).collect::<Vec<_>>().join(", ");
+        is_refused("a template of 100,000 fields", &with_input(&format!("{{{map}}}")));
+
+        is_refused("deep lists", &with_input(&format!("{}{}", "[".repeat(64), "]".repeat(64))));
+        is_refused("very deep lists", &with_input(&"[".repeat(500_000)));
+        let blocks = (0..64).map(|n| format!("{}a:", "  ".repeat(n + 2))).collect::<Vec<_>>().join("\n");
+        is_refused("deep blocks", &with_input(&format!("\n{blocks} 1")));
+        is_refused("dashes", &with_input(&format!("\n    {}x", "- ".repeat(400_000))));
+        is_refused("many documents", &"---\na\n".repeat(100_000));
+        let names = (0..200).map(|_| format!("- {{name: {}, participant: p}}\n", "x".repeat(5000)));
+        is_refused("long names", &format!("name: order\nsteps:\n{}", names.collect::<String>()));
+    }
+
+    #[test]
+    fn aliases_have_their_use() {
+        let text = "name: order\nsteps:\n- {name: a, participant: p, compensation: u, retry: &r {attempts: 3}}\n\
+                    - {name: b, participant: p, compensation: u, retry: *r}\n";
+        assert!(Definitions::check(text).is_ok());
+        let many: String = (0..200).map(|n| format!("- {{name: s{n}, participant: p, compensation: u}}\n")).collect();
+        assert!(Definitions::check(&format!("name: order\nwindow: 7d\nsteps:\n{many}")).is_ok());
     }
 }

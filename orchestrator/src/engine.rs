@@ -5,8 +5,8 @@
 //! a saga is always in the same lane is a convenience of this process; what keeps two writers apart is the
 //! journal's key alone.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use snorri_bus::{Bus, Message};
@@ -15,14 +15,15 @@ use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::json::Json;
 use snorri_saga::saga::Saga;
 use snorri_saga::wire::Reply;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::definitions::{Definitions, Versioned};
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::tasks::Tasks;
 use crate::telemetry::Tracer;
 
 mod batch;
@@ -56,17 +57,14 @@ pub(crate) enum Item {
     Resend(SagaId),
     /// Somebody wants it undone.
     Cancel(SagaId, Box<Cancel>),
-    /// These could not be published.
-    Unpublished(Vec<SagaId>),
 }
 
 impl Item {
-    fn saga(&self) -> Option<SagaId> {
+    fn saga(&self) -> SagaId {
         match self {
-            Self::Start(start) => Some(start.input.id),
-            Self::Reply(reply, _) => Some(reply.command.effect.saga),
-            Self::Woke(id) | Self::Swept(id) | Self::Resend(id) | Self::Cancel(id, _) => Some(*id),
-            Self::Unpublished(_) => None,
+            Self::Start(start) => start.input.id,
+            Self::Reply(reply, _) => reply.command.effect.saga,
+            Self::Woke(id) | Self::Swept(id) | Self::Resend(id) | Self::Cancel(id, _) => *id,
         }
     }
 }
@@ -151,6 +149,14 @@ pub(crate) struct Shared {
     pub(crate) live: AtomicUsize,
     /// The most that may be, before starts are refused.
     pub(crate) live_max: usize,
+    /// What they take in memory, about, in bytes.
+    pub(crate) live_bytes: AtomicUsize,
+    /// The most that may be, before starts are refused.
+    pub(crate) live_bytes_max: usize,
+    /// A stream was missing when something was published.
+    pub(crate) streams_wanted: Notify,
+    /// Postgres's clock jumped: until then no timeout counts.
+    pub(crate) clock_doubted_until: Mutex<Option<Instant>>,
     /// A commit failed and none has succeeded since.
     pub(crate) is_postgres_down: AtomicBool,
     /// A publish failed and none has succeeded since.
@@ -184,14 +190,14 @@ impl Engine {
     pub(crate) fn start_lanes(
         shared: Arc<Shared>,
         lanes: usize,
-        tasks: &TaskTracker,
+        tasks: &Tasks,
         stop: CancellationToken,
     ) -> Self {
         let senders: Vec<_> = (0..lanes.max(1))
             .map(|number| {
                 let (sender, receiver) = mpsc::channel(LANE_QUEUE_MAX);
-                let lane = lane::Lane::new(number, shared.clone(), sender.downgrade());
-                tasks.spawn(lane.run(receiver, stop.clone()));
+                let lane = lane::Lane::new(number, shared.clone());
+                tasks.spawn("a lane", &stop, lane.run(receiver, stop.clone()));
                 sender
             })
             .collect();
@@ -222,6 +228,10 @@ impl Engine {
         if self.shared.live.load(Ordering::Relaxed) >= self.shared.live_max {
             self.shared.metrics.refused("live_sagas");
             return Err(StartError::Overloaded("live_sagas"));
+        }
+        if self.shared.live_bytes.load(Ordering::Relaxed) >= self.shared.live_bytes_max {
+            self.shared.metrics.refused("live_bytes");
+            return Err(StartError::Overloaded("live_bytes"));
         }
         let id = SagaId(new_id(self.shared.clock.now()));
         let (done, answer) = oneshot::channel();

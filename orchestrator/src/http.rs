@@ -73,6 +73,8 @@ struct Rest {
     gate: gate::Gate,
     polls: wait::Polls,
     breaker: breaker::Breaker,
+    /// Turns at making a list.
+    listing: Arc<Semaphore>,
     /// Turns at reading a definition.
     reading: Arc<Semaphore>,
     stop: CancellationToken,
@@ -85,6 +87,7 @@ pub async fn serve(listener: TcpListener, api: Api, stop: CancellationToken) {
         gate: gate::Gate::default(),
         polls: wait::Polls::default(),
         breaker: breaker::Breaker::default(),
+        listing: Arc::new(Semaphore::new(list::LISTING_MAX)),
         reading: Arc::new(Semaphore::new(definitions::READING_MAX)),
         stop: stop.clone(),
     });

@@ -26,6 +26,7 @@ mod outbox;
 pub mod problem;
 mod starts;
 pub mod store;
+mod tasks;
 pub mod telemetry;
 mod upkeep;
 

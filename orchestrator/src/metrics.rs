@@ -24,7 +24,7 @@ mod watch;
 pub(crate) use watch::watch;
 
 use crate::telemetry::answers::Answers;
-use labels::{ByReason, ByRoute, TraceId};
+use labels::{ByNeutralised, ByReason, ByRoute, TraceId};
 use series::{OfDefinition, OfParticipant, Series, cause_index};
 
 /// The most lanes whose live sagas are counted; the settings allow no more.
@@ -136,8 +136,18 @@ impl Metrics {
                 Event::WindowMissed => {
                     self.series.windows_missed.inc();
                 }
-                Event::LateReply { .. } => {
-                    self.series.late_replies.inc();
+                Event::LateReply { step, attempt, neutralised, .. } => {
+                    let word = if *neutralised { "true" } else { "false" };
+                    self.series.late_replies.get_or_create(&ByNeutralised { neutralised: word }).inc();
+                    if !neutralised {
+                        // What was done stays done, and nothing undoes it: nobody but a person can mend that.
+                        tracing::error!(
+                            saga_id = %after.id,
+                            %step,
+                            attempt,
+                            "a success came too late and is not undone: a person must look at it"
+                        );
+                    }
                 }
                 Event::Blocked { .. }
                 | Event::Unblocked { .. }

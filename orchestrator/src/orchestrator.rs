@@ -1,7 +1,7 @@
 //! One orchestrator in this process: wiring only.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use snorri_bus::{Bus, BusOptions};
@@ -9,10 +9,9 @@ use snorri_saga::ids::Name;
 use snorri_saga::time::Timestamp;
 use snorri_saga::wire::Subjects;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -23,6 +22,7 @@ use crate::http::{self, Api};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::store::{self, Store};
+use crate::tasks::Tasks;
 use crate::telemetry::Tracer;
 use crate::upkeep;
 use crate::{inbox, starts};
@@ -48,6 +48,9 @@ pub enum Error {
     /// Traces cannot be exported.
     #[error("traces cannot be exported to {0}: {1}")]
     Telemetry(String, String),
+    /// A part of it ended that must not.
+    #[error("{0} ended; the others go on with this replica's sagas")]
+    Died(&'static str),
     /// Another process runs under the same name.
     #[error("another process runs under the replica name `{0}`: give each replica a name of its own")]
     Usurped(Name),
@@ -65,7 +68,8 @@ pub struct Orchestrator {
     shared: Arc<Shared>,
     incarnation: Uuid,
     stop: Stop,
-    tasks: TaskTracker,
+    tasks: Tasks,
+    died: mpsc::Receiver<&'static str>,
     upkeep: tokio::task::JoinHandle<upkeep::Ended>,
 }
 
@@ -103,9 +107,13 @@ impl Orchestrator {
             lanes: CancellationToken::new(),
             servers: CancellationToken::new(),
         };
-        let tasks = TaskTracker::new();
+        let (tasks, died) = Tasks::new();
         // Probes answer from the first moment: a replica that waits for Postgres is alive, and not ready.
-        tasks.spawn(http::serve_admin(admin_listener, probes.clone(), metrics.clone(), stop.servers.clone()));
+        tasks.spawn(
+            "the admin server",
+            &stop.servers,
+            http::serve_admin(admin_listener, probes.clone(), metrics.clone(), stop.servers.clone()),
+        );
         let bus = Bus::connect(BusOptions {
             servers: config.nats_url.clone(),
             credentials: config.nats_creds.clone(),
@@ -132,17 +140,33 @@ impl Orchestrator {
             waiters: Arc::new(Waiters::default()),
             live: AtomicUsize::new(0),
             live_max: config.live_sagas_max,
+            live_bytes: AtomicUsize::new(0),
+            live_bytes_max: usize::try_from(config.live_bytes_max).unwrap_or(usize::MAX),
+            streams_wanted: Notify::new(),
+            clock_doubted_until: Mutex::new(None),
             is_postgres_down: AtomicBool::new(false),
             is_bus_failing: AtomicBool::new(false),
         });
         let engine = Engine::start_lanes(shared.clone(), config.lanes as usize, &tasks, stop.lanes.clone());
-        tasks.spawn(crate::metrics::watch(metrics.clone(), store.clone(), stop.doors.clone()));
+        tasks.spawn(
+            "the watch",
+            &stop.doors,
+            crate::metrics::watch(metrics.clone(), store.clone(), stop.doors.clone()),
+        );
         let lost = Arc::new(Notify::new());
         upkeep::resume(&engine, &shared, predecessor).await;
         let intake = Arc::new(Intake::new(definitions.clone(), config.starts_per_second_max));
         let doors = stop.doors.clone();
-        tasks.spawn(inbox::run(engine.clone(), shared.clone(), lost.clone(), doors.clone()));
-        tasks.spawn(starts::run(engine.clone(), shared.clone(), intake.clone(), doors.clone()));
+        tasks.spawn(
+            "the inbox",
+            &doors,
+            inbox::run(engine.clone(), shared.clone(), lost.clone(), doors.clone()),
+        );
+        tasks.spawn(
+            "the starts",
+            &doors,
+            starts::run(engine.clone(), shared.clone(), intake.clone(), doors.clone()),
+        );
         let upkeep =
             tokio::spawn(upkeep::run(engine.clone(), shared.clone(), incarnation, lost, doors.clone()));
         let api = Api {
@@ -156,20 +180,20 @@ impl Orchestrator {
             waiters: shared.waiters.clone(),
             probes: probes.clone(),
         };
-        tasks.spawn(http::serve(listener, api, stop.servers.clone()));
+        tasks.spawn("the REST server", &stop.servers, http::serve(listener, api, stop.servers.clone()));
         probes.started();
         tracing::info!(%replica, %address, admin = %admin_address, "the orchestrator is up");
-        Ok(Self { address, admin_address, replica, shared, incarnation, stop, tasks, upkeep })
+        Ok(Self { address, admin_address, replica, shared, incarnation, stop, tasks, died, upkeep })
     }
 
     /// Resolves when the orchestrator cannot go on by itself.
     pub async fn failed(&mut self) -> Error {
-        loop {
-            match (&mut self.upkeep).await {
-                Ok(upkeep::Ended::Usurped) => return Error::Usurped(self.replica.clone()),
-                Ok(upkeep::Ended::Stopped) => std::future::pending().await,
-                Err(error) => return Error::Setting(format!("the upkeep task ended: {error}")),
-            }
+        tokio::select! {
+            Some(name) = self.died.recv() => Error::Died(name),
+            ended = &mut self.upkeep => match ended {
+                Ok(upkeep::Ended::Usurped) => Error::Usurped(self.replica.clone()),
+                Ok(upkeep::Ended::Stopped) | Err(_) => Error::Died("the upkeep"),
+            },
         }
     }
 
@@ -183,8 +207,7 @@ impl Orchestrator {
         // The doors hand over what they hold before the lanes close.
         sleep(Duration::from_millis(100)).await;
         self.stop.lanes.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(SHUTDOWN_MAX, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_MAX, self.tasks.ended()).await.is_err() {
             tracing::warn!("not everything was finished in time; another replica goes on with it");
         }
         if let Err(error) = self.shared.store.leave(&self.replica, self.incarnation).await {

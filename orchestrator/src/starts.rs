@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use snorri_bus::{Bytes, ConsumerSpec, Message, Next, Outgoing};
-use snorri_saga::json::deeper_than;
+use snorri_saga::json::{deeper_than, fingerprint};
 use snorri_saga::wire::{StartBody, header, limit};
 use tokio_util::sync::CancellationToken;
 
 use crate::definitions;
 use crate::engine::{Engine, Shared, StartError, StartRequest};
-use crate::inbox::dead_letter;
+use crate::inbox::{Aside, dead_letter};
 use crate::intake::{self, Intake};
 use crate::problem::Problem;
 
@@ -21,35 +22,66 @@ const CONCURRENT_MAX: usize = 512;
 /// How long one start may take before its message is handed back.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Consumes starts until told to stop.
+/// What an answer's subject begins with, and the most bytes that it may have. It is published with this
+/// process's rights, which the starter does not have: anything but an inbox could be an order to JetStream, or
+/// a forged reply or command.
+const INBOX: &str = "_INBOX.";
+const REPLY_TO_BYTES_MAX: usize = 200;
+/// The reason of a start that wants its answer elsewhere.
+const BAD_REPLY_TO: &str = "bad_reply_to";
+
+/// Consumes starts until told to stop. What is under way then is finished.
 pub(crate) async fn run(engine: Engine, shared: Arc<Shared>, intake: Arc<Intake>, stop: CancellationToken) {
     let subjects = shared.bus.subjects();
     let mut spec =
         ConsumerSpec::new(subjects.starts_stream(), subjects.starts_consumer(), subjects.starts_all());
     spec.prefetch = 256;
     let mut starts = shared.bus.consume(spec);
+    let aside = Aside::default();
+    let mut under_way = FuturesUnordered::new();
     loop {
+        // A slow start holds up no other: there is room for more until all places are taken.
+        let room = CONCURRENT_MAX.saturating_sub(under_way.len());
         let next = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            next = starts.next() => next,
+            Some(()) = under_way.next() => continue,
+            next = starts.next_up_to(room), if room > 0 => next,
         };
         match next {
             Next::Batch(messages) => {
-                futures::stream::iter(messages)
-                    .for_each_concurrent(CONCURRENT_MAX, |message| take(&engine, &shared, &intake, message))
-                    .await;
+                under_way.extend(
+                    messages.into_iter().map(|message| take(&engine, &shared, &intake, &aside, message)),
+                );
             }
             Next::Recreated => tracing::warn!("the stream of starts was lost and is made anew"),
             Next::Closed => break,
         }
     }
-    starts.close().await;
+    // Others get at once what was not begun here.
+    tokio::join!(starts.close(), async { while under_way.next().await.is_some() {} });
 }
 
-async fn take(engine: &Engine, shared: &Shared, intake: &Intake, message: Message) {
-    let result = begin(engine, intake, shared, &message).await;
-    let answer = match result {
+/// Whether an answer may be sent there: an inbox, one subject, nothing else.
+fn is_inbox(subject: &str) -> bool {
+    subject.len() <= REPLY_TO_BYTES_MAX
+        && subject.strip_prefix(INBOX).is_some_and(|rest| rest.split('.').all(|token| !token.is_empty()))
+        && subject.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'>'))
+}
+
+async fn take(engine: &Engine, shared: &Shared, intake: &Intake, aside: &Aside, message: Message) {
+    let reply_to = message.header(header::REPLY_TO);
+    if reply_to.is_some_and(|to| !is_inbox(to)) {
+        let detail = format!(
+            "`{}` is not a subject below `{INBOX}` of at most {REPLY_TO_BYTES_MAX} bytes",
+            header::REPLY_TO
+        );
+        if aside.keep(shared, vec![dead_letter(&message, BAD_REPLY_TO, detail)]).await.is_ok() {
+            message.ack().await;
+        }
+        return;
+    }
+    let answer = match begin(engine, intake, shared, &message).await {
         Ok(body) => body,
         Err(Refused::Later) => {
             // The stream keeps it: that is the queue.
@@ -58,14 +90,13 @@ async fn take(engine: &Engine, shared: &Shared, intake: &Intake, message: Messag
         }
         Err(Refused::Never(problem)) => {
             let letter = dead_letter(&message, problem.word(), problem.detail().to_owned());
-            if shared.store.keep_aside(&[letter]).await.is_err() {
+            if aside.keep(shared, vec![letter]).await.is_err() {
                 return; // It comes again when Postgres is back.
             }
-            shared.metrics.dead_letter(problem.word());
             problem.to_json()
         }
     };
-    if let Some(to) = message.header(header::REPLY_TO) {
+    if let Some(to) = reply_to {
         // A courtesy: the starter that does not get it starts again with the same key.
         let outgoing =
             Outgoing { subject: to.to_owned(), headers: None, payload: Bytes::from(answer.to_string()) };
@@ -74,6 +105,15 @@ async fn take(engine: &Engine, shared: &Shared, intake: &Intake, message: Messag
         }
     }
     message.ack().await;
+}
+
+/// The key of a start that brought none: the message itself, so that a redelivery is the same start.
+fn own_key(stored_at: u64, subject: &str, body: &StartBody) -> (String, [u8; 32]) {
+    let hash = fingerprint(&serde_json::json!([subject]));
+    let tail: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    // The bytes and not the value: they are the same ones each time, and need not have a value.
+    let print = fingerprint(&serde_json::json!([subject, body.version, body.input.get()]));
+    (format!("nats.{stored_at}.{tail}"), print)
 }
 
 enum Refused {
@@ -90,6 +130,7 @@ async fn begin(
     message: &Message,
 ) -> Result<serde_json::Value, Refused> {
     let never = |problem: Problem| Refused::Never(problem);
+    intake.admit().map_err(|_| Refused::Later)?;
     let name = shared
         .bus
         .subjects()
@@ -104,18 +145,9 @@ async fn begin(
     let body: StartBody = serde_json::from_slice(message.payload())
         .map_err(|error| never(Problem::bad_request(&format!("the body cannot be read: {error}"))))?;
     intake::check_start(&body.input, &body.tags).map_err(never)?;
-    let key = message.header(header::KEY).map(str::to_owned);
-    let key =
-        key.map(|key| intake::keyed(key, name, body.version, &body.input)).transpose().map_err(never)?;
-    if key.is_none() && message.delivered() > 1 {
-        // Without a key a redelivered start cannot be told from a new one; its own message is the key.
-        tracing::warn!(subject = message.subject(), "a start without a key was delivered again");
-    }
-    let key = match key {
-        Some(key) => Some(key),
-        None => message.header(header::MESSAGE_ID).map(str::to_owned).map_or(Ok(None), |id| {
-            intake::keyed(id, name, body.version, &body.input).map(Some).map_err(never)
-        })?,
+    let key = match message.header(header::KEY).or_else(|| message.header(header::MESSAGE_ID)) {
+        Some(key) => Some(intake::keyed(key.to_owned(), name, body.version, &body.input).map_err(never)?),
+        None => message.stored_at_nanos().map(|at| own_key(at, message.subject(), &body)),
     };
     let versioned = match intake.definitions.get(name, body.version).await {
         Ok(versioned) => versioned,
@@ -129,7 +161,7 @@ async fn begin(
         input: body.input,
         tags: body.tags,
         key,
-        traceparent: message.header(header::TRACEPARENT).map(str::to_owned),
+        traceparent: message.header(header::TRACEPARENT).and_then(intake::traceparent),
     };
     match engine.start(request, START_TIMEOUT).await {
         Ok(started) => Ok(serde_json::json!({
@@ -140,5 +172,53 @@ async fn begin(
         Err(StartError::Overloaded(_) | StartError::Unavailable | StartError::ShuttingDown) => {
             Err(Refused::Later)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_go_to_inboxes_only() {
+        let long = format!("{INBOX}{}", "a".repeat(REPLY_TO_BYTES_MAX - INBOX.len()));
+        for good in ["_INBOX.Xq1", "_INBOX.abc.def.1", long.as_str()] {
+            assert!(is_inbox(good), "{good}");
+        }
+        for bad in [
+            "",
+            "_INBOX",
+            "_INBOX.",
+            "_INBOX..a",
+            "_INBOX.a.",
+            "_INBOX.a..b",
+            "_INBOX.*",
+            "_INBOX.a.>",
+            "_INBOX.a b",
+            "_INBOX.a\tb",
+            "_INBOX.a\r\nPUB x 0",
+            "_INBOX.é",
+            "_INBOX.\0",
+            "_INBOXES.a",
+            "_inbox.a",
+            " _INBOX.a",
+            "$JS.API.STREAM.PURGE.SNORRI_COMMANDS",
+            "$SYS.REQ.SERVER.PING",
+            "snorri.reply.payments.one",
+            "snorri.command.payments.charge",
+            &format!("{long}a"),
+        ] {
+            assert!(!is_inbox(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_start_without_a_key_is_its_message() {
+        let body = |text: &str| serde_json::from_str::<StartBody>(text).expect("a body");
+        let key = own_key(7, "snorri.start.order", &body(r#"{"input":1e999}"#));
+        assert_eq!(key, own_key(7, "snorri.start.order", &body(r#"{"input":1e999}"#)));
+        assert!(key.0.len() <= intake::KEY_BYTES_MAX);
+        assert_ne!(key.0, own_key(8, "snorri.start.order", &body(r#"{"input":1e999}"#)).0);
+        assert_ne!(key.0, own_key(7, "snorri.start.other", &body(r#"{"input":1e999}"#)).0);
     }
 }

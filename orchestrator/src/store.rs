@@ -68,6 +68,17 @@ impl Error {
         }
     }
 
+    /// Whether the server itself gave up on it: a statement that took too long, a row that somebody else
+    /// holds. One saga of a batch can be the cause.
+    pub fn is_slow(&self) -> bool {
+        match self {
+            Self::Postgres(sqlx::Error::Database(error)) => {
+                matches!(error.code().as_deref(), Some("57014" | "55P03"))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a unique key stood against it.
     pub fn is_unique_violation(&self) -> bool {
         match self {
@@ -93,6 +104,26 @@ pub(crate) async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> R
         Err(_) => Err(Error::Timeout(UNIT_TIMEOUT)),
     }
 }
+
+/// The same with a connection of the pool, which is closed when the time is up: given back, it would be asked
+/// without any limit of time whether it is still good, and a half-open link would hold its place for minutes.
+macro_rules! with_connection {
+    ($pool:expr, |$connection:ident| $work:expr) => {{
+        let deadline = tokio::time::Instant::now() + $crate::store::UNIT_TIMEOUT;
+        let mut $connection = match tokio::time::timeout_at(deadline, $pool.acquire()).await {
+            Ok(connection) => connection?,
+            Err(_) => return Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT)),
+        };
+        match tokio::time::timeout_at(deadline, $work).await {
+            Ok(result) => result,
+            Err(_) => {
+                $connection.close_on_drop();
+                return Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT));
+            }
+        }
+    }};
+}
+pub(crate) use with_connection;
 
 /// The store.
 #[derive(Debug, Clone)]

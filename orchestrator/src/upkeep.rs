@@ -29,6 +29,12 @@ const PAGE: i64 = 500;
 const ENDINGS_BEFORE_MS: u64 = 1500;
 /// The most endings that are announced again.
 const ENDINGS_MAX: i64 = 50_000;
+/// How often the streams are looked after.
+const STREAMS_EVERY: Duration = Duration::from_secs(5);
+/// A heartbeat that took longer says too little about Postgres's clock.
+const CLOCK_SAMPLE_MAX: Duration = Duration::from_millis(250);
+/// After a jump of Postgres's clock no timeout counts for so long.
+const CLOCK_DOUBT: Duration = Duration::from_secs(30);
 /// A jump of Postgres's clock by more than this is said aloud.
 const JUMP_MS: i64 = 5000;
 
@@ -53,7 +59,8 @@ pub(crate) async fn run(
     // replica look dead in its turn.
     let (tell, told) = watch::channel(Dead::new());
     let beat = beat(&shared, incarnation, &tell, &stop);
-    let take_over = take_over_the_dead(&engine, &shared, told);
+    let take_over = take_over_the_dead(&engine, &shared, &lost, told);
+    let streams = keep_streams(&shared, &lost);
     let sweep = sweep(&engine, &shared, &stop);
     let resend = resend_when_lost(&engine, &shared, &lost);
     tokio::select! {
@@ -61,6 +68,7 @@ pub(crate) async fn run(
         () = stop.cancelled() => Ended::Stopped,
         ended = beat => ended,
         () = take_over => Ended::Stopped,
+        () = streams => Ended::Stopped,
         () = sweep => Ended::Stopped,
         () = resend => Ended::Stopped,
     }
@@ -94,9 +102,14 @@ async fn beat(
                 if std::mem::take(&mut is_away) {
                     shared.is_postgres_down.store(false, Ordering::Relaxed);
                 }
-                let off = shared.clock.sync(heartbeat.now, asked);
-                if off.abs() > JUMP_MS {
-                    tracing::warn!(off_ms = off, "postgres's clock jumped");
+                if asked.elapsed() <= CLOCK_SAMPLE_MAX {
+                    let off = shared.clock.sync(heartbeat.now, asked);
+                    if off.abs() > JUMP_MS {
+                        tracing::warn!(off_ms = off, "postgres's clock jumped; no timeout counts for 30 s");
+                        if let Ok(mut until) = shared.clock_doubted_until.lock() {
+                            *until = Some(tokio::time::Instant::now() + CLOCK_DOUBT);
+                        }
+                    }
                 }
                 if last.elapsed() > DEAD_AFTER {
                     steady_since = None;
@@ -122,7 +135,36 @@ async fn beat(
     Ended::Stopped
 }
 
-async fn take_over_the_dead(engine: &Engine, shared: &Shared, mut told: watch::Receiver<Dead>) {
+/// Makes streams that are missing, for as long as it takes: after a store was lost, or when NATS came late.
+async fn keep_streams(shared: &Shared, lost: &Notify) {
+    let commands = shared.bus.subjects().commands_stream();
+    loop {
+        shared.bus.connected().await;
+        match shared.bus.ensure_streams().await {
+            Ok(made) if made.contains(&commands) => {
+                tracing::warn!(
+                    ?made,
+                    "streams were missing and are made anew; sending again what is under way"
+                );
+                lost.notify_one();
+            }
+            Ok(made) if !made.is_empty() => tracing::warn!(?made, "streams were missing and are made anew"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the streams cannot be made; it is tried again"),
+        }
+        tokio::select! {
+            () = shared.streams_wanted.notified() => sleep(Duration::from_millis(50)).await,
+            () = sleep(STREAMS_EVERY) => {}
+        }
+    }
+}
+
+async fn take_over_the_dead(
+    engine: &Engine,
+    shared: &Shared,
+    lost: &Notify,
+    mut told: watch::Receiver<Dead>,
+) {
     // Whose last endings were announced again, so that it is done once a death.
     let mut announced: HashMap<Name, Timestamp> = HashMap::new();
     while told.changed().await.is_ok() {
@@ -136,6 +178,8 @@ async fn take_over_the_dead(engine: &Engine, shared: &Shared, mut told: watch::R
                 }
                 Err(error) => {
                     tracing::warn!(error = error.chain(), %dead, "a takeover failed; it is tried again");
+                    // It may have been committed all the same: then the sagas are ours, and nobody knows.
+                    lost.notify_one();
                 }
             }
         }
@@ -167,7 +211,9 @@ async fn take_over(
     if let Some(last_seen) = announce_since {
         announce_again(engine, shared, dead, last_seen).await?;
     }
-    shared.store.forget(dead).await?;
+    if !shared.store.forget(dead).await? {
+        return Ok(());
+    }
     let subjects = shared.bus.subjects();
     if let Err(error) =
         shared.bus.delete_consumer(&subjects.replies_stream(), &subjects.replica_consumer(dead)).await

@@ -136,12 +136,13 @@ impl Subjects {
         format!("{}.reply.>", self.prefix)
     }
 
-    /// The participant that a reply's subject names. NATS permissions make it true.
+    /// The participant that a reply's subject names. NATS permissions make it true. Nothing for a subject that
+    /// could not be published on: one with white space or a wildcard in it.
     pub fn participant_of_reply<'a>(&self, subject: &'a str) -> Option<&'a str> {
         let mut parts = subject.strip_prefix(self.prefix.as_str())?.strip_prefix(".reply.")?.split('.');
-        let participant = parts.next()?;
-        let _replica = parts.next()?;
-        if parts.next().is_some() || participant.is_empty() { None } else { Some(participant) }
+        let (participant, replica) = (parts.next()?, parts.next()?);
+        let names = Name::new(participant).is_ok() && Name::new(replica).is_ok();
+        if parts.next().is_some() || !names { None } else { Some(participant) }
     }
 
     /// Where a start goes.
@@ -399,7 +400,18 @@ mod tests {
         let name = |text| Name::new(text).expect("a name");
         let subject = subjects.reply(&name("payments"), &name("a-1"));
         assert_eq!(subjects.participant_of_reply(&subject), Some("payments"));
-        for other in ["snorri.reply.payments", "snorri.reply.a.b.c", "other.reply.a.b", "snorri.reply..b"] {
+        for other in [
+            "snorri.reply.payments",
+            "snorri.reply.a.b.c",
+            "other.reply.a.b",
+            "snorri.reply..b",
+            "snorri.reply.a.",
+            "snorri.reply.a.b ",
+            "snorri.reply.a.b\t",
+            "snorri.reply.a.*",
+            "snorri.reply.a.>",
+            "snorri.reply.*.b",
+        ] {
             assert_eq!(subjects.participant_of_reply(other), None, "{other}");
         }
     }

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
+use snorri_bus::headers::reply;
 use snorri_saga::ids::Name;
 use snorri_stack::{Options, Stack, StopMode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use crate::support::{Hand, Place, Rest, definition, eventually, ok};
@@ -57,29 +60,41 @@ impl Own {
 async fn postgres_stopped_for_20_seconds_loses_nothing_and_is_answered_clearly() {
     let own = Own::servers("pg-stop").await;
     let orchestrator = own.place.replica("one").await;
-    let hand = Hand::play(&own.place, "hand", |_| vec![ok()]).await;
+    // Answers nothing before Postgres is away, and everything after.
+    let is_away = Arc::new(AtomicBool::new(false));
+    let answers = is_away.clone();
+    let hand =
+        Hand::play(
+            &own.place,
+            "hand",
+            move |_| {
+                if answers.load(Ordering::Relaxed) { vec![ok()] } else { vec![] }
+            },
+        )
+        .await;
     let rest = Rest::of(&orchestrator);
-    let mut slow = definition("three", &["a", "b", "c"]);
-    // A participant that answers while Postgres is away must not run into a timeout meanwhile.
-    for step in 0..3 {
-        slow["steps"][step]["timeout"] = json!("10s");
-    }
-    rest.submit(&slow).await;
+    rest.submit(&definition("three", &["a", "b", "c"])).await;
     let mut ids = Vec::new();
     for n in 0..20 {
         ids.push(rest.start("three", &json!({"n": n})).await);
     }
+    eventually("all first steps are asked for", async || (hand.seen().len() >= 20).then_some(())).await;
     own.with_stack(|stack| stack.postgres.stop(StopMode::Immediate)).await;
     let stopped = tokio::time::Instant::now();
-    eventually("a start is answered 503 with the advice to come again", async || {
-        let answer = rest
-            .http
+    is_away.store(true, Ordering::Relaxed);
+    let replies = hand.seen().iter().map(|command| reply(&command.reply_to, &command.id, &ok())).collect();
+    for result in hand.bus.publish_all(replies).await {
+        result.expect("NATS takes the answers meanwhile");
+    }
+    let start = |key: String| {
+        rest.http
             .post(format!("{}/v1/sagas", rest.base))
-            .header("idempotency-key", "while-away")
-            .json(&json!({"definition": "three", "input": {}}))
+            .header("idempotency-key", key)
+            .json(&json!({"definition": "three", "input": {}, "version": 1}))
             .send()
-            .await
-            .expect("an answer");
+    };
+    eventually("a start is answered 503 with the advice to come again", async || {
+        let answer = start("while-away".to_owned()).await.expect("an answer");
         let has_advice = answer.headers().contains_key("retry-after");
         let is_problem = answer.headers()["content-type"]
             .to_str()
@@ -87,28 +102,35 @@ async fn postgres_stopped_for_20_seconds_loses_nothing_and_is_answered_clearly()
         (answer.status().as_u16() == 503 && has_advice && is_problem).then_some(())
     })
     .await;
+    for n in 0..50 {
+        let status = start(format!("refused-{n}")).await.expect("an answer").status().as_u16();
+        assert_eq!(status, 503);
+    }
     // The time without Postgres is the test's subject, not a wait for something to happen.
     tokio::time::sleep_until(stopped + Duration::from_secs(20)).await;
     own.with_stack(|stack| stack.postgres.start_again().expect("Postgres starts again")).await;
     for id in &ids {
-        assert_eq!(rest.ended(id).await["status"], "completed");
-    }
-    let effects = hand.asked();
-    for step in ["a.action", "b.action", "c.action"] {
-        assert!(effects[step] >= 20, "{effects:?}");
+        let saga = rest.ended(id).await;
+        assert_eq!(saga["status"], "completed");
+        for step in saga["steps"].as_array().expect("steps") {
+            assert_eq!(step["attempt"], 1, "no attempt was burnt while Postgres was away: {saga}");
+        }
     }
     eventually("starts are taken again", async || {
         let (status, _) = rest.post("/v1/sagas", &json!({"definition": "three", "input": {}})).await;
         (status == 201).then_some(())
     })
     .await;
+    let (_, page) = rest.get("/v1/sagas?limit=500").await;
+    let sagas = page["sagas"].as_array().expect("a list").len();
+    assert_eq!(sagas, 21, "none that was answered 503 was begun behind its starter's back");
     orchestrator.shut_down().await;
     drop(hand);
     own.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nats_store_that_is_deleted_loses_no_saga() {
+async fn a_nats_store_that_is_deleted_loses_no_saga_and_no_announcement() {
     let own = Own::servers("nats-wipe").await;
     let orchestrator = own.place.replica("one").await;
     // The first command is never answered: it is lost with the store.
@@ -136,9 +158,115 @@ async fn a_nats_store_that_is_deleted_loses_no_saga() {
         assert_eq!(saga["status"], "completed");
         assert_eq!(saga["steps"][0]["attempt"], 1, "long before the step's timeout");
     }
+    let (jetstream, endings) = (hand.bus.jetstream(), hand.bus.subjects().endings_stream());
+    eventually("all endings are announced in the stream that was made anew", async || {
+        let mut stream = jetstream.get_stream(&endings).await.ok()?;
+        let state = &stream.info().await.ok()?.state;
+        (state.messages == 20).then_some(())
+    })
+    .await;
+    let (replies, consumer) = (hand.bus.subjects().replies_stream(), "replica-one");
+    eventually("every reply is acknowledged", async || {
+        let stream = jetstream.get_stream(&replies).await.ok()?;
+        let info = stream.consumer_info(consumer).await.ok()?;
+        (info.num_ack_pending == 0 && info.num_pending == 0).then_some(())
+    })
+    .await;
     orchestrator.shut_down().await;
     drop(hand);
     own.end().await;
+}
+
+/// A wire to Postgres that can swallow answers: what was asked is done, and nobody hears of it.
+struct Wire {
+    port: u16,
+    is_mute: Arc<AtomicBool>,
+}
+
+impl Wire {
+    async fn to(port: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let wire = Self {
+            port: listener.local_addr().expect("its number").port(),
+            is_mute: Arc::new(AtomicBool::new(false)),
+        };
+        let is_mute = wire.is_mute.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let is_mute = is_mute.clone();
+                tokio::spawn(async move {
+                    let Ok(server) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else {
+                        return;
+                    };
+                    let (mut from_client, mut to_client) = client.into_split();
+                    let (mut from_server, mut to_server) = server.into_split();
+                    let asking =
+                        tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+                    let mut buffer = vec![0; 64 * 1024];
+                    while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
+                        if is_mute.load(Ordering::Relaxed)
+                            || to_client.write_all(&buffer[..count]).await.is_err()
+                        {
+                            break;
+                        }
+                    }
+                    asking.abort();
+                });
+            }
+        });
+        wire
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_found_out_and_what_follows_from_it_is_sent() {
+    let place = Place::shared("ambiguous").await;
+    let port = place.database_url.rsplit(':').next().expect("a port").split('/').next().expect("a port");
+    let wire = Wire::to(port.parse().expect("a number")).await;
+    let through =
+        Place { database_url: place.database_url.replace(port, &wire.port.to_string()), ..place.clone() };
+    let orchestrator = through.replica("one").await;
+    let hand = Hand::play(&place, "hand", |command| match command.effect().step.as_str() {
+        "a" => vec![],
+        _ => vec![ok()],
+    })
+    .await;
+    let rest = Rest::of(&orchestrator);
+    let mut steps = definition("two", &["a", "b"]);
+    for step in 0..2 {
+        steps["steps"][step]["timeout"] = json!("20s");
+    }
+    steps["window"] = json!("10m");
+    rest.submit(&steps).await;
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        ids.push(rest.start("two", &json!({"n": n})).await);
+    }
+    eventually("all are asked for", async || (hand.seen().len() >= 10).then_some(())).await;
+    wire.is_mute.store(true, Ordering::Relaxed);
+    let replies = hand.seen().iter().map(|command| reply(&command.reply_to, &command.id, &ok())).collect();
+    hand.bus.publish_all(replies).await;
+    // Committed, and not answered.
+    let url = place.database_url.clone();
+    eventually("the transitions are in the journal", async || {
+        let pool = sqlx::PgPool::connect(&url).await.ok()?;
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM snorri.journal WHERE seq = 2")
+            .fetch_one(&pool)
+            .await
+            .ok()?;
+        pool.close().await;
+        (rows > 0).then_some(())
+    })
+    .await;
+    wire.is_mute.store(false, Ordering::Relaxed);
+    let healed = tokio::time::Instant::now();
+    for id in &ids {
+        let saga = rest.ended(id).await;
+        assert_eq!(saga["status"], "completed");
+        assert_eq!(saga["steps"][1]["attempt"], 1, "b did not wait for its timeout: {saga}");
+    }
+    assert!(healed.elapsed() < Duration::from_secs(15), "took {:?}", healed.elapsed());
+    orchestrator.shut_down().await;
 }
 
 fn spawn(place: &Place, replica: &str, port: u16, admin: u16) -> Child {

@@ -145,3 +145,35 @@ async fn a_bad_parameter_is_refused_by_its_name_with_what_is_allowed() {
     let answer = desk.get("/v1/sagas?status=done").await;
     assert!(answer.body["allowed"].as_array().is_some_and(|allowed| allowed.contains(&json!("running"))));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_lists_stand_in_nobodys_way() {
+    use sqlx::Connection as _;
+    let desk = Desk::open("rest_slow_lists").await;
+    desk.rest.submit(&definition("order", &["a"])).await;
+    let mut database = sqlx::PgConnection::connect(&desk.place.database_url).await.expect("a connection");
+    let slow = "ALTER TABLE snorri.sagas RENAME TO sagas_kept; \
+                CREATE VIEW snorri.sagas AS SELECT s.* FROM snorri.sagas_kept s, pg_sleep(30)";
+    sqlx::raw_sql(slow).execute(&mut database).await.expect("slowed down");
+    let began = std::time::Instant::now();
+    let lists = futures::future::join_all((0..8).map(|_| desk.get("/v1/sagas?cause=never")));
+    let reads = async {
+        for _ in 0..20 {
+            let asked = std::time::Instant::now();
+            desk.get("/v1/definitions").await.ok(200);
+            assert!(asked.elapsed() < std::time::Duration::from_secs(1), "{:?}", asked.elapsed());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let (lists, ()) = tokio::join!(lists, reads);
+    assert!(began.elapsed() < std::time::Duration::from_secs(7), "{:?}", began.elapsed());
+    let too_slow = lists.iter().filter(|answer| answer.body["type"] == "urn:snorri:problem:list-too-slow");
+    let too_slow: Vec<_> = too_slow.collect();
+    assert!((2..=4).contains(&too_slow.len()), "{lists:?}");
+    for answer in &too_slow {
+        assert!(answer.problem(503, "list-too-slow").contains("since"));
+    }
+    for answer in lists.iter().filter(|answer| answer.body["type"] != "urn:snorri:problem:list-too-slow") {
+        assert!(answer.problem(503, "overloaded").contains("lists"));
+    }
+}

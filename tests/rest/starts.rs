@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::desk::{Answer, Desk, send};
-use crate::support::definition;
+use crate::support::{definition, eventually};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -218,4 +218,27 @@ async fn the_starters_trace_is_kept_and_nonsense_is_not() {
     };
     assert_eq!(start(TRACEPARENT).await, TRACEPARENT);
     assert_eq!(start("nonsense").await, Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starts_over_nats_keep_to_the_rate_too_and_none_is_lost() {
+    let desk = Desk::with("rest_nats_rate", |config| config.starts_per_second_max = 10).await;
+    desk.rest.submit(&definition("order", &["a"])).await;
+    let bus = desk.place.bus("hand").await;
+    let start = || snorri_bus::Outgoing {
+        subject: bus.subjects().start(&"order".parse().expect("a name")),
+        headers: None,
+        payload: snorri_bus::Bytes::from("{}"),
+    };
+    let began = std::time::Instant::now();
+    eventually("the stream of starts", async || {
+        bus.publish_all(vec![start()]).await.iter().all(Result::is_ok).then_some(())
+    })
+    .await;
+    let stored = bus.publish_all((0..29).map(|_| start()).collect()).await;
+    assert!(stored.iter().all(Result::is_ok), "{stored:?}");
+    eventually("all thirty", async || (desk.count().await >= 30).then_some(())).await;
+    assert!(began.elapsed() >= std::time::Duration::from_millis(1500), "{:?}", began.elapsed());
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(desk.count().await, 30, "each once");
 }

@@ -57,6 +57,7 @@ impl Place {
             // Many tests share one small server.
             stream_bytes: 8 * 1024 * 1024,
             live_sagas_max: 10_000,
+            live_bytes_max: 256 * 1024 * 1024,
             starts_per_second_max: 0,
             lanes: 2,
             migrate: Migrate::On,

@@ -53,36 +53,76 @@ impl Lane {
     /// Sees a batch through. Returns when everything in it is committed, refused or put aside.
     pub(super) async fn process(&mut self, mut works: Vec<Work>) {
         let mut is_first = true;
+        let mut slow_in_a_row = 0;
         let mut pause = Duration::from_millis(20);
-        while !works.is_empty() {
-            match self.round(works, is_first).await {
+        loop {
+            let tried = match self.leave_limbo().await {
+                Ok(back) => {
+                    works.extend(back);
+                    if works.is_empty() {
+                        return;
+                    }
+                    self.round(works, is_first).await
+                }
+                Err(error) => Err((error, works)),
+            };
+            is_first = false;
+            match tried {
                 Ok(again) => {
                     works = again;
-                    if self.shared.is_postgres_down.swap(false, Ordering::Relaxed) {
-                        tracing::info!(lane = self.number, "postgres is back");
-                    }
-                    self.shared.metrics.postgres_up(true);
+                    self.postgres_answers();
                 }
                 Err((error, back)) => {
                     works = back;
-                    if error.is_transient() {
-                        if !self.shared.is_postgres_down.swap(true, Ordering::Relaxed) {
-                            tracing::warn!(
-                                lane = self.number,
-                                error = error.chain(),
-                                "postgres is away; waiting"
-                            );
-                        }
-                        self.shared.metrics.postgres_up(false);
+                    slow_in_a_row = if error.is_slow() { slow_in_a_row + 1 } else { 0 };
+                    if error.is_transient() && slow_in_a_row < 2 {
+                        self.postgres_is_away(&error);
+                        sleep(pause).await;
+                        pause = (pause * 2).min(PAUSE_MAX);
                     } else {
                         works = self.isolate(works, &error).await;
                     }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
-            is_first = false;
         }
+    }
+
+    fn postgres_answers(&mut self) {
+        if self.shared.is_postgres_down.swap(false, Ordering::Relaxed) {
+            tracing::info!(lane = self.number, "postgres is back");
+        }
+        self.shared.metrics.postgres_up(true);
+    }
+
+    fn postgres_is_away(&mut self, error: &store::Error) {
+        self.trouble_at = Some(Instant::now());
+        if !self.shared.is_postgres_down.swap(true, Ordering::Relaxed) {
+            tracing::warn!(lane = self.number, error = error.chain(), "postgres is away; waiting");
+        }
+        self.shared.metrics.postgres_up(false);
+    }
+
+    /// Finds out what became of transitions whose commit was not answered. What is in is settled as if it had
+    /// been answered; the rest comes back to be decided anew.
+    async fn leave_limbo(&mut self) -> Result<Vec<Work>, store::Error> {
+        if self.limbo.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<SagaId> = self.limbo.iter().map(|one| one.work.id).collect();
+        let loaded = self.shared.store.load(&ids).await?;
+        let mut job = Job::default();
+        let mut back = Vec::new();
+        for one in std::mem::take(&mut self.limbo) {
+            let is_in = matches!(loaded.get(&one.work.id), Some(Ok(last))
+                if last.seq == one.seq && last.at == one.at && last.replica == self.shared.replica.as_str());
+            if is_in && !one.events.is_empty() {
+                self.settle(one, &mut job);
+            } else {
+                back.push(one.work);
+            }
+        }
+        self.publisher.publish(job).await;
+        Ok(back)
     }
 
     /// One try. Returns the works to be tried again because somebody else was faster.
@@ -108,8 +148,7 @@ impl Lane {
                 armed: None,
             });
             let subjects = self.shared.bus.subjects();
-            let decision =
-                catch_unwind(AssertUnwindSafe(|| decide_all(subjects, &work.items, &known, now, is_first)));
+            let decision = catch_unwind(AssertUnwindSafe(|| decide_all(subjects, &work.items, &known, now)));
             match decision {
                 Ok(Some((decision, verdicts, versioned, moved))) => decided.push(Decided {
                     seq: known.seq + i32::from(moved),
@@ -134,10 +173,12 @@ impl Lane {
         }
         let won = match self.commit(&decided).await {
             Ok(won) => won,
+            // Whether it is committed is not known: see `leave_limbo`.
+            Err(error) if error.is_transient() => {
+                self.limbo.extend(decided);
+                return Err((error, again));
+            }
             Err(error) => {
-                for one in &decided {
-                    self.cache.forget(one.work.id);
-                }
                 again.extend(decided.into_iter().map(|one| one.work));
                 return Err((error, again));
             }
@@ -149,7 +190,6 @@ impl Lane {
                 self.settle(one, &mut job);
             } else {
                 self.shared.metrics.lost_race();
-                self.cache.forget(one.work.id);
                 lost.push(one.work);
             }
         }

@@ -27,12 +27,26 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     sagas: HashMap<SagaId, Entry>,
+    /// A timer counts only while its saga is armed for just that time; the others are left to be popped.
     timers: BinaryHeap<Reverse<(Timestamp, SagaId)>>,
+    bytes: usize,
+}
+
+/// What a saga takes in memory beside its payloads, about.
+const ENTRY_BYTES: usize = 2048;
+
+fn bytes_of(saga: &Saga) -> usize {
+    saga.bytes.saturating_add(ENTRY_BYTES)
 }
 
 impl Cache {
     pub(super) fn len(&self) -> usize {
         self.sagas.len()
+    }
+
+    /// What all live sagas take in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn get(&self, id: SagaId) -> Option<&Entry> {
@@ -41,7 +55,9 @@ impl Cache {
 
     /// Takes a saga out, to be decided on and put back. Not put back, it is loaded again when needed.
     pub(super) fn take(&mut self, id: SagaId) -> Option<Entry> {
-        self.sagas.remove(&id)
+        let entry = self.sagas.remove(&id)?;
+        self.bytes = self.bytes.saturating_sub(bytes_of(&entry.saga));
+        Some(entry)
     }
 
     /// Keeps the saga's newest state, or lets it go if it has ended. `armed` is the timer that it had when it
@@ -55,32 +71,21 @@ impl Cache {
         armed: Option<Timestamp>,
     ) {
         let id = saga.id;
-        let Some(due) = saga.due_at() else {
-            self.sagas.remove(&id);
-            return;
-        };
+        self.take(id);
+        let Some(due) = saga.due_at() else { return };
+        self.bytes = self.bytes.saturating_add(bytes_of(&saga));
+        self.sagas.insert(id, Entry { saga, seq, versioned, is_ours, armed });
         // A timer that stands and is early enough is left: it is re-armed when it fires. So the happy path
         // sets one timer a saga and not one a step.
-        let armed = match armed {
-            Some(at) if at <= due => at,
-            _ => {
-                self.timers.push(Reverse((due, id)));
-                due
-            }
-        };
-        self.sagas.insert(id, Entry { saga, seq, versioned, is_ours, armed: Some(armed) });
+        if armed.is_none_or(|at| at > due) {
+            self.arm(id, due);
+        }
     }
 
-    /// Forgets a saga's state; it is loaded again when it is needed. Its timer stands.
-    pub(super) fn forget(&mut self, id: SagaId) {
-        self.sagas.remove(&id);
-    }
-
-    /// Has the saga looked at again in a while, whatever its state says.
-    pub(super) fn look_again(&mut self, id: SagaId, at: Timestamp) {
-        self.timers.push(Reverse((at, id)));
+    fn arm(&mut self, id: SagaId, at: Timestamp) {
         if let Some(entry) = self.sagas.get_mut(&id) {
             entry.armed = Some(at);
+            self.timers.push(Reverse((at, id)));
         }
     }
 
@@ -89,34 +94,100 @@ impl Cache {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes up to `limit` sagas whose time has come. One whose state has moved on is re-armed instead.
-    /// One that is not in memory is returned too: it must be loaded to know.
-    pub(super) fn take_due(&mut self, now: Timestamp, limit: usize) -> Vec<SagaId> {
+    /// Takes up to `limit` sagas whose time has come and that need not be deferred. One whose state has moved
+    /// on is re-armed instead. One that is not in memory is none of this lane's business: its message, or the
+    /// sweep, brings it back.
+    pub(super) fn take_due(
+        &mut self,
+        now: Timestamp,
+        limit: usize,
+        defer: impl Fn(&Saga) -> bool,
+    ) -> Vec<SagaId> {
         let mut due = Vec::new();
         while due.len() < limit
             && let Some(Reverse((at, id))) = self.timers.peek().copied()
             && at <= now
         {
             self.timers.pop();
-            let Some(entry) = self.sagas.get_mut(&id) else {
+            let Some(entry) = self.sagas.get(&id) else { continue };
+            if entry.armed != Some(at) {
                 continue;
-            };
-            entry.armed = None;
+            }
             match entry.saga.due_at() {
-                Some(real) if real <= now => {
+                Some(real) if real > now => self.arm(id, real),
+                Some(_) if defer(&entry.saga) => self.arm(id, now + Millis(500)),
+                Some(_) => {
                     // Should the transition fail, it is looked at again.
-                    let again = now + Millis(1000);
-                    entry.armed = Some(again);
-                    self.timers.push(Reverse((again, id)));
+                    self.arm(id, now + Millis(1000));
                     due.push(id);
-                }
-                Some(real) => {
-                    entry.armed = Some(real);
-                    self.timers.push(Reverse((real, id)));
                 }
                 None => {}
             }
         }
         due
+    }
+
+    #[cfg(test)]
+    fn timers(&self) -> usize {
+        self.timers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snorri_saga::decide::{StartInput, start};
+    use snorri_saga::definition::Definition;
+    use snorri_saga::json::Json;
+
+    fn saga(n: u128, now: Timestamp) -> (Saga, Arc<Versioned>) {
+        let draft = serde_json::json!({"name": "one", "steps": [
+            {"name": "a", "participant": "p", "compensation": "undo-a", "timeout": "1s"}
+        ]});
+        let draft = serde_json::from_value(draft).expect("a draft");
+        let definition = Definition::from_draft(&draft).expect("a definition");
+        let input = StartInput {
+            id: SagaId(uuid::Uuid::from_u128(n)),
+            version: 1,
+            input: Json::null(),
+            tags: std::collections::BTreeMap::default(),
+            key: None,
+            traceparent: None,
+        };
+        let saga = start(&definition, input, now).saga;
+        (saga, Arc::new(Versioned { definition, version: 1 }))
+    }
+
+    #[test]
+    fn however_often_sagas_are_deferred_each_has_one_timer() {
+        let mut cache = Cache::default();
+        let began = Timestamp(1_000_000_000_000_000);
+        for n in 1..=10 {
+            let (saga, versioned) = saga(n, began);
+            cache.put(saga, 1, versioned, true, None);
+        }
+        for half_seconds in 0..200 {
+            let now = began + Millis(half_seconds * 500);
+            assert!(cache.take_due(now, 256, |_| true).is_empty());
+            assert!(cache.timers() <= 20, "{} timers after {half_seconds} half seconds", cache.timers());
+        }
+        let now = began + Millis::secs(101);
+        assert_eq!(cache.take_due(now, 256, |_| false).len(), 10, "and none is forgotten");
+    }
+
+    #[test]
+    fn what_is_taken_out_and_put_back_is_counted_once() {
+        let mut cache = Cache::default();
+        let now = Timestamp(1_000_000_000_000_000);
+        let (saga, versioned) = saga(1, now);
+        let id = saga.id;
+        cache.put(saga, 1, versioned, true, None);
+        let bytes = cache.bytes();
+        for _ in 0..10 {
+            let entry = cache.take(id).expect("there");
+            assert_eq!(cache.bytes(), 0);
+            cache.put(entry.saga, entry.seq, entry.versioned, true, entry.armed);
+            assert_eq!((cache.bytes(), cache.timers()), (bytes, 1));
+        }
     }
 }

@@ -38,7 +38,6 @@ pub(super) fn decide_all(
     items: &[Item],
     known: &Known,
     now: Timestamp,
-    is_first: bool,
 ) -> Option<(Decision, Vec<Verdict>, Arc<Versioned>, bool)> {
     let mut saga = known.saga.clone();
     let mut versioned = known.versioned.clone();
@@ -50,7 +49,7 @@ pub(super) fn decide_all(
             Item::Start(start) => {
                 if saga.is_none() {
                     // The caller was told that it is not known. It is not begun behind the caller's back.
-                    if !is_first && start.done.is_closed() {
+                    if start.done.is_closed() {
                         verdicts.push(Verdict::Missing);
                         continue;
                     }
@@ -67,7 +66,6 @@ pub(super) fn decide_all(
             Item::Woke(_) | Item::Swept(_) => Input::Woke,
             Item::Resend(_) => Input::Resend,
             Item::Cancel(_, cancel) => Input::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone() },
-            Item::Unpublished(_) => continue,
         };
         let (Some(state), Some(of)) = (&saga, &versioned) else {
             verdicts.push(Verdict::Missing);

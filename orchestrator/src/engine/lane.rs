@@ -1,7 +1,7 @@
 //! One lane: takes what is waiting, has it decided and committed as one batch, and hands the rest to its
 //! publisher. See [`super::batch`] for what becomes of a batch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,18 +9,17 @@ use std::time::Duration;
 use snorri_saga::decide::pending_effects;
 use snorri_saga::ids::SagaId;
 use snorri_saga::saga::{Phase, Saga, Wait};
-use snorri_saga::time::Millis;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::Work;
+use super::batch::{Decided, Work};
 use super::cache::Cache;
-use super::publisher::{Job, Publisher};
+use super::publisher::{Backlog, Job, Publisher};
 use super::{BATCH_MAX, Item, Shared};
 
-/// How long after NATS came back answers are waited for before timeouts count again.
-const BUS_GRACE: Duration = Duration::from_secs(2);
+/// How long after NATS or Postgres came back answers are waited for before timeouts count again.
+const GRACE: Duration = Duration::from_secs(2);
 /// How often what could not be published is tried again.
 const REPUBLISH_EVERY: Duration = Duration::from_millis(200);
 
@@ -30,25 +29,35 @@ pub(super) struct Lane {
     pub(super) shared: Arc<Shared>,
     pub(super) cache: Cache,
     pub(super) publisher: Publisher,
-    /// Sagas whose effects could not be published. Bounded by the live sagas.
-    unpublished: HashSet<SagaId>,
+    /// What could not be published.
+    backlog: Arc<Backlog>,
+    /// Transitions whose commit was not answered.
+    pub(super) limbo: Vec<Decided>,
+    /// When Postgres failed this lane last.
+    pub(super) trouble_at: Option<Instant>,
     /// How often each saga's load or decision failed in a row; cleared by a success.
     pub(super) troubles: HashMap<SagaId, u32>,
-    counted: usize,
+    counted: (usize, usize),
     bus_up_since: Option<Instant>,
+    /// The last batch was full: answers may be waiting behind it.
+    is_behind: bool,
 }
 
 impl Lane {
-    pub(super) fn new(number: usize, shared: Arc<Shared>, back: mpsc::WeakSender<Item>) -> Self {
+    pub(super) fn new(number: usize, shared: Arc<Shared>) -> Self {
+        let backlog = Arc::new(Backlog::default());
         Self {
             number,
-            publisher: Publisher::new(shared.clone(), back),
+            publisher: Publisher::new(shared.clone(), backlog.clone()),
             shared,
             cache: Cache::default(),
-            unpublished: HashSet::new(),
+            backlog,
+            limbo: Vec::new(),
+            trouble_at: None,
             troubles: HashMap::new(),
-            counted: 0,
+            counted: (0, 0),
             bus_up_since: Some(Instant::now()),
+            is_behind: false,
         }
     }
 
@@ -74,6 +83,7 @@ impl Lane {
                     break;
                 }
             }
+            self.is_behind = items.len() >= BATCH_MAX;
             let works = self.group(&mut items);
             if !works.is_empty() {
                 self.process(works).await;
@@ -89,7 +99,7 @@ impl Lane {
         let timer = self.cache.next_timer().map_or(Duration::from_secs(1), |at| at.since(now).to_std());
         // A millisecond more than exact, as timestamps are cut to milliseconds; and awake now and then.
         let wait = (timer + Duration::from_millis(1)).min(Duration::from_secs(1));
-        if self.unpublished.is_empty() { wait } else { wait.min(REPUBLISH_EVERY) }
+        if self.backlog.is_empty() { wait } else { wait.min(REPUBLISH_EVERY) }
     }
 
     /// Sorts the items by saga, keeping their order, and adds the sagas whose time has come.
@@ -106,32 +116,24 @@ impl Lane {
             }
         };
         for item in items.drain(..) {
-            match item {
-                Item::Unpublished(ids) => self.unpublished.extend(ids),
-                item => {
-                    if let Some(id) = item.saga() {
-                        add(id, item);
-                    }
-                }
-            }
+            add(item.saga(), item);
         }
+        // Where no answer could come, or none could be read, silence says nothing, and no attempt is burnt.
+        let is_silence_trusted = self.is_bus_trusted() && self.is_postgres_trusted() && !self.is_behind;
         let now = self.shared.clock.now();
-        let due = self.cache.take_due(now, BATCH_MAX);
-        if due.is_empty() {
-            return works;
-        }
-        let is_bus_trusted = self.is_bus_trusted();
-        for id in due {
-            let defer = !is_bus_trusted
-                && self.cache.get(id).is_some_and(|entry| may_wait_for_the_bus(&entry.saga, now));
-            if defer {
-                // Without NATS no answer can come: its silence says nothing, and no attempt is burnt on it.
-                self.cache.look_again(id, now + Millis(500));
-            } else {
-                add(id, Item::Woke(id));
-            }
+        for id in self.cache.take_due(now, BATCH_MAX, |saga| !is_silence_trusted && may_wait(saga, now)) {
+            add(id, Item::Woke(id));
         }
         works
+    }
+
+    fn is_postgres_trusted(&self) -> bool {
+        let is_clock_trusted = self
+            .shared
+            .clock_doubted_until
+            .lock()
+            .map_or(true, |until| until.is_none_or(|at| at <= Instant::now()));
+        is_clock_trusted && self.trouble_at.is_none_or(|at| at.elapsed() >= GRACE)
     }
 
     fn is_bus_trusted(&mut self) -> bool {
@@ -139,41 +141,39 @@ impl Lane {
             self.bus_up_since = None;
             return false;
         }
-        self.bus_up_since.get_or_insert_with(Instant::now).elapsed() >= BUS_GRACE
+        self.bus_up_since.get_or_insert_with(Instant::now).elapsed() >= GRACE
     }
 
     /// Tries again what could not be published.
     async fn republish(&mut self) {
-        if self.unpublished.is_empty() || !self.shared.bus.is_connected() {
+        if self.backlog.is_empty() || !self.shared.bus.is_connected() {
             return;
         }
-        let ids: Vec<SagaId> = self.unpublished.iter().copied().take(BATCH_MAX).collect();
+        let (ids, endings) = self.backlog.take(BATCH_MAX);
         let now = self.shared.clock.now();
         let mut job = Job::default();
-        for id in &ids {
-            self.unpublished.remove(id);
+        for id in ids {
             // One that is not in memory has ended or moved on; the sweep and its message see to it.
-            if let Some(entry) = self.cache.get(*id) {
-                job.add(&self.shared, *id, pending_effects(&entry.versioned.definition, &entry.saga, now));
+            if let Some(entry) = self.cache.get(id) {
+                job.add(&self.shared, id, pending_effects(&entry.versioned.definition, &entry.saga, now));
             }
         }
+        job.add_endings(endings);
         self.publisher.publish(job).await;
     }
 
     fn count(&mut self) {
-        let len = self.cache.len();
-        if len >= self.counted {
-            self.shared.live.fetch_add(len - self.counted, Ordering::Relaxed);
-        } else {
-            self.shared.live.fetch_sub(self.counted - len, Ordering::Relaxed);
-        }
-        self.counted = len;
-        self.shared.metrics.live(self.number, len);
+        let (sagas, bytes) = (self.cache.len(), self.cache.bytes());
+        let (sagas_before, bytes_before) = std::mem::replace(&mut self.counted, (sagas, bytes));
+        // Wrapping: what is added up over all lanes is never negative.
+        self.shared.live.fetch_add(sagas.wrapping_sub(sagas_before), Ordering::Relaxed);
+        self.shared.live_bytes.fetch_add(bytes.wrapping_sub(bytes_before), Ordering::Relaxed);
+        self.shared.metrics.live(self.number, sagas);
     }
 }
 
 /// Whether a saga that is due only waits for an answer, and has time to wait longer.
-fn may_wait_for_the_bus(saga: &Saga, now: snorri_saga::time::Timestamp) -> bool {
+fn may_wait(saga: &Saga, now: snorri_saga::time::Timestamp) -> bool {
     let waits = saga.in_flight().is_some_and(|(_, flight)| matches!(flight.wait, Wait::Reply(_)));
     let has_time = match saga.phase {
         Phase::Forward if !saga.pivot_sent => now < saga.forward_deadline,

@@ -2,68 +2,127 @@
 //! together, and acknowledges the inputs last. Several batches are under way at once, so that the lane
 //! does not wait for NATS.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use snorri_bus::{Message, Outgoing, PublishError};
 use snorri_saga::decide::Effect;
 use snorri_saga::ids::SagaId;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Item, Shared};
+use super::Shared;
 use crate::outbox;
 use crate::store::dead_letters::DeadLetter;
 
 /// How many batches of one lane may be under way at once. More make the lane wait: that is the brake.
 const JOBS_MAX: u32 = 8;
 
+/// The most announcements that wait to be published. More are dropped, oldest first, and said so: they tell
+/// of what Postgres knows.
+const ENDINGS_WAITING_MAX: usize = 65_536;
+
+/// What could not be published, until it is.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    waiting: Mutex<Waiting>,
+    is_filled: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Sagas whose commands could not be published: these follow from the state. Bounded by the live sagas.
+    sagas: HashSet<SagaId>,
+    /// Announcements: their sagas are in no lane's memory any more.
+    endings: VecDeque<(SagaId, Outgoing)>,
+}
+
+impl Backlog {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.is_filled.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Never half-written.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, sagas: &HashSet<SagaId>, endings: Vec<(SagaId, Outgoing)>) {
+        let mut waiting = self.lock();
+        waiting.sagas.extend(sagas);
+        waiting.endings.extend(endings);
+        let excess = waiting.endings.len().saturating_sub(ENDINGS_WAITING_MAX);
+        if excess > 0 {
+            waiting.endings.drain(..excess);
+            tracing::error!(excess, "too many announcements wait to be published; the oldest are dropped");
+        }
+        self.is_filled.store(!waiting.sagas.is_empty() || !waiting.endings.is_empty(), Ordering::Relaxed);
+    }
+
+    pub(super) fn take(&self, limit: usize) -> (Vec<SagaId>, Vec<(SagaId, Outgoing)>) {
+        let mut waiting = self.lock();
+        let ids: Vec<SagaId> = waiting.sagas.iter().copied().take(limit).collect();
+        for id in &ids {
+            waiting.sagas.remove(id);
+        }
+        let count = waiting.endings.len().min(limit);
+        let endings = waiting.endings.drain(..count).collect();
+        self.is_filled.store(!waiting.sagas.is_empty() || !waiting.endings.is_empty(), Ordering::Relaxed);
+        (ids, endings)
+    }
+}
+
 /// What is to be done once a batch is committed.
 #[derive(Debug, Default)]
 pub(super) struct Job {
-    outgoing: Vec<(SagaId, Outgoing)>,
+    commands: Vec<(SagaId, Outgoing)>,
+    endings: Vec<(SagaId, Outgoing)>,
     acks: Vec<(SagaId, Message)>,
-    aside: Vec<DeadLetter>,
+    aside: Vec<(DeadLetter, Message)>,
 }
 
 impl Job {
     pub(super) fn add(&mut self, shared: &Shared, saga: SagaId, effects: Vec<Effect>) {
         for effect in effects {
-            let outgoing = outbox::encode(
-                &effect,
-                shared.bus.subjects(),
-                &shared.replica,
-                shared.tracer.is_sampled(saga),
-            );
-            self.outgoing.push((saga, outgoing));
+            let is_sampled = shared.tracer.is_sampled(saga);
+            let outgoing = outbox::encode(&effect, shared.bus.subjects(), &shared.replica, is_sampled);
+            match effect {
+                Effect::Send(_) => self.commands.push((saga, outgoing)),
+                Effect::Announce(_) => self.endings.push((saga, outgoing)),
+            }
         }
     }
 
-    /// Acknowledges the message once everything of its saga is published.
+    pub(super) fn add_endings(&mut self, endings: Vec<(SagaId, Outgoing)>) {
+        self.endings.extend(endings);
+    }
+
+    /// Acknowledges the message once all commands of its saga are published.
     pub(super) fn ack_after(&mut self, saga: SagaId, message: Message) {
         self.acks.push((saga, message));
     }
 
-    pub(super) fn keep_aside(&mut self, letter: DeadLetter) {
-        self.aside.push(letter);
+    /// Acknowledges the message once it is kept aside.
+    pub(super) fn keep_aside(&mut self, letter: DeadLetter, message: Message) {
+        self.aside.push((letter, message));
     }
 
     fn is_empty(&self) -> bool {
-        self.outgoing.is_empty() && self.acks.is_empty() && self.aside.is_empty()
+        self.commands.is_empty() && self.endings.is_empty() && self.acks.is_empty() && self.aside.is_empty()
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Publisher {
     shared: Arc<Shared>,
-    back: mpsc::WeakSender<Item>,
+    backlog: Arc<Backlog>,
     slots: Arc<Semaphore>,
 }
 
 impl Publisher {
-    pub(super) fn new(shared: Arc<Shared>, back: mpsc::WeakSender<Item>) -> Self {
-        Self { shared, back, slots: Arc::new(Semaphore::new(JOBS_MAX as usize)) }
+    pub(super) fn new(shared: Arc<Shared>, backlog: Arc<Backlog>) -> Self {
+        Self { shared, backlog, slots: Arc::new(Semaphore::new(JOBS_MAX as usize)) }
     }
 
     /// Takes a job on. Waits only while too many are under way.
@@ -72,31 +131,51 @@ impl Publisher {
             return;
         }
         let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
-        let (shared, back) = (self.shared.clone(), self.back.clone());
+        let (shared, backlog) = (self.shared.clone(), self.backlog.clone());
         tokio::spawn(async move {
-            run(&shared, &back, job).await;
+            run(&shared, &backlog, job).await;
             drop(slot);
         });
     }
 
     /// Waits for everything that is under way.
     pub(super) async fn finish(&self) {
+        // An error means that the semaphore is closed, which it never is.
         let _ = self.slots.acquire_many(JOBS_MAX).await;
     }
 }
 
-async fn run(shared: &Shared, back: &mpsc::WeakSender<Item>, job: Job) {
+async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
     let began = Instant::now();
-    let (sagas, outgoing): (Vec<SagaId>, Vec<Outgoing>) = job.outgoing.into_iter().unzip();
+    let is_ending_from = job.commands.len();
+    let (sagas, outgoing): (Vec<SagaId>, Vec<Outgoing>) =
+        job.commands.into_iter().chain(job.endings.iter().cloned()).unzip();
     let count = outgoing.len();
     let mut failed: HashSet<SagaId> = HashSet::new();
     if count > 0 {
         let results = shared.bus.publish_all(outgoing).await;
         let mut errors: HashMap<String, usize> = HashMap::new();
-        for (saga, result) in sagas.iter().zip(results) {
-            if let Err(error) = result {
-                *errors.entry(error.to_string()).or_default() += 1;
-                if !matches!(error, PublishError::TooLarge | PublishError::Invalid(_)) {
+        let mut endings = job.endings.into_iter();
+        let mut again = Vec::new();
+        for (place, (saga, result)) in sagas.iter().zip(results).enumerate() {
+            let ending = if place >= is_ending_from { endings.next() } else { None };
+            let Err(error) = result else { continue };
+            *errors.entry(error.to_string()).or_default() += 1;
+            match error {
+                // Another try would not mend it; the step's timeout sees to it.
+                PublishError::TooLarge | PublishError::Invalid(_) => {
+                    tracing::error!(saga_id = %saga, %error, "a message cannot be sent");
+                    continue;
+                }
+                PublishError::NoStream => shared.streams_wanted.notify_one(),
+                PublishError::NotConnected
+                | PublishError::Busy
+                | PublishError::Unknown
+                | PublishError::Refused { .. } => {}
+            }
+            match ending {
+                Some(ending) => again.push(ending),
+                None => {
                     failed.insert(*saga);
                 }
             }
@@ -109,26 +188,36 @@ async fn run(shared: &Shared, back: &mpsc::WeakSender<Item>, job: Job) {
         } else if !shared.is_bus_failing.swap(true, Ordering::Relaxed) {
             tracing::warn!(?errors, "messages cannot be published; they are tried again until they are");
         }
-        shared.metrics.published(count, failed.len(), began.elapsed().as_secs_f64());
-    }
-    if !job.aside.is_empty() {
-        for letter in &job.aside {
-            shared.metrics.dead_letter(letter.reason);
+        let undone = failed.len() + again.len();
+        if undone > 0 {
+            backlog.add(&failed, again);
         }
-        if let Err(error) = shared.store.keep_aside(&job.aside).await {
-            tracing::warn!(error = error.chain(), "dead letters could not be kept; they come again");
-            return;
-        }
+        shared.metrics.published(count, undone, began.elapsed().as_secs_f64());
     }
     for (saga, message) in job.acks {
         if !failed.contains(&saga) {
             message.ack().await;
         }
     }
-    if !failed.is_empty()
-        && let Some(back) = back.upgrade()
-    {
-        // The lane may be waiting for one of our slots with a full queue: do not wait for it in turn.
-        let _ = back.try_send(Item::Unpublished(failed.into_iter().collect()));
+    keep_aside(shared, job.aside).await;
+}
+
+async fn keep_aside(shared: &Shared, aside: Vec<(DeadLetter, Message)>) {
+    if aside.is_empty() {
+        return;
+    }
+    let (letters, messages): (Vec<DeadLetter>, Vec<Message>) = aside.into_iter().unzip();
+    for letter in &letters {
+        shared.metrics.dead_letter(letter.reason);
+    }
+    match shared.store.keep_aside(&letters).await {
+        Ok(()) => {
+            for message in messages {
+                message.ack().await;
+            }
+        }
+        Err(error) => {
+            tracing::warn!(error = error.chain(), "dead letters could not be kept; they come again")
+        }
     }
 }

@@ -45,26 +45,28 @@ impl Lane {
                     // The caller may be gone; the saga is there all the same.
                     let _ = start.done.send(Ok(started));
                 }
-                Item::Reply(reply, message) => {
-                    if let Verdict::Refused(refusal) = verdict {
+                Item::Reply(reply, message) => match verdict {
+                    Verdict::Forged => {
+                        let detail = format!(
+                            "the command {} is not for the participant that answered it",
+                            reply.command
+                        );
+                        job.keep_aside(dead_letter(&message, "wrong_participant", detail), message);
+                    }
+                    Verdict::Refused(Refusal::NeverSent) => {
+                        self.shared.metrics.ignored(Refusal::NeverSent.word());
+                        let detail = format!("no command {} was sent", reply.command);
+                        job.keep_aside(dead_letter(&message, "never_sent", detail), message);
+                    }
+                    Verdict::Refused(refusal) => {
                         self.shared.metrics.ignored(refusal.word());
                         // Delivered before, and committed before: the crash may have come in between, and
                         // the commands that follow from it may never have been sent.
                         repeat |= message.delivered() > 1;
-                        if refusal == Refusal::NeverSent {
-                            let detail = format!("no command {} was sent", reply.command);
-                            job.keep_aside(dead_letter(&message, "never_sent", detail));
-                        }
+                        job.ack_after(work.id, message);
                     }
-                    if verdict == Verdict::Forged {
-                        let command = &reply.command;
-                        let detail =
-                            format!("the command {command} is not for the participant that answered it");
-                        tracing::warn!(saga_id = %work.id, detail, "a reply from the wrong participant is kept aside");
-                        job.keep_aside(dead_letter(&message, "wrong_participant", detail));
-                    }
-                    job.ack_after(work.id, message);
-                }
+                    Verdict::Accepted | Verdict::Missing => job.ack_after(work.id, message),
+                },
                 Item::Cancel(_, cancel) => {
                     let answer = match verdict {
                         Verdict::Refused(refusal) => {
@@ -75,7 +77,7 @@ impl Lane {
                     let _ = cancel.done.send(answer);
                 }
                 Item::Swept(_) => repeat = true,
-                Item::Woke(_) | Item::Resend(_) | Item::Unpublished(_) => {}
+                Item::Woke(_) | Item::Resend(_) => {}
             }
         }
         if repeat && effects.is_empty() {
@@ -94,8 +96,7 @@ impl Lane {
                 Item::Reply(reply, message) => {
                     self.shared.metrics.ignored("unknown_saga");
                     let detail = format!("there is no saga {}", reply.command.effect.saga);
-                    job.keep_aside(dead_letter(&message, "unknown_saga", detail));
-                    job.ack_after(work.id, message);
+                    job.keep_aside(dead_letter(&message, "unknown_saga", detail), message);
                 }
                 Item::Cancel(id, cancel) => {
                     let _ = cancel.done.send(Err(CancelError::Unknown(id)));
@@ -103,7 +104,7 @@ impl Lane {
                 Item::Start(start) => {
                     let _ = start.done.send(Err(StartError::Broken("it was not decided".to_owned())));
                 }
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Unpublished(_) => {}
+                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
         self.publisher.publish(job).await;

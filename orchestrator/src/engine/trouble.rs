@@ -52,7 +52,6 @@ impl Lane {
             return Some(work);
         }
         self.troubles.remove(&work.id);
-        self.cache.forget(work.id);
         if let Err(error) = self.shared.store.quarantine(work.id, why).await {
             tracing::error!(saga_id = %work.id, error = error.chain(), "cannot be put aside; it is tried again");
             return Some(work);
@@ -68,7 +67,7 @@ impl Lane {
                 }
                 // Not acknowledged: delivered again, and by then it may be mended.
                 Item::Reply(_, message) => message.nak_with_delay(Duration::from_mins(1)).await,
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Unpublished(_) => {}
+                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
         None
@@ -88,7 +87,7 @@ impl Lane {
                 Item::Cancel(_, cancel) => {
                     let _ = cancel.done.send(Err(CancelError::Unavailable));
                 }
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Unpublished(_) => {}
+                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
         tracing::warn!(saga_id = %id, "its journal cannot be read; tried again later");

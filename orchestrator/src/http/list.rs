@@ -1,6 +1,7 @@
 //! `GET /v1/sagas`: lists and filters, newest first, page by page.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -15,9 +16,15 @@ use time::format_description::well_known::Rfc3339;
 use super::params::{Params, page};
 use super::{Rest, body, gate};
 use crate::problem::Problem;
-use crate::store::search::{Filter, Line};
+use crate::store::search::{Filter, LIST_TIMEOUT_SECS, Line, is_too_slow};
 
 const KNOWN: [&str; 8] = ["definition", "status", "tag", "cause", "since", "until", "limit", "cursor"];
+/// How many lists are made at once: a rare filter has to look at many sagas, and must leave the pool of
+/// connections to those who start, read and wait.
+pub(super) const LISTING_MAX: usize = 2;
+/// How long a list waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(2);
+
 const LIMIT_DEFAULT: u16 = 50;
 const LIMIT_MAX: u16 = 500;
 
@@ -32,11 +39,41 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
     let work = async {
         let params = Params::of(&uri, &KNOWN)?;
         let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
-        let mut sagas = rest.api.store.search(&filter(&params)?, i64::from(limit) + 1).await?;
+        let mut sagas = search(&rest, filter(&params)?, i64::from(limit) + 1).await?;
         let next_cursor = page(&mut sagas, limit, |line| line.id.0.simple().to_string());
         body::json(StatusCode::OK, &ListView { sagas, next_cursor })
     };
     gate::run(&rest, "GET /v1/sagas", work).await
+}
+
+async fn search(rest: &Rest, filter: Filter, limit: i64) -> Result<Vec<Line>, Problem> {
+    let turn = match tokio::time::timeout(TURN_TIMEOUT, rest.listing.clone().acquire_owned()).await {
+        Ok(turn) => turn.map_err(|_| Problem::shutting_down())?,
+        Err(_) => return Err(Problem::overloaded("lists")),
+    };
+    let store = rest.api.store.clone();
+    let searching = tokio::spawn(async move {
+        // Held to the end, even when nobody waits for it any more: the database is still at it.
+        let _turn = turn;
+        store.search(&filter, limit).await
+    });
+    match searching.await {
+        Ok(Ok(lines)) => Ok(lines),
+        Ok(Err(error)) if is_too_slow(&error) => Err(too_slow()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(error) => {
+            tracing::error!(%error, "a list could not be made");
+            Err(Problem::internal("the list could not be made; the log of this replica has the reason"))
+        }
+    }
+}
+
+fn too_slow() -> Problem {
+    let detail = format!(
+        "the list could not be put together within {LIST_TIMEOUT_SECS} s, since few sagas match the filter: \
+         narrow it with `since`"
+    );
+    Problem::new(503, "list-too-slow", "The list takes too long", detail).retry_after_ms(2000)
 }
 
 fn filter(params: &Params) -> Result<Filter, Problem> {

@@ -51,6 +51,11 @@ pub(super) struct ByReason {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByNeutralised {
+    pub(super) neutralised: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByRoute {
     pub(super) route: &'static str,
     pub(super) status: u16,

@@ -14,7 +14,8 @@ use snorri_saga::ids::{Direction, Name};
 use snorri_saga::journal::{Cause, End};
 
 use super::labels::{
-    ByCause, ByDefinition, ByDirection, ByOutcome, ByReason, ByRoute, ByStatus, ByVersion, NameLabel, TraceId,
+    ByCause, ByDefinition, ByDirection, ByNeutralised, ByOutcome, ByReason, ByRoute, ByStatus, ByVersion,
+    NameLabel, TraceId,
 };
 use crate::telemetry::answers::AttemptOutcome;
 
@@ -34,7 +35,7 @@ const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 25
 
 /// Reasons are there from the start, at zero: an increase from nothing to one is no increase to Prometheus,
 /// and the first dead letter would raise no alert.
-const DEAD_LETTER_REASONS: [&str; 13] = [
+const DEAD_LETTER_REASONS: [&str; 14] = [
     "wrong_subject",
     "malformed_header",
     "malformed_body",
@@ -42,6 +43,7 @@ const DEAD_LETTER_REASONS: [&str; 13] = [
     "never_sent",
     "wrong_participant",
     "unknown_saga",
+    "bad_reply_to",
     "bad-request",
     "too-large",
     "too-deep",
@@ -49,7 +51,8 @@ const DEAD_LETTER_REASONS: [&str; 13] = [
     "key-reused",
     "internal",
 ];
-const REFUSAL_REASONS: [&str; 6] = ["live_sagas", "queue", "postgres", "rate", "requests", "waits"];
+const REFUSAL_REASONS: [&str; 7] =
+    ["live_sagas", "live_bytes", "queue", "postgres", "rate", "requests", "waits"];
 const IGNORED_REASONS: [&str; 6] =
     ["ended", "duplicate", "stale", "never_sent", "nothing_due", "unknown_saga"];
 
@@ -88,7 +91,7 @@ pub(super) struct Series {
     pub(super) windows_missed: Counter,
     pub(super) dead_letters: Family<ByReason, Counter>,
     pub(super) replies_ignored: Family<ByReason, Counter>,
-    pub(super) late_replies: Counter,
+    pub(super) late_replies: Family<ByNeutralised, Counter>,
     pub(super) commit_seconds: Histogram,
     pub(super) commit_batch_size: Histogram,
     pub(super) publish_seconds: Histogram,
@@ -120,7 +123,7 @@ impl Series {
             windows_missed: Counter::default(),
             dead_letters: Family::default(),
             replies_ignored: Family::default(),
-            late_replies: Counter::default(),
+            late_replies: Family::default(),
             commit_seconds: Histogram::new(IO_BUCKETS),
             commit_batch_size: Histogram::new(BATCH_BUCKETS),
             publish_seconds: Histogram::new(IO_BUCKETS),
@@ -154,6 +157,9 @@ impl Series {
             for reason in reasons {
                 drop(family.get_or_create(&ByReason { reason }));
             }
+        }
+        for neutralised in ["true", "false"] {
+            drop(self.late_replies.get_or_create(&ByNeutralised { neutralised }));
         }
     }
 
@@ -199,7 +205,7 @@ impl Series {
         to.register("snorri_replies_ignored", "Replies that changed nothing", self.replies_ignored.clone());
         to.register(
             "snorri_late_replies",
-            "Successes that came after compensation began",
+            "Successes that came after compensation began, by whether their effect is undone or may stay",
             self.late_replies.clone(),
         );
         to.register("snorri_commit_seconds", "Time of one commit", self.commit_seconds.clone());

@@ -63,6 +63,25 @@ fn an_attempt_without_an_answer_has_no_duration() {
 }
 
 #[test]
+fn a_late_success_that_stays_is_told_from_one_that_is_undone() {
+    let metrics = Metrics::default();
+    has(&metrics.render(), r#"snorri_late_replies_total{neutralised="false"} 0"#);
+    let driven = Driven::start();
+    let (before, after, _, at) = driven.transitions.first().expect("it was started");
+    let late = |neutralised| Event::LateReply {
+        step: "reserve".parse().expect("a name"),
+        attempt: 1,
+        output: None,
+        neutralised,
+    };
+    let events = [late(true), late(false), late(true)];
+    metrics.committed(before.as_ref(), after, &driven.definition, &events, *at);
+    let text = metrics.render();
+    has(&text, r#"snorri_late_replies_total{neutralised="true"} 2"#);
+    has(&text, r#"snorri_late_replies_total{neutralised="false"} 1"#);
+}
+
+#[test]
 fn names_beyond_the_limit_are_counted_together() {
     let metrics = Metrics::default();
     let mut driven = Driven::start();

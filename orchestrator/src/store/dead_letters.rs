@@ -8,6 +8,10 @@ use super::{Error, Store, within};
 
 /// The most of a dead letter's payload that is kept, in bytes.
 pub const PAYLOAD_KEPT_MAX: usize = 64 * 1024;
+/// The most dead letters that are kept; of more the oldest are deleted.
+const KEPT_MAX: i64 = 100_000;
+/// How many are deleted at once.
+const FORGOTTEN_AT_ONCE: i64 = 2000;
 
 /// A message that could not be used.
 #[derive(Debug, Clone)]
@@ -45,9 +49,9 @@ impl Store {
     /// Keeps messages aside. They are acked only after this.
     pub async fn keep_aside(&self, letters: &[DeadLetter]) -> Result<(), Error> {
         within(async {
-            let subjects: Vec<&str> = letters.iter().map(|letter| letter.subject.as_str()).collect();
-            let reasons: Vec<&str> = letters.iter().map(|letter| letter.reason).collect();
             let text = |text: &str| text.replace('\0', "\u{fffd}");
+            let subjects: Vec<String> = letters.iter().map(|letter| text(&letter.subject)).collect();
+            let reasons: Vec<&str> = letters.iter().map(|letter| letter.reason).collect();
             let details: Vec<String> = letters.iter().map(|letter| text(&letter.detail)).collect();
             let headers: Vec<String> = letters.iter().map(|letter| text(&letter.headers)).collect();
             let payloads: Vec<Vec<u8>> = letters
@@ -72,6 +76,34 @@ impl Store {
             Ok(())
         })
         .await
+    }
+
+    /// Deletes those older than seven days, and the oldest if there are too many. Returns how many.
+    pub async fn forget_dead_letters(&self) -> Result<u64, Error> {
+        let mut forgotten = 0;
+        loop {
+            // From the oldest on, by the key: there is no index of times, and none is needed.
+            let deleted = within(async {
+                let done = sqlx::query(
+                    "-- forget_dead_letters
+                    DELETE FROM snorri.dead_letters WHERE id = ANY (ARRAY(
+                        SELECT id FROM (SELECT id, at FROM snorri.dead_letters ORDER BY id LIMIT $2) AS oldest
+                        WHERE at < now() - interval '7 days'
+                           OR id <= (SELECT max(id) FROM snorri.dead_letters) - $1
+                    ))",
+                )
+                .bind(KEPT_MAX)
+                .bind(FORGOTTEN_AT_ONCE)
+                .execute(&self.upkeep)
+                .await?;
+                Ok(done.rows_affected())
+            })
+            .await?;
+            forgotten += deleted;
+            if deleted == 0 {
+                return Ok(forgotten);
+            }
+        }
     }
 
     /// The newest dead letters, before the given number.

@@ -10,7 +10,7 @@ use sqlx::Row;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Store, within};
+use super::{Error, Store, with_connection, within};
 
 /// A saga as it was loaded.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Loaded {
     pub seq: i32,
     /// The replica that wrote its last row.
     pub replica: String,
+    /// When its last row was written.
+    pub at: Timestamp,
 }
 
 /// One row of the journal.
@@ -189,50 +191,41 @@ impl Store {
     /// load the sagas again.
     pub async fn commit(&self, replica: &Name, batch: Vec<Transition<'_>>) -> Result<HashSet<SagaId>, Error> {
         let columns = Columns::of(batch);
-        match within(self.commit_fast(replica, &columns)).await {
-            Ok(()) => Ok(columns.ids.iter().map(|id| SagaId(*id)).collect()),
-            Err(error) if error.is_unique_violation() => within(self.commit_careful(replica, &columns)).await,
-            Err(error) => Err(error),
+        let fast = bind(COMMIT_FAST, replica, &columns);
+        let done = with_connection!(self.engine, |connection| fast.execute(&mut *connection));
+        match done.map_err(Error::from) {
+            Ok(_) => return Ok(columns.ids.iter().map(|id| SagaId(*id)).collect()),
+            Err(error) if error.is_unique_violation() => {}
+            Err(error) => return Err(error),
         }
-    }
-
-    async fn commit_fast(&self, replica: &Name, columns: &Columns) -> Result<(), Error> {
-        bind(COMMIT_FAST, replica, columns).execute(&self.engine).await?;
-        Ok(())
-    }
-
-    async fn commit_careful(&self, replica: &Name, columns: &Columns) -> Result<HashSet<SagaId>, Error> {
-        let rows = bind(COMMIT_CAREFUL, replica, columns).fetch_all(&self.engine).await?;
+        let careful = bind(COMMIT_CAREFUL, replica, &columns);
+        let rows = with_connection!(self.engine, |connection| careful.fetch_all(&mut *connection))?;
         rows.iter().map(|row| Ok(SagaId(row.try_get(0)?))).collect()
     }
 
     /// Loads sagas by replaying their journals. A saga whose journal cannot be read comes as an error of
     /// its own and holds nobody else up.
     pub async fn load(&self, ids: &[SagaId]) -> Result<HashMap<SagaId, Result<Loaded, Error>>, Error> {
-        within(async {
-            let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-            let rows = sqlx::query(
-                "-- load
-                SELECT saga_id, seq, at, replica, events::text FROM snorri.journal
-                WHERE saga_id = ANY ($1) ORDER BY saga_id, seq",
-            )
-            .bind(ids)
-            .fetch_all(&self.engine)
-            .await?;
-            let mut journals: HashMap<SagaId, Vec<_>> = HashMap::new();
-            for row in &rows {
-                let id = SagaId(row.try_get(0)?);
-                journals.entry(id).or_default().push(row);
-            }
-            Ok(journals
-                .into_iter()
-                .map(|(id, rows)| {
-                    let rows = rows.into_iter().map(journal_row).collect::<Result<Vec<_>, Error>>();
-                    (id, rows.and_then(|rows| replay(id, &rows)))
-                })
-                .collect())
-        })
-        .await
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let select = sqlx::query(
+            "-- load
+            SELECT saga_id, seq, at, replica, events::text FROM snorri.journal
+            WHERE saga_id = ANY ($1) ORDER BY saga_id, seq",
+        )
+        .bind(ids);
+        let rows = with_connection!(self.engine, |connection| select.fetch_all(&mut *connection))?;
+        let mut journals: HashMap<SagaId, Vec<_>> = HashMap::new();
+        for row in &rows {
+            let id = SagaId(row.try_get(0)?);
+            journals.entry(id).or_default().push(row);
+        }
+        Ok(journals
+            .into_iter()
+            .map(|(id, rows)| {
+                let rows = rows.into_iter().map(journal_row).collect::<Result<Vec<_>, Error>>();
+                (id, rows.and_then(|rows| replay(id, &rows)))
+            })
+            .collect())
     }
 
     /// One saga, for people.
@@ -363,5 +356,5 @@ fn replay(id: SagaId, rows: &[JournalRow]) -> Result<Loaded, Error> {
         return Err(Error::Corrupt(format!("the journal of {id} has a gap")));
     }
     let last = rows.last().ok_or_else(|| Error::Corrupt("the journal is empty".to_owned()))?;
-    Ok(Loaded { saga, seq: last.seq, replica: last.replica.clone() })
+    Ok(Loaded { saga, seq: last.seq, replica: last.replica.clone(), at: last.at })
 }

@@ -187,10 +187,10 @@ impl Store {
         .await
     }
 
-    /// Strikes a dead replica off once nothing of it is left.
-    pub async fn forget(&self, dead: &Name) -> Result<(), Error> {
+    /// Strikes a dead replica off once nothing of it is left. Returns whether it did.
+    pub async fn forget(&self, dead: &Name) -> Result<bool, Error> {
         within(async {
-            sqlx::query(
+            let result = sqlx::query(
                 "-- forget
                 DELETE FROM snorri.replicas r WHERE name = $1
                     AND (left_at IS NOT NULL OR heartbeat_at < clock_timestamp() - interval '10 seconds')
@@ -199,7 +199,7 @@ impl Store {
             .bind(dead.as_str())
             .execute(&self.upkeep)
             .await?;
-            Ok(())
+            Ok(result.rows_affected() > 0)
         })
         .await
     }

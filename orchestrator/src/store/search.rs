@@ -7,6 +7,14 @@ use sqlx::{Postgres, QueryBuilder, Row};
 
 use super::{Error, Store, within};
 
+/// How long the database may take for a list.
+pub const LIST_TIMEOUT_SECS: u64 = 2;
+
+/// Whether a list took too long: the database cancelled the statement.
+pub fn is_too_slow(error: &Error) -> bool {
+    matches!(error, Error::Postgres(sqlx::Error::Database(error)) if error.code().as_deref() == Some("57014"))
+}
+
 /// Which sagas to list. Newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -94,7 +102,14 @@ impl Store {
                 sql.push(" AND id < ").push_bind(before.0);
             }
             sql.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
-            let rows = sql.build().fetch_all(&self.api).await?;
+            let mut work = self.api.begin().await?;
+            // No other request of this connection has the limit: it ends with the transaction.
+            sqlx::query("SELECT set_config('statement_timeout', $1, true)")
+                .bind(format!("{LIST_TIMEOUT_SECS}s"))
+                .execute(&mut *work)
+                .await?;
+            let rows = sql.build().fetch_all(&mut *work).await?;
+            work.rollback().await?;
             rows.iter().map(line).collect()
         })
         .await

@@ -235,6 +235,19 @@ impl Bus {
         self.inner.connected().await;
     }
 
+    /// A number that is another after each connection made or lost. To be read *before* the work that a
+    /// change would spoil, and handed to [`Bus::link_changed`] after it.
+    pub fn link_epoch(&self) -> u64 {
+        self.inner.link.borrow().epoch
+    }
+
+    /// Waits until a connection was made or lost, or the client was closed, since [`Bus::link_epoch`] was
+    /// `epoch`; what happened meanwhile counts. Cancel-safe.
+    pub async fn link_changed(&self, epoch: u64) {
+        // The sender is kept beside the receiver, so there is no other end.
+        let _ = self.inner.link.clone().wait_for(|link| link.epoch != epoch).await;
+    }
+
     /// The subjects of this installation.
     pub fn subjects(&self) -> &Subjects {
         &self.inner.subjects
@@ -270,7 +283,8 @@ impl Bus {
     /// Sets how many bytes the stream of commands may hold when it is created from here, for all clones:
     /// 256 MiB unless told otherwise. Those of replies and starts get half of that, that of endings a quarter.
     /// The server sets this room aside (in memory for the replies), so many installations on one small server,
-    /// as in tests, need less. A full stream loses its oldest messages, and they are sent again when missed.
+    /// as in tests, need less. A full stream loses its oldest messages, and they are sent again when missed; that of
+    /// starts refuses new ones instead.
     pub fn limit_streams(&self, bytes: u64) {
         self.inner.stream_bytes.store(bytes, Ordering::Relaxed);
     }

@@ -8,7 +8,7 @@
 //! caller is told.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::{StatusCode, Subscriber};
 use bytes::Bytes;
@@ -54,6 +54,9 @@ pub struct ConsumerSpec {
     /// When the consumer has to be created: begin with what comes from now on, instead of with all that
     /// is in the stream.
     pub deliver_new_only: bool,
+    /// When the consumer has to be created: begin with what came into the stream at this time or later, by
+    /// the server's clock, instead of with all that is in it. `deliver_new_only` comes before it.
+    pub deliver_from: Option<SystemTime>,
 }
 
 impl ConsumerSpec {
@@ -68,6 +71,7 @@ impl ConsumerSpec {
             ack_wait: Duration::from_secs(20),
             max_ack_pending: 4096,
             deliver_new_only: false,
+            deliver_from: None,
         }
     }
 }

@@ -33,7 +33,8 @@ fn wanted_streams(inner: &Inner) -> Vec<Config> {
 }
 
 /// The streams of an installation. Limits retention with a short age: what is stale evaporates, nothing
-/// ever holds a publisher up, and the truth is in Postgres.
+/// ever holds a publisher up, and the truth is in Postgres. Only of a start it is not there yet: an acknowledged
+/// one must not make room for others, so a full stream refuses new ones, and they wait for a day.
 fn streams(subjects: &Subjects, replicas: usize, bytes: u64) -> Vec<Config> {
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).max(MIB);
     let stream = |name, subject, storage, age_minutes: u64, window_seconds, max_bytes| Config {
@@ -57,7 +58,10 @@ fn streams(subjects: &Subjects, replicas: usize, bytes: u64) -> Vec<Config> {
         stream(subjects.commands_stream(), subjects.commands_all(), file, 15, 60, bytes),
         // In memory: a reply that is lost is asked for again. No ids on replies, so the window is idle.
         stream(subjects.replies_stream(), subjects.replies_all(), memory, 15, 120, bytes / 2),
-        stream(subjects.starts_stream(), subjects.starts_all(), file, 60, 120, bytes / 2),
+        Config {
+            discard: DiscardPolicy::New,
+            ..stream(subjects.starts_stream(), subjects.starts_all(), file, 24 * 60, 120, bytes / 2)
+        },
         stream(subjects.endings_stream(), subjects.ended_all(), file, 15, 120, bytes / 4),
     ]
 }
@@ -185,7 +189,11 @@ pub(crate) async fn ensure_consumer(inner: &Inner, spec: &ConsumerSpec) -> Resul
     }
     let config = pull::Config {
         durable_name: Some(spec.durable.clone()),
-        deliver_policy: if spec.deliver_new_only { DeliverPolicy::New } else { DeliverPolicy::All },
+        deliver_policy: match spec.deliver_from {
+            _ if spec.deliver_new_only => DeliverPolicy::New,
+            Some(from) => DeliverPolicy::ByStartTime { start_time: from.into() },
+            None => DeliverPolicy::All,
+        },
         ack_policy: AckPolicy::Explicit,
         ack_wait: spec.ack_wait,
         // Without a limit: a message that went round too often would be skipped in silence.
@@ -253,5 +261,25 @@ mod tests {
             assert!(stream.duplicate_window <= stream.max_age, "{}", stream.name);
             assert_eq!(stream.num_replicas, 3);
         }
+    }
+
+    #[test]
+    fn an_acknowledged_start_never_makes_room_for_another() {
+        let full = |stream: &Config| (stream.name.clone(), stream.discard);
+        let old = |name: &str| (name.to_owned(), DiscardPolicy::Old);
+        let streams = streams(&Subjects::default(), 1, 0);
+        assert_eq!(
+            streams.iter().map(full).collect::<Vec<_>>(),
+            [
+                old("SNORRI_COMMANDS"),
+                old("SNORRI_REPLIES"),
+                ("SNORRI_STARTS".to_owned(), DiscardPolicy::New),
+                old("SNORRI_ENDINGS")
+            ]
+        );
+        let day = Duration::from_hours(24);
+        assert!(
+            streams.iter().all(|stream| (stream.max_age == day) == (stream.discard == DiscardPolicy::New))
+        );
     }
 }

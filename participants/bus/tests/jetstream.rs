@@ -1,6 +1,6 @@
 //! The bus against a real nats-server.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use snorri_bus::{Bus, BusOptions, Bytes, ConsumerSpec, Consumption, Message, Next, Outgoing, PublishError};
 
@@ -289,6 +289,73 @@ async fn a_consumer_deleted_under_way_is_built_again_and_reported() {
     assert!(matches!(within("news", consumption.next()).await, Next::Recreated));
     bus.publish_all(vec![command("after")]).await;
     assert_eq!(take(&mut consumption, 1).await, ["after"]);
+}
+
+#[tokio::test]
+async fn a_consumer_built_again_begins_at_its_time_and_not_with_the_whole_stream() {
+    let server = NatsServer::start();
+    let bus = bus(&server).await;
+    streams(&bus).await;
+    bus.publish_all(vec![command("long ago")]).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let from = SystemTime::now();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    bus.publish_all(vec![command("since then")]).await;
+    let mut consumption = bus.consume(ConsumerSpec { deliver_from: Some(from), ..spec() });
+    assert_eq!(take(&mut consumption, 1).await, ["since then"]);
+    bus.delete_consumer("SNORRI_COMMANDS", "participant-inventory").await.expect("deleted");
+    recreated(&mut consumption).await;
+    assert_eq!(take(&mut consumption, 1).await, ["since then"]);
+    // One that exists is used as it is.
+    bus.publish_all(vec![command("later")]).await;
+    drop(consumption);
+    let mut again = bus.consume(ConsumerSpec { deliver_from: Some(SystemTime::now()), ..spec() });
+    assert_eq!(take(&mut again, 1).await, ["later"]);
+}
+
+#[tokio::test]
+async fn a_full_stream_of_starts_refuses_new_ones_and_loses_none() {
+    let server = NatsServer::start();
+    let bus = bus(&server).await;
+    bus.limit_streams(1024 * 1024);
+    streams(&bus).await;
+    let start = |number: usize| Outgoing {
+        subject: "snorri.start.order".to_owned(),
+        headers: None,
+        payload: Bytes::from(format!("{number:060000}")),
+    };
+    let results = bus.publish_all((0..12).map(start).collect()).await;
+    let taken = results.iter().filter(|result| result.is_ok()).count();
+    assert!((1..12).contains(&taken), "{results:?}");
+    for (number, result) in results.iter().enumerate() {
+        match result {
+            Ok(()) => assert!(number < taken, "{results:?}"),
+            Err(PublishError::Refused { code, description }) => {
+                assert_eq!((*code, description.as_str()), (10077, "maximum bytes exceeded"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let spec = ConsumerSpec::new("SNORRI_STARTS", "starts", "snorri.start.*");
+    let texts = take(&mut bus.consume(spec), taken).await;
+    assert_eq!(texts, (0..taken).map(|number| format!("{number:060000}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_change_of_the_connection_is_told_even_when_it_was_slept_through() {
+    let mut server = NatsServer::start();
+    let bus = bus(&server).await;
+    let epoch = bus.link_epoch();
+    let unchanged = tokio::time::timeout(Duration::from_millis(300), bus.link_changed(epoch)).await;
+    assert!(unchanged.is_err());
+    server.kill();
+    within("the loss", bus.link_changed(epoch)).await;
+    server.up();
+    within("reconnection", bus.connected()).await;
+    within("what is known already", bus.link_changed(epoch)).await;
+    let epoch = bus.link_epoch();
+    within("closing", bus.close()).await;
+    within("the end", bus.link_changed(epoch)).await;
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ pub(crate) enum Entered {
     Stored(String),
     /// The action was compensated: it must not run (again).
     Tombstoned,
+    /// The saga is older than the barrier remembers, and of the step there is nothing: it may never have been
+    /// done, or have been done and forgotten.
+    Forgotten,
     /// The rows make no sense, as after a restored backup or a hand in the table.
     Unclear,
 }
@@ -68,10 +71,12 @@ fn output(row: &Row) -> Option<Json> {
 }
 
 /// Takes the turn for each of the effects, no two of them of the same step. One statement when all are new,
-/// two otherwise. Waits for other transactions that work on the same effects.
+/// two otherwise. Waits for other transactions that work on the same effects. Of sagas whose ids are lower than
+/// `forgotten_before`, rows may have been deleted: where there are none, no turn is taken and none is left.
 pub(crate) async fn enter(
     conn: &mut PgConnection,
     effects: &[&EffectId],
+    forgotten_before: Uuid,
 ) -> Result<Vec<Entered>, sqlx::Error> {
     let sagas: Vec<Uuid> = effects.iter().map(|effect| effect.saga.0).collect();
     let steps: Vec<&str> = effects.iter().map(|effect| effect.step.as_str()).collect();
@@ -99,6 +104,20 @@ pub(crate) async fn enter(
     let all_new = |effect: &EffectId| {
         new(effect, false) && (effect.direction == Direction::Action || new(effect, true))
     };
+    let forgotten = |effect: &EffectId| effect.saga.0 < forgotten_before && all_new(effect);
+    let taken_back: Vec<EffectId> = effects
+        .iter()
+        .filter(|effect| forgotten(effect))
+        .flat_map(|effect| {
+            let of = |direction| EffectId { direction, ..(*effect).clone() };
+            // An action has inserted its own row, an undo both.
+            let undo = (effect.direction == Direction::Compensation).then(|| of(Direction::Compensation));
+            std::iter::once(of(Direction::Action)).chain(undo)
+        })
+        .collect();
+    if !taken_back.is_empty() {
+        forget(conn, &taken_back.iter().collect::<Vec<_>>()).await?;
+    }
     let asked: Vec<&EffectId> = effects.iter().copied().filter(|effect| !all_new(effect)).collect();
     let rows = if asked.is_empty() { Vec::new() } else { rows_of(conn, &asked).await? };
     let row = |effect: &EffectId, undo: bool| {
@@ -108,6 +127,7 @@ pub(crate) async fn enter(
     Ok(effects
         .iter()
         .map(|effect| match (effect.direction, all_new(effect)) {
+            _ if forgotten(effect) => Entered::Forgotten,
             (Direction::Action, true) => Entered::Run,
             (Direction::Compensation, true) => Entered::Empty,
             (direction, false) => {

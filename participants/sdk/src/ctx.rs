@@ -8,11 +8,12 @@ use snorri_bus::headers::{self, ReceivedCommand};
 use snorri_bus::{Bus, PublishError};
 use snorri_saga::ids::{EffectId, Name, SagaId};
 use snorri_saga::wire::Outcome;
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
 
 use crate::fail::Fail;
+use crate::lease::OwnTx;
 
 /// A handler's view of its command. Cheap to clone.
 #[derive(Clone)]
@@ -125,7 +126,7 @@ impl std::ops::DerefMut for Tx {
 pub(crate) struct TxCell(Arc<Mutex<TxState>>);
 
 pub(crate) struct TxState {
-    tx: Option<Transaction<'static, Postgres>>,
+    tx: Option<OwnTx>,
     turn: u64,
     savepoint: Savepoint,
     /// A statement on the savepoint was begun and not seen to end.
@@ -176,7 +177,7 @@ pub(crate) struct StillHeld;
 const LET_GO: Duration = Duration::from_secs(1);
 
 impl TxCell {
-    pub(crate) fn new(tx: Transaction<'static, Postgres>) -> Self {
+    pub(crate) fn new(tx: OwnTx) -> Self {
         Self(Arc::new(Mutex::new(TxState {
             tx: Some(tx),
             turn: 0,
@@ -195,8 +196,15 @@ impl TxCell {
         Ok(())
     }
 
+    /// Takes the transaction away to undo it, when nobody uses it and its connection can be trusted.
+    pub(crate) fn take_to_undo(&self) -> Option<OwnTx> {
+        let mut state = self.0.try_lock().ok()?;
+        state.turn += 1;
+        if state.broken { None } else { state.tx.take() }
+    }
+
     /// Takes the transaction back when all turns are over.
-    pub(crate) async fn take(&self) -> Result<Transaction<'static, Postgres>, TakeError> {
+    pub(crate) async fn take(&self) -> Result<OwnTx, TakeError> {
         let mut state = timeout(LET_GO, self.0.lock()).await.map_err(|_| TakeError::StillHeld(StillHeld))?;
         state.turn += 1;
         if state.broken {

@@ -2,14 +2,16 @@
 
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 use crate::fail::{Trouble, trouble};
+use crate::lease::Lease;
 
 /// A pool with the settings that a participant needs: connections are given up on in seconds, renewed
 /// every five minutes, never used when they lead to a server that cannot be written to, and no statement,
@@ -68,12 +70,13 @@ fn migrator() -> Migrator {
 /// beforehand when the service's own database role may not create a schema.
 pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
     let migrator = migrator();
-    let mut connection = pool.acquire().await?;
-    if up_to_date(&mut connection, &migrator).await? {
+    // On a connection of its own: whatever happens, the lock goes with it.
+    let mut connection = pool.acquire().await?.detach();
+    let up_to_date = timeout(MIGRATION_TIMEOUT, up_to_date(&mut connection, &migrator)).await;
+    if up_to_date.unwrap_or(Err(sqlx::Error::PoolTimedOut))? {
+        let _ = timeout(Duration::from_secs(1), connection.close()).await;
         return Ok(());
     }
-    // On a connection of its own: whatever happens, the lock goes with it.
-    let mut connection = connection.detach();
     let migrated = async {
         loop {
             let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
@@ -90,7 +93,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
         migrator.run_direct(None, &mut connection, false).await.map_err(sqlx::Error::from)
     };
     let result = timeout(MIGRATION_TIMEOUT, migrated).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    let _ = connection.close().await;
+    let _ = timeout(Duration::from_secs(1), connection.close()).await;
     result
 }
 
@@ -146,8 +149,14 @@ impl Gate {
 }
 
 async fn probe(pool: &PgPool) -> bool {
-    let read_only: Result<String, _> = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(pool).await;
-    read_only.is_ok_and(|read_only| read_only == "off")
+    let Ok(mut lease) = Lease::take(pool).await else { return false };
+    let read_only: Result<String, _> =
+        sqlx::query_scalar("SHOW transaction_read_only").fetch_one(&mut *lease).await;
+    let writable = read_only.is_ok_and(|read_only| read_only == "off");
+    if writable {
+        lease.well();
+    }
+    writable
 }
 
 /// Makes the tables, waiting for the database as long as it takes; any other trouble is an error.
@@ -166,11 +175,15 @@ pub(crate) async fn migrate_when_there(pool: PgPool) -> Result<(), sqlx::Error> 
     }
 }
 
+/// The server limits a statement to five seconds; this is for one that is not heard of any more.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Forgets, every now and then, the barrier's rows of sagas that began longer ago than `retention`.
 pub(crate) async fn forget_old(pool: PgPool, retention: Duration) {
     loop {
         let begun = Instant::now();
-        match forget_some(&pool, retention).await {
+        let forgotten = timeout(FORGET_TIMEOUT, forget_some(&pool, retention)).await;
+        match forgotten.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             Ok(0) => sleep(Duration::from_mins(10)).await,
             // Never more than half of the time.
             Ok(_) => sleep(begun.elapsed().max(Duration::from_millis(50))).await,
@@ -183,18 +196,33 @@ pub(crate) async fn forget_old(pool: PgPool, retention: Duration) {
 }
 
 async fn forget_some(pool: &PgPool, retention: Duration) -> Result<u64, sqlx::Error> {
-    let now_millis: i64 =
-        sqlx::query_scalar("SELECT (extract(epoch FROM now()) * 1000)::bigint").fetch_one(pool).await?;
-    let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-    let millis = u128::try_from(now_millis.saturating_sub(retention)).unwrap_or(0);
-    // A UUIDv7 begins with its time, so age is a range of the primary key.
-    let oldest_kept = uuid::Uuid::from_u128(millis << 80);
+    let mut lease = Lease::take(pool).await?;
+    let now_millis: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM now()) * 1000)::bigint")
+        .fetch_one(&mut *lease)
+        .await?;
+    let oldest_kept = first_id_since(u128::try_from(now_millis).unwrap_or(0), retention);
     let gone = sqlx::query(
         "DELETE FROM snorri_participant.barrier WHERE ctid = ANY (ARRAY(
              SELECT ctid FROM snorri_participant.barrier WHERE saga_id < $1 LIMIT 2000))",
     )
     .bind(oldest_kept)
-    .execute(pool)
+    .execute(&mut *lease)
     .await?;
+    lease.well();
     Ok(gone.rows_affected())
+}
+
+/// The lowest id of a saga that began at most `age` before the given time. A UUIDv7 begins with its time, so
+/// age is a range of the primary key.
+fn first_id_since(now_millis: u128, age: Duration) -> Uuid {
+    Uuid::from_u128(now_millis.saturating_sub(age.as_millis()) << 80)
+}
+
+/// How much earlier than it forgets a saga the barrier owns up to it: clocks differ.
+const FORGETS_EARLIER: Duration = Duration::from_hours(1);
+
+/// Of sagas with lower ids than this, rows may be deleted already.
+pub(crate) fn forgotten_before(now: SystemTime, retention: Duration) -> Uuid {
+    let now_millis = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    first_id_since(now_millis, retention.saturating_sub(FORGETS_EARLIER))
 }

@@ -64,6 +64,7 @@ mod ctx;
 mod database;
 mod fail;
 mod handler;
+mod lease;
 mod participant;
 mod run;
 mod stats;

@@ -88,7 +88,7 @@ impl Participant {
     /// `snorri_participant`, and effects happen exactly once. [`connect_pool`](crate::connect_pool) makes
     /// a pool with good settings.
     ///
-    /// Without one there is no barrier (`barrier: none` in the definition's terms): handlers simply run, may
+    /// Without one there is no barrier at all, and the orchestrator does not know: handlers simply run, may
     /// run more than once and in any order, and must cope with it by themselves, by
     /// [`Ctx::effect_id`].
     #[must_use]
@@ -151,7 +151,9 @@ impl Participant {
     }
 
     /// How long the barrier remembers a saga, counted from the saga's beginning: 7 days unless said
-    /// otherwise, and never less than one. A command that is older than that could be done twice.
+    /// otherwise, and never less than one. From an hour before that age on, a command of a step that the
+    /// barrier knows nothing of is neither run nor taken for never done: it is answered `failed`, until the
+    /// saga stops for a person. Give it more than the longest time that a saga may wait or stand blocked.
     #[must_use]
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention.max(RETENTION_MIN);
@@ -193,11 +195,12 @@ impl Participant {
             bus: bus.clone(),
             handlers: self.handlers,
             pool: self.pool,
+            retention: self.retention,
             stats: self.stats,
             gate: Gate::default(),
             spans: Spans::new(),
         };
-        run::run(Arc::new(shared), self.mode, self.retention, shutdown.clone()).await;
+        run::run(Arc::new(shared), self.mode, shutdown.clone()).await;
         if shutdown.is_cancelled() { Ok(()) } else { Err(Error::Bus(snorri_bus::Error::Closed)) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use snorri_bus::headers::{self, ReceivedCommand, parse_command};
 use snorri_bus::{Bus, ConsumerSpec, Consumption, Message, Next, Outgoing};
@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::database::{self, Gate};
 use crate::handler::Handler;
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) bus: Bus,
     pub(crate) handlers: HashMap<(Direction, Name), Handler>,
     pub(crate) pool: Option<PgPool>,
+    /// How long the barrier remembers.
+    pub(crate) retention: Duration,
     pub(crate) stats: Arc<Stats>,
     pub(crate) gate: Gate,
     pub(crate) spans: Spans,
@@ -53,6 +56,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn handler(&self, command: &ReceivedCommand) -> Option<&Handler> {
         self.handlers.get(&(command.effect().direction, command.operation.clone()))
+    }
+
+    /// Of sagas with lower ids than this, the barrier may have forgotten something.
+    pub(crate) fn forgotten_before(&self) -> Uuid {
+        database::forgotten_before(SystemTime::now(), self.retention)
     }
 
     /// The operations, for people.
@@ -65,7 +73,7 @@ impl Shared {
 }
 
 /// Runs until the shutdown, or until the bus is closed by somebody else; says which.
-pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, retention: Duration, shutdown: CancellationToken) {
+pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationToken) {
     let subjects = shared.bus.subjects();
     let (at_once, each) = match mode {
         Mode::Singly(at_once) => (at_once.max(1), 1),
@@ -84,6 +92,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, retention: Duration, sh
         )
     };
     let mut consumption = shared.bus.consume(spec);
+    let retention = shared.retention;
     let cleaner = shared.pool.clone().map(|pool| tokio::spawn(database::forget_old(pool, retention)));
     let mut tasks = JoinSet::new();
     let stopped = shutdown.cancelled_owned();

@@ -18,6 +18,7 @@ use crate::barrier::{self, Done, Entered};
 use crate::ctx::{Ctx, StillHeld, TakeError, TxCell};
 use crate::fail::{Fail, Trouble, describe, trouble};
 use crate::handler::{Call, Handler};
+use crate::lease::OwnTx;
 use crate::run::Shared;
 use crate::stats::Stats;
 
@@ -192,10 +193,56 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
     if effects.is_empty() {
         return Ok(jobs.iter().map(|job| unknown_operation(shared, job)).collect());
     }
-    let mut tx = bounded(pool.begin_with(BEGIN)).await?;
-    let mut entered = bounded(barrier::enter(&mut tx, &effects)).await?.into_iter();
+    let mut tx = bounded(OwnTx::begin(pool, BEGIN)).await?;
+    let entered = match heard(barrier::enter(&mut tx, &effects, shared.forgotten_before())).await? {
+        Ok(entered) => entered,
+        Err(error) => {
+            undo(tx).await;
+            return Err(Broken::Sql(error));
+        }
+    };
     let cell = TxCell::new(tx);
+    let told = match in_turns(shared, jobs, known, entered, &cell).await {
+        Ok(told) => told,
+        Err(broken) => {
+            if let Some(tx) = cell.take_to_undo() {
+                undo(tx).await;
+            }
+            return Err(broken);
+        }
+    };
 
+    let mut tx = bounded(async { Ok(cell.take().await) }).await??;
+    let (done, gone) = rows_to_write(jobs, &told);
+    if done.is_empty() {
+        // Nothing to keep: no row, no business write that counts.
+        bounded(tx.rollback()).await?;
+    } else {
+        let written = heard(async {
+            barrier::complete(&mut tx, &done).await?;
+            if gone.is_empty() { Ok(()) } else { barrier::forget(&mut tx, &gone).await }
+        });
+        if let Err(error) = written.await? {
+            undo(tx).await;
+            return Err(Broken::Sql(error));
+        }
+        drop(done);
+        // Given up on or not: whether it was done, the next delivery finds out.
+        bounded(tx.commit()).await?;
+    }
+    // Only now is any of it true.
+    Ok(jobs.iter().zip(told).map(|(job, told)| told.verdict(shared, job)).collect())
+}
+
+/// Runs the handlers whose turn it is, one after the other.
+async fn in_turns(
+    shared: &Shared,
+    jobs: &[Job],
+    known: Vec<Option<&Handler>>,
+    entered: Vec<Entered>,
+    cell: &TxCell,
+) -> Result<Vec<Told>, Broken> {
+    let mut entered = entered.into_iter();
     let mut turn = 0;
     let mut told: Vec<Told> = Vec::with_capacity(jobs.len());
     for (job, handler) in jobs.iter().zip(known) {
@@ -221,30 +268,30 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
         turn += 1;
         told.push(Told::Handled(outcome, stored));
     }
-
-    let mut tx = bounded(async { Ok(cell.take().await) }).await??;
-    let (done, gone) = rows_to_write(jobs, &told);
-    if done.is_empty() {
-        // Nothing to keep: no row, no business write that counts.
-        bounded(tx.rollback()).await?;
-    } else {
-        bounded(barrier::complete(&mut tx, &done)).await?;
-        if !gone.is_empty() {
-            bounded(barrier::forget(&mut tx, &gone)).await?;
-        }
-        drop(done);
-        // Given up on or not: whether it was done, the next delivery finds out.
-        bounded(tx.commit()).await?;
-    }
-    // Only now is any of it true.
-    Ok(jobs.iter().zip(told).map(|(job, told)| told.verdict(shared, job)).collect())
+    Ok(told)
 }
 
 /// The server limits its own time; this is for a server that is not heard of any more.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
 
 async fn bounded<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    timeout(SILENCE_MAX, work).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    heard(work).await.unwrap_or_else(Err)
+}
+
+/// The same, and tells an error that the server said (inside) from its silence (outside). After silence a
+/// transaction must only be dropped: its connection is closed then.
+async fn heard<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<Result<T, E>, sqlx::Error> {
+    timeout(SILENCE_MAX, work).await.map_err(|_| sqlx::Error::PoolTimedOut)
+}
+
+/// Rolls back, so that the connection can be used again. If that cannot be done, it is closed.
+async fn undo(tx: OwnTx) {
+    if let Err(error) = bounded(tx.rollback()).await {
+        tracing::debug!(
+            error = describe(&error),
+            "a transaction was not rolled back; its connection is closed"
+        );
+    }
 }
 
 /// What is known of one command inside the transaction.
@@ -260,6 +307,18 @@ impl Told {
         match self {
             Self::Unknown => unknown_operation(shared, job),
             Self::Handled(outcome, stored) => Verdict::of(stats, &outcome, stored.is_some()),
+            Self::Already(Entered::Forgotten) => {
+                let effect = job.effect();
+                tracing::error!(
+                    saga = %effect.saga, step = %effect.step, direction = %effect.direction,
+                    "a command of a saga that is older than the barrier remembers; a person must look"
+                );
+                Verdict::failed(
+                    stats,
+                    "the saga is older than this participant's barrier remembers, and nothing is known of this \
+                     step; a person must look",
+                )
+            }
             Self::Already(Entered::Empty) => Verdict::of(stats, &empty(), true),
             Self::Already(Entered::Tombstoned) => Verdict::of(stats, &Outcome::Tombstoned, true),
             Self::Already(Entered::Stored(body)) => {

@@ -115,7 +115,7 @@ impl Driver {
                 done.iter().find(|(at, ..)| steps[*at].name == *name).map(|(.., output)| output.clone())
             };
             let input = match &step.input {
-                Some(template) => template.resolve(&order, output).expect("filled in"),
+                Some(template) => template.resolve(&order, output, 64 * 1024).expect("filled in"),
                 None => order.clone(),
             };
             let body = CommandBody { input: input.clone(), result: None, saga_input: None };

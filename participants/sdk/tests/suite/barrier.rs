@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use snorri_participant::Participant;
+use snorri_participant::{Participant, SagaId};
 use snorri_saga::time::Millis;
 use snorri_saga::wire::Outcome;
+use uuid::Uuid;
 
 use crate::rig::{Command, Done, How, Rig, Wish, ok, saga, undone, within};
 
@@ -220,6 +221,81 @@ async fn what_is_no_command_is_put_away_and_holds_nobody_up() {
     assert_eq!(rig.ask(&good).await, ok(5));
     assert_eq!(running.stats.snapshot().malformed, 1);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_answered_is_put_away_and_counted() {
+    let mut rig = Rig::new("reply_to").await;
+    let running = rig.start();
+    let subjects = rig.bus.subjects().clone();
+    let mut sent = 0;
+    for replica in ["*", ">", "Test!", "test.more", ""] {
+        let command = Command::action(saga(), "pay", 5, How::Well);
+        let mut message = command.message(&subjects);
+        let to = format!("{}.reply.ledger.{replica}", subjects.prefix());
+        message.headers.as_mut().expect("headers").insert("Snorri-Reply-To", to.as_str());
+        rig.bus.publish_all(vec![message]).await.remove(0).expect("published");
+        sent += 1;
+    }
+    assert_eq!(rig.ask(&Command::action(saga(), "pay", 6, How::Well)).await, ok(6));
+    let stats = running.stats.snapshot();
+    assert_eq!((stats.malformed, stats.postponed, stats.unanswered), (sent, 0, 0));
+    assert_eq!(rig.stage.calls.load(Ordering::SeqCst), 1);
+    running.stop().await;
+}
+
+/// The id of a saga that began so long ago.
+fn saga_of(age: Duration) -> SagaId {
+    SagaId(Uuid::from_u128(Uuid::now_v7().as_u128() - (age.as_millis() << 80)))
+}
+
+#[tokio::test]
+async fn of_a_forgotten_saga_nothing_is_run_and_nothing_is_taken_for_never_done() {
+    const WORDS: &str = "older than this participant's barrier remembers";
+    const WEEK_MINS: u64 = 7 * 24 * 60;
+    let of_mins = |mins| saga_of(Duration::from_mins(mins));
+    for batch in [1, 64] {
+        let mut rig = Rig::new("forgotten").await;
+        // Forgotten at some time before; in the last hour before the age; and just young enough.
+        let long_ago = Command::action(of_mins(WEEK_MINS + 48 * 60), "pay", 1, How::Well);
+        let at_the_edge = Command::action(of_mins(WEEK_MINS - 30), "pay", 2, How::Well);
+        let undone_only = Command::action(of_mins(WEEK_MINS + 60), "pay", 3, How::Well).undo();
+        let young = Command::action(of_mins(WEEK_MINS - 90), "pay", 4, How::Well);
+        // All at once, so that a batch has those that count beside those that do not.
+        let all = [long_ago.clone(), at_the_edge.clone(), undone_only.clone(), young.clone()];
+        rig.send(&all).await;
+        let running = rig.run(rig.participant().batch(batch));
+        for command in [&long_ago, &at_the_edge, &undone_only] {
+            let Outcome::Failed { message, .. } = rig.reply(command).await else { panic!("{command:?}") };
+            assert!(message.contains(WORDS), "{message}");
+            assert_eq!(
+                (rig.barrier_rows(command.saga()).await, rig.ledger(command.saga()).await),
+                (0, (0, 0))
+            );
+        }
+        assert_eq!(rig.reply(&young).await, ok(4));
+        assert_eq!(rig.ask(&young.undo()).await, undone(false));
+        // The undo of what may well have been done is not "nothing to undo", however often it is asked for.
+        for undo in [long_ago.undo(), long_ago.undo().again(), at_the_edge.undo()] {
+            let Outcome::Failed { message, .. } = rig.ask(&undo).await else { panic!("{undo:?}") };
+            assert!(message.contains(WORDS), "{message}");
+            assert_eq!(rig.barrier_rows(undo.saga()).await, 0);
+        }
+        let stats = running.stats.snapshot();
+        assert_eq!((stats.failed, stats.empty, stats.tombstoned), (6, 0, 0));
+        // What is still known is undone as ever.
+        sqlx::query(
+            "INSERT INTO snorri_participant.barrier (saga_id, step, undo, outcome, reply)
+             VALUES ($1, 'pay', false, 'ok', '{\"outcome\":\"ok\",\"output\":{\"number\":2}}')",
+        )
+        .bind(at_the_edge.saga().0)
+        .execute(&rig.pool)
+        .await
+        .expect("a row");
+        assert_eq!(rig.ask(&at_the_edge.undo().again()).await, undone(false));
+        assert_eq!(rig.ledger(at_the_edge.saga()).await, (1, -2));
+        running.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -388,7 +388,7 @@ impl Command {
                 budget: self.budget,
                 reply_to: &subjects.reply(&participant, &name("test")),
                 traceparent: Some(&traceparent),
-                source: "snorri/test",
+                source: "/snorri",
             })),
             payload: headers::command_body(&self.body),
         }

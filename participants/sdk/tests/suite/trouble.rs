@@ -1,12 +1,16 @@
 //! A participant among servers that come and go.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use snorri_bus::{Bus, BusOptions};
 use snorri_saga::json::Json;
 use snorri_stack::{Options, Stack, StopMode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::rig::{Command, How, Rig, ok, saga, undone, within};
 
@@ -110,6 +114,85 @@ async fn a_restart_of_postgres_costs_no_attempt_and_no_effect() {
     // By being handed back and not by being forgotten: the server's own time for that is 30 seconds.
     assert!(before.elapsed() < Duration::from_secs(20), "{:?}", before.elapsed());
     assert_eq!(running.stats.snapshot().failed, 0);
+    running.stop().await;
+}
+
+/// A way to Postgres whose links can go half open: neither closed nor carrying anything.
+struct Frozen {
+    url: String,
+    /// Links opened before this number of them carry nothing any more.
+    before: Arc<AtomicUsize>,
+    opened: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Frozen {
+    async fn before(postgres: &str) -> Self {
+        let target = postgres.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
+        let target = target.to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let (before, opened) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let url = postgres.replace(&target, &address);
+        let (frozen, count) = (before.clone(), opened.clone());
+        let task = tokio::spawn(async move {
+            let mut links = tokio::task::JoinSet::new();
+            while let Ok((near, _)) = listener.accept().await {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let far = TcpStream::connect(&target).await.expect("Postgres");
+                let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
+                links.spawn(carry(from_near, to_far, number, frozen.clone()));
+                links.spawn(carry(from_far, to_near, number, frozen.clone()));
+            }
+        });
+        Self { url, before, opened, task }
+    }
+
+    /// All links that there are go half open; new ones work.
+    fn freeze(&self) {
+        self.before.store(self.opened.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: usize, frozen: Arc<AtomicUsize>) {
+    let mut bytes = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        if number < frozen.load(Ordering::SeqCst) {
+            // The one end says nothing to the other, not even that it is gone.
+            std::future::pending::<()>().await;
+        }
+        if to.write_all(&bytes[..count]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_half_open_link_to_postgres_does_not_keep_its_place_in_the_pool() {
+    let mut rig = Rig::new("half_open").await;
+    let address: String = {
+        let options = rig.pool.connect_options();
+        let database = options.get_database().expect("a database");
+        format!("postgres://snorri@{}:{}/{database}", options.get_host(), options.get_port())
+    };
+    let way = Frozen::before(&address).await;
+    // One place: if it is not given back, nothing goes on.
+    let pool = snorri_participant::connect_pool(&way.url, 1).await.expect("a pool");
+    let running = rig.run(rig.participant().database(pool).concurrency(1));
+    let stuck = Command::action(saga(), "pay", 5, How::Wait);
+    rig.send(std::slice::from_ref(&stuck)).await;
+    within("the action", rig.stage.began.notified()).await;
+    way.freeze();
+    rig.stage.go_on.notify_one();
+    let begun = Instant::now();
+    assert_eq!(rig.ask(&Command::action(saga(), "pay", 6, How::Well)).await, ok(6));
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
     running.stop().await;
 }
 
