@@ -1,12 +1,13 @@
 //! The definitions in use: submitted, checked, stored, and cached for ever, since a version never changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use snorri_saga::definition::{Definition, Draft, Problem};
+use snorri_saga::definition::{Definition, Draft, Problem, STEPS_MAX};
 use snorri_saga::ids::Name;
 use snorri_saga::json::fingerprint;
+use snorri_saga::template::Template;
 use snorri_saga::wire::limit;
 
 use crate::store::{self, Store};
@@ -16,6 +17,10 @@ use crate::store::{self, Store};
 const NEWEST_FOR: Duration = Duration::from_millis(500);
 /// The most versions kept in memory.
 const KEPT_MAX: usize = 10_000;
+/// Beyond so many bytes a step's name is not even looked at.
+const STEP_NAME_BYTES_MAX: usize = 256;
+/// The most references to steps that are not there whose places are told.
+const STRAY_MAX: usize = 100;
 /// The largest text of a definition, in bytes.
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
@@ -84,6 +89,20 @@ fn yaml() -> serde_saphyr::Options {
     }
 }
 
+/// How many expressions of the steps' inputs refer to a step that is no earlier one.
+fn stray(draft: &Draft) -> usize {
+    let mut earlier: HashSet<&str> = HashSet::new();
+    let mut stray = 0;
+    for step in draft.steps.iter().take(STEPS_MAX) {
+        let template = step.input.as_ref().and_then(|input| Template::parse(input).ok());
+        if let Some(template) = template {
+            stray += template.steps_referred_to().iter().filter(|name| !earlier.contains(*name)).count();
+        }
+        earlier.insert(&step.name);
+    }
+    stray
+}
+
 type Key = (Name, u32);
 
 #[derive(Debug, Default)]
@@ -115,9 +134,9 @@ impl Definitions {
         if text.len() > TEXT_BYTES_MAX {
             return Err(Error::Unreadable(format!("{} bytes: at most {TEXT_BYTES_MAX}", text.len())));
         }
-        let draft: Draft =
-            serde_saphyr::from_str_with_options(text, yaml()).map_err(|error| Error::Unreadable(error.to_string()))?;
-        let definition = Definition::from_draft(&draft).map_err(Error::Invalid)?;
+        let draft: Draft = serde_saphyr::from_str_with_options(text, yaml())
+            .map_err(|error| Error::Unreadable(error.to_string()))?;
+        let definition = Self::checked(&draft)?;
         Ok((draft, definition))
     }
 
@@ -129,8 +148,24 @@ impl Definitions {
 
     /// The same for a definition that was read already.
     pub async fn submit_draft(&self, draft: &Draft) -> Result<Submitted, Error> {
-        let definition = Definition::from_draft(draft).map_err(Error::Invalid)?;
+        let definition = Self::checked(draft)?;
         self.store_checked(draft, definition).await
+    }
+
+    fn checked(draft: &Draft) -> Result<Definition, Error> {
+        // What is wrong with one step may be said with another's name: a huge one would be said 200 times.
+        let longest = draft.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+        if longest > STEP_NAME_BYTES_MAX {
+            return Err(Error::Unreadable(format!("a step's name has {longest} bytes")));
+        }
+        let stray = stray(draft);
+        if stray > STRAY_MAX {
+            // Each would be told with the names of all steps.
+            let message =
+                format!("{stray} expressions refer to the output of steps that are no earlier ones");
+            return Err(Error::Invalid(vec![Problem { pointer: "/steps".to_owned(), message }]));
+        }
+        Definition::from_draft(draft).map_err(Error::Invalid)
     }
 
     async fn store_checked(&self, draft: &Draft, definition: Definition) -> Result<Submitted, Error> {
@@ -204,13 +239,9 @@ mod tests {
         let began = Instant::now();
         let refused = Definitions::check(text).map(|_| ()).expect_err(what);
         let took = began.elapsed();
-        eprintln!("{what}: {took:?}");
         assert!(took < Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 }), "{what}: {took:?}");
-        let length = match &refused {
-            Error::Invalid(problems) => problems.iter().map(|problem| problem.message.len()).sum(),
-            other => other.to_string().len(),
-        };
-        assert!(length < 100_000, "{what}: a refusal of {length} bytes");
+        let answer = crate::problem::Problem::from(refused).to_json().to_string();
+        assert!(answer.len() < 100_000, "{what}: a refusal of {} bytes", answer.len());
     }
 
     #[test]
@@ -247,6 +278,19 @@ mod tests {
         is_refused("dashes", &with_input(&format!("\n    {}x", "- ".repeat(400_000))));
         is_refused("many documents", &"---\na\n".repeat(100_000));
         let names = (0..200).map(|_| format!("- {{name: {}, participant: p}}\n", "x".repeat(5000)));
+        let more = "- {name: b, participant: p, kind: pivot}\n".repeat(199);
+        let huge = format!("- {{name: {long}, participant: p, kind: pivot}}\n{more}");
+        is_refused("a huge name that others are told of", &format!("name: order\nsteps:\n{huge}"));
+        let stray = vec!["\"${{ steps.q.output }}\""; 900].join(",");
+        let many = (0..150)
+            .map(|n| format!("- {{name: {}{n}, participant: p}}\n", "x".repeat(60)))
+            .collect::<Vec<_>>()
+            .concat();
+        let ends = (0..40)
+            .map(|n| format!("- {{name: z{n}, participant: p, input: [{stray}]}}\n"))
+            .collect::<Vec<_>>()
+            .concat();
+        is_refused("references to nothing", &format!("name: order\nsteps:\n{many}{ends}"));
         is_refused("long names", &format!("name: order\nsteps:\n{}", names.collect::<String>()));
     }
 
@@ -255,7 +299,10 @@ mod tests {
         let text = "name: order\nsteps:\n- {name: a, participant: p, compensation: u, retry: &r {attempts: 3}}\n\
                     - {name: b, participant: p, compensation: u, retry: *r}\n";
         assert!(Definitions::check(text).is_ok());
-        let many: String = (0..200).map(|n| format!("- {{name: s{n}, participant: p, compensation: u}}\n")).collect();
+        let many = (0..200)
+            .map(|n| format!("- {{name: s{n}, participant: p, compensation: u}}\n"))
+            .collect::<Vec<_>>()
+            .concat();
         assert!(Definitions::check(&format!("name: order\nwindow: 7d\nsteps:\n{many}")).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use snorri_bus::headers::{BadReply, parse_reply};
 use snorri_bus::{ConsumerSpec, Message, Next};
@@ -49,11 +49,14 @@ async fn forget(shared: &Shared) {
 async fn consume(engine: &Engine, shared: &Shared, lost: &Notify, stop: &CancellationToken) {
     let aside = Aside::default();
     let subjects = shared.bus.subjects();
-    let spec = ConsumerSpec::new(
+    let mut spec = ConsumerSpec::new(
         subjects.replies_stream(),
         subjects.replica_consumer(&shared.replica),
         subjects.replies_to(&shared.replica),
     );
+    // A consumer that has to be made anew does not go through what was answered before this process began:
+    // whatever is under way is sent again in any case.
+    spec.deliver_from = SystemTime::now().checked_sub(Duration::from_secs(5));
     let mut replies = shared.bus.consume(spec);
     loop {
         let next = tokio::select! {

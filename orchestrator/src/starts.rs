@@ -110,10 +110,10 @@ async fn take(engine: &Engine, shared: &Shared, intake: &Intake, aside: &Aside, 
 /// The key of a start that brought none: the message itself, so that a redelivery is the same start.
 fn own_key(stored_at: u64, subject: &str, body: &StartBody) -> (String, [u8; 32]) {
     let hash = fingerprint(&serde_json::json!([subject]));
-    let tail: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let tail = hash.iter().take(8).fold(0_u64, |tail, byte| (tail << 8) | u64::from(*byte));
     // The bytes and not the value: they are the same ones each time, and need not have a value.
     let print = fingerprint(&serde_json::json!([subject, body.version, body.input.get()]));
-    (format!("nats.{stored_at}.{tail}"), print)
+    (format!("nats.{stored_at}.{tail:016x}"), print)
 }
 
 enum Refused {

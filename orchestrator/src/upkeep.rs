@@ -140,6 +140,7 @@ async fn keep_streams(shared: &Shared, lost: &Notify) {
     let commands = shared.bus.subjects().commands_stream();
     loop {
         shared.bus.connected().await;
+        let link = shared.bus.link_epoch();
         match shared.bus.ensure_streams().await {
             Ok(made) if made.contains(&commands) => {
                 tracing::warn!(
@@ -154,6 +155,7 @@ async fn keep_streams(shared: &Shared, lost: &Notify) {
         }
         tokio::select! {
             () = shared.streams_wanted.notified() => sleep(Duration::from_millis(50)).await,
+            () = shared.bus.link_changed(link) => {}
             () = sleep(STREAMS_EVERY) => {}
         }
     }

@@ -217,7 +217,7 @@ async fn keep_aside(shared: &Shared, aside: Vec<(DeadLetter, Message)>) {
             }
         }
         Err(error) => {
-            tracing::warn!(error = error.chain(), "dead letters could not be kept; they come again")
+            tracing::warn!(error = error.chain(), "dead letters could not be kept; they come again");
         }
     }
 }

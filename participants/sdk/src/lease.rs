@@ -42,7 +42,7 @@ impl std::ops::DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.well && std::env::args().count() == 0 {
+        if !self.well {
             self.connection.close_on_drop();
         }
     }
