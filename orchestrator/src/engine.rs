@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::definitions::{Definitions, Versioned};
 use crate::metrics::Metrics;
@@ -153,6 +154,8 @@ pub(crate) struct Shared {
     pub(crate) live_bytes: AtomicUsize,
     /// The most that may be, before starts are refused.
     pub(crate) live_bytes_max: usize,
+    /// Keeps what cannot be used.
+    pub(crate) aside: Aside,
     /// A stream was missing when something was published.
     pub(crate) streams_wanted: Notify,
     /// Postgres's clock jumped: until then no timeout counts.

@@ -6,13 +6,15 @@
 //! ```text
 //!   http · starts · inbox · upkeep      the doors: people, NATS starts, replies, time
 //!   engine                              load → decide → commit → publish → acknowledge
-//!   intake · definitions · outbox       what is let in, what is in force, effects as messages
+//!   intake · definitions                what is let in, what is in force
+//!   outbox · aside                      effects as messages; messages that cannot be used
 //!   store · telemetry · metrics · clock Postgres; what is seen from outside; time
 //!   snorri-bus · snorri-saga            JetStream; the pure core
 //! ```
 //!
 //! [`Orchestrator::start`] wires them.
 
+mod aside;
 pub mod clock;
 pub mod config;
 pub mod definitions;

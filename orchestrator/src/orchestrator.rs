@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::config::{Config, Migrate};
 use crate::definitions::Definitions;
@@ -142,6 +143,7 @@ impl Orchestrator {
             live_max: config.live_sagas_max,
             live_bytes: AtomicUsize::new(0),
             live_bytes_max: usize::try_from(config.live_bytes_max).unwrap_or(usize::MAX),
+            aside: Aside::default(),
             streams_wanted: Notify::new(),
             clock_doubted_until: Mutex::new(None),
             is_postgres_down: AtomicBool::new(false),

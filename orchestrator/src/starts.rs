@@ -11,9 +11,9 @@ use snorri_saga::json::{deeper_than, fingerprint};
 use snorri_saga::wire::{StartBody, header, limit};
 use tokio_util::sync::CancellationToken;
 
+use crate::aside::dead_letter;
 use crate::definitions;
 use crate::engine::{Engine, Shared, StartError, StartRequest};
-use crate::inbox::{Aside, dead_letter};
 use crate::intake::{self, Intake};
 use crate::problem::Problem;
 
@@ -37,7 +37,6 @@ pub(crate) async fn run(engine: Engine, shared: Arc<Shared>, intake: Arc<Intake>
         ConsumerSpec::new(subjects.starts_stream(), subjects.starts_consumer(), subjects.starts_all());
     spec.prefetch = 256;
     let mut starts = shared.bus.consume(spec);
-    let aside = Aside::default();
     let mut under_way = FuturesUnordered::new();
     loop {
         // A slow start holds up no other: there is room for more until all places are taken.
@@ -50,9 +49,8 @@ pub(crate) async fn run(engine: Engine, shared: Arc<Shared>, intake: Arc<Intake>
         };
         match next {
             Next::Batch(messages) => {
-                under_way.extend(
-                    messages.into_iter().map(|message| take(&engine, &shared, &intake, &aside, message)),
-                );
+                under_way
+                    .extend(messages.into_iter().map(|message| take(&engine, &shared, &intake, message)));
             }
             Next::Recreated => tracing::warn!("the stream of starts was lost and is made anew"),
             Next::Closed => break,
@@ -69,14 +67,19 @@ fn is_inbox(subject: &str) -> bool {
         && subject.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'>'))
 }
 
-async fn take(engine: &Engine, shared: &Shared, intake: &Intake, aside: &Aside, message: Message) {
+async fn take(engine: &Engine, shared: &Shared, intake: &Intake, message: Message) {
     let reply_to = message.header(header::REPLY_TO);
     if reply_to.is_some_and(|to| !is_inbox(to)) {
         let detail = format!(
             "`{}` is not a subject below `{INBOX}` of at most {REPLY_TO_BYTES_MAX} bytes",
             header::REPLY_TO
         );
-        if aside.keep(shared, vec![dead_letter(&message, BAD_REPLY_TO, detail)]).await.is_ok() {
+        if shared
+            .aside
+            .keep(&shared.store, &shared.metrics, vec![dead_letter(&message, BAD_REPLY_TO, detail)])
+            .await
+            .is_ok()
+        {
             message.ack().await;
         }
         return;
@@ -90,7 +93,7 @@ async fn take(engine: &Engine, shared: &Shared, intake: &Intake, aside: &Aside, 
         }
         Err(Refused::Never(problem)) => {
             let letter = dead_letter(&message, problem.word(), problem.detail().to_owned());
-            if aside.keep(shared, vec![letter]).await.is_err() {
+            if shared.aside.keep(&shared.store, &shared.metrics, vec![letter]).await.is_err() {
                 return; // It comes again when Postgres is back.
             }
             problem.to_json()

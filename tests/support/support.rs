@@ -81,6 +81,7 @@ impl Place {
         };
         let bus = Bus::connect(options).await.expect("a bus");
         bus.limit_streams(8 * 1024 * 1024);
+        bus.connected().await;
         bus
     }
 }

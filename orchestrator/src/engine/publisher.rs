@@ -207,10 +207,7 @@ async fn keep_aside(shared: &Shared, aside: Vec<(DeadLetter, Message)>) {
         return;
     }
     let (letters, messages): (Vec<DeadLetter>, Vec<Message>) = aside.into_iter().unzip();
-    for letter in &letters {
-        shared.metrics.dead_letter(letter.reason);
-    }
-    match shared.store.keep_aside(&letters).await {
+    match shared.aside.keep(&shared.store, &shared.metrics, letters).await {
         Ok(()) => {
             for message in messages {
                 message.ack().await;

@@ -6,7 +6,7 @@ use super::deciding::Verdict;
 use super::lane::Lane;
 use super::publisher::Job;
 use super::{CancelError, Item, StartError, Started};
-use crate::inbox::dead_letter;
+use crate::aside::dead_letter;
 use snorri_saga::decide::{Refusal, pending_effects};
 use snorri_saga::ids::SagaId;
 use snorri_saga::journal::Event;
