@@ -100,6 +100,9 @@ async fn dev(args: Args) -> Result<(), Error> {
             _ = term.recv() => break,
             _ = int.recv() => break,
             _ = tick.tick() => {
+                if private.revive_orchestrator()? {
+                    println!("  · the orchestrator ended (see {}/logs/orchestrator.log) and is started anew", args.dir.display());
+                }
                 let revived = private.revive_participants()?;
                 if revived > 0 {
                     println!("  · started {revived} participant(s) anew");

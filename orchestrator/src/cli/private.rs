@@ -213,6 +213,18 @@ impl Private {
         Ok(gone.len())
     }
 
+    /// Starts the orchestrator anew if it ended. Returns whether it did.
+    pub(crate) fn revive_orchestrator(&mut self) -> Result<bool, Error> {
+        let is_gone = match &mut self.orchestrator {
+            Some(process) => matches!(process.child.try_wait(), Ok(Some(_))),
+            None => true,
+        };
+        if is_gone {
+            self.start_orchestrator()?;
+        }
+        Ok(is_gone)
+    }
+
     /// Kills nats-server, deletes its store, and starts it again.
     pub(crate) async fn wipe_nats(&self) -> Result<(), Error> {
         let stack = self.stack.clone();

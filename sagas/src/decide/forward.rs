@@ -5,7 +5,7 @@ use super::{
     StepState, Timestamp, Wait,
 };
 use crate::definition::StepKind;
-use crate::retry::RetryPolicy;
+use crate::retry::{RetryPolicy, SLOW_LANE_CAP};
 use crate::template::Unresolved;
 use crate::wire::limit;
 
@@ -129,6 +129,11 @@ impl<'a> Draft<'a> {
         let is_current = attempt == flight.attempt && matches!(flight.wait, Wait::Reply(_));
         match outcome {
             Outcome::Ok { output, .. } => self.on_action_ok(step, attempt, output),
+            // The door says this of an answer that was too large to be read: it was done. Past the pivot there
+            // is no way back, and the step counts as done, without its output.
+            Outcome::Rejected { code, partial: true, .. } if code == "too_large" && self.saga.pivot_sent => {
+                self.on_action_done(step, attempt, None);
+            }
             Outcome::Rejected { .. } | Outcome::Tombstoned if self.must_succeed(step) => {
                 if !is_current {
                     return Err(Refusal::Stale);
@@ -192,11 +197,15 @@ impl<'a> Draft<'a> {
             return;
         }
         let keep = self.too_large("output", output).is_none();
+        self.on_action_done(step, attempt, keep.then(|| output.clone()));
+    }
+
+    fn on_action_done(&mut self, step: &Step, attempt: u32, output: Option<Json>) {
         self.record(Event::Succeeded {
             step: step.name.clone(),
             direction: Direction::Action,
             attempt,
-            output: keep.then(|| output.clone()),
+            output,
             empty: false,
         });
         self.unblock(&step.name);
@@ -345,7 +354,7 @@ impl<'a> Draft<'a> {
             _ => step.retry,
         };
         let pause = policy.pause(&self.effect_id(step, direction), attempt);
-        let at = self.now + pause.max(retry_after.unwrap_or_default());
+        let at = self.now + pause.max(patience(retry_after));
         self.record(Event::RetryPlanned { step: step.name.clone(), at });
     }
 
@@ -358,7 +367,7 @@ impl<'a> Draft<'a> {
         retry_after: Option<Millis>,
     ) {
         let pause = policy.pause_slow(&self.effect_id(step, direction), attempt);
-        let at = self.now + pause.max(retry_after.unwrap_or_default());
+        let at = self.now + pause.max(patience(retry_after));
         self.record(Event::RetryPlanned { step: step.name.clone(), at });
     }
 
@@ -415,4 +424,9 @@ impl<'a> Draft<'a> {
             None
         }
     }
+}
+
+/// How long a participant may ask to be left alone by what must be done: no longer than the slow lane waits.
+fn patience(retry_after: Option<Millis>) -> Millis {
+    retry_after.unwrap_or_default().min(SLOW_LANE_CAP)
 }

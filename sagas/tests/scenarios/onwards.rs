@@ -241,6 +241,29 @@ fn e19_after_the_pivot_a_step_counts_without_its_output() {
 }
 
 #[test]
+fn e19_an_answer_past_the_pivot_that_was_too_large_to_be_read_counts_as_done() {
+    story(
+        r#"
+        ship: shop, pivot
+        invoice: books, retriable
+
+        0s started, forwards until 58s, window until 1m
+        0s ship action #1 sent, awaited until 1s, the pivot
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship rejected too_large partial
+        0s ship action #1 succeeded
+        0s invoice action #1 sent, awaited until 1s
+          -> books/invoice invoice.action.1.0 in 1s: {"order":7}
+        > invoice ok
+        0s invoice action #1 succeeded: null
+        0s ended: completed
+          => ended completed
+        = completed
+    "#,
+    );
+}
+
+#[test]
 fn e19_a_request_that_is_too_large_is_not_sent() {
     story(
         r#"

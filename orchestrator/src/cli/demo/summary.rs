@@ -41,7 +41,7 @@ pub(crate) async fn show(private: &Private, world: &World, run: &Run) -> Result<
         let index = (durations.len() * share / 100).min(durations.len().saturating_sub(1));
         durations.get(index).copied().unwrap_or((0.0, ""))
     };
-    println!("  What became of them");
+    println!("  What became of them, and of the first one");
     println!("    {completed:>7}  completed");
     println!("    {compensated:>7}  compensated, everything undone:");
     let mut causes: Vec<_> = causes.into_iter().collect();
@@ -56,7 +56,7 @@ pub(crate) async fn show(private: &Private, world: &World, run: &Run) -> Result<
         at(99).0,
         at(100).0
     );
-    println!("    slowest: {}/v1/sagas/{}", private.api, at(100).1);
+    println!("    slowest: saga {}", at(100).1);
     if run.kills + run.wipes + run.revived > 0 {
         println!(
             "    meanwhile: orchestrator killed {}×, NATS killed and its store deleted {}×, participants restarted {}×",
