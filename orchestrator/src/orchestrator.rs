@@ -226,6 +226,8 @@ impl Orchestrator {
 async fn prepare_bus(bus: &Bus) {
     let prepare = async {
         bus.connected().await;
+        // Says aloud if the server is one with known losses.
+        bus.server_version().await;
         bus.ensure_streams().await
     };
     match tokio::time::timeout(Duration::from_secs(3), prepare).await {

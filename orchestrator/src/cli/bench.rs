@@ -94,7 +94,7 @@ enum Row {
 }
 
 impl Row {
-    const ALL: [Self; 5] = [Self::Throughput, Self::Open, Self::Kill, Self::Nats, Self::Barrier];
+    const ALL: [Self; 5] = [Self::Open, Self::Throughput, Self::Kill, Self::Nats, Self::Barrier];
 }
 
 impl std::fmt::Display for Row {

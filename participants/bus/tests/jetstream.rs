@@ -222,7 +222,7 @@ async fn what_no_stream_takes_and_what_is_too_large_is_said_for_each_message() {
 }
 
 #[tokio::test]
-async fn a_restart_of_the_server_goes_unnoticed_but_for_the_pause() {
+async fn after_a_restart_of_the_server_nothing_that_was_stored_is_missing() {
     let mut server = NatsServer::start();
     let bus = bus(&server).await;
     streams(&bus).await;
@@ -233,7 +233,21 @@ async fn a_restart_of_the_server_goes_unnoticed_but_for_the_pause() {
     server.kill();
     server.up();
     let before = Instant::now();
-    assert_eq!(take(&mut consumption, 1).await, ["during"]);
+    let mut texts = Vec::new();
+    while !texts.contains(&"during".to_owned()) {
+        match within("what was stored", consumption.next()).await {
+            Next::Batch(batch) => {
+                for message in batch {
+                    message.ack().await;
+                    texts.push(String::from_utf8_lossy(message.payload()).into_owned());
+                }
+            }
+            // A server that was killed may still be reading its consumers back when it is asked for one: then
+            // the consumer is made anew, that is said, and the stream is gone through from its beginning.
+            Next::Recreated => {}
+            Next::Closed => panic!("nobody closed it"),
+        }
+    }
     assert!(before.elapsed() < Duration::from_secs(6), "{:?}", before.elapsed());
 }
 
