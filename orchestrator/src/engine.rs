@@ -290,11 +290,6 @@ impl Engine {
     pub fn is_postgres_down(&self) -> bool {
         self.shared.is_postgres_down.load(Ordering::Relaxed)
     }
-
-    /// How many live sagas are in this replica's memory.
-    pub fn live(&self) -> usize {
-        self.shared.live.load(Ordering::Relaxed)
-    }
 }
 
 /// A UUIDv7 of the given time, so that ids sort by Postgres's clock and not by this machine's.

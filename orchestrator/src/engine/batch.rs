@@ -96,6 +96,7 @@ impl Lane {
 
     fn postgres_is_away(&mut self, error: &store::Error) {
         self.trouble_at = Some(Instant::now());
+        self.is_catching_up = true;
         if !self.shared.is_postgres_down.swap(true, Ordering::Relaxed) {
             tracing::warn!(lane = self.number, error = error.chain(), "postgres is away; waiting");
         }

@@ -39,8 +39,8 @@ pub(super) struct Lane {
     pub(super) troubles: HashMap<SagaId, u32>,
     counted: (usize, usize),
     bus_up_since: Option<Instant>,
-    /// The last batch was full: answers may be waiting behind it.
-    is_behind: bool,
+    /// Postgres failed, and since then every batch was full: answers that came meanwhile may still be waiting.
+    pub(super) is_catching_up: bool,
 }
 
 impl Lane {
@@ -57,7 +57,7 @@ impl Lane {
             troubles: HashMap::new(),
             counted: (0, 0),
             bus_up_since: Some(Instant::now()),
-            is_behind: false,
+            is_catching_up: false,
         }
     }
 
@@ -83,7 +83,7 @@ impl Lane {
                     break;
                 }
             }
-            self.is_behind = items.len() >= BATCH_MAX;
+            self.is_catching_up &= items.len() >= BATCH_MAX;
             let works = self.group(&mut items);
             if !works.is_empty() {
                 self.process(works).await;
@@ -119,7 +119,7 @@ impl Lane {
             add(item.saga(), item);
         }
         // Where no answer could come, or none could be read, silence says nothing, and no attempt is burnt.
-        let is_silence_trusted = self.is_bus_trusted() && self.is_postgres_trusted() && !self.is_behind;
+        let is_silence_trusted = self.is_bus_trusted() && self.is_postgres_trusted() && !self.is_catching_up;
         let now = self.shared.clock.now();
         for id in self.cache.take_due(now, BATCH_MAX, |saga| !is_silence_trusted && may_wait(saga, now)) {
             add(id, Item::Woke(id));

@@ -115,22 +115,6 @@ impl Store {
         })
         .await
     }
-
-    /// The newest version of each definition.
-    pub async fn definitions(&self, limit: i64) -> Result<Vec<Stored>, Error> {
-        within(async {
-            let rows = sqlx::query(
-                "-- definitions
-                SELECT DISTINCT ON (name) name, version, body::text, submitted_at FROM snorri.definitions
-                ORDER BY name, version DESC LIMIT $1",
-            )
-            .bind(limit)
-            .fetch_all(&self.api)
-            .await?;
-            rows.iter().map(stored).collect()
-        })
-        .await
-    }
 }
 
 fn stored(row: &sqlx::postgres::PgRow) -> Result<Stored, Error> {
