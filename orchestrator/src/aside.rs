@@ -39,7 +39,7 @@ impl Aside {
     /// Keeps what there is room for and counts all of it. On an error nothing is kept: they come again.
     pub(crate) async fn keep(
         &self,
-        store: &Store,
+        store: &dyn Store,
         metrics: &Metrics,
         letters: Vec<DeadLetter>,
     ) -> Result<(), store::Error> {

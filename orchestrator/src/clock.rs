@@ -2,9 +2,9 @@
 //! this machine's monotonic clock. Replicas with wrong clocks agree all the same.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
 
 use snorri_saga::time::Timestamp;
+use tokio::time::Instant;
 
 /// Postgres's clock, carried on.
 #[derive(Debug)]

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use snorri_saga::definition::{Definition, Draft, Problem, STEPS_MAX};
 use snorri_saga::ids::Name;
 use snorri_saga::json::fingerprint;
 use snorri_saga::template::Template;
 use snorri_saga::wire::limit;
+use tokio::time::Instant;
 
 use crate::store::{self, Store};
 
@@ -114,13 +115,13 @@ struct Cache {
 /// The definitions in use.
 #[derive(Debug)]
 pub struct Definitions {
-    store: Store,
+    store: Arc<dyn Store>,
     cache: Mutex<Cache>,
 }
 
 impl Definitions {
     /// Nothing cached yet.
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, cache: Mutex::default() }
     }
 

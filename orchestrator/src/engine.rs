@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::definitions::{Definitions, Versioned};
+use crate::dice::Dice;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -138,10 +139,11 @@ pub enum CancelError {
 /// What all lanes share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) bus: Bus,
     pub(crate) replica: Name,
     pub(crate) clock: Arc<Clock>,
+    pub(crate) dice: Dice,
     pub(crate) definitions: Arc<Definitions>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tracer: Arc<Tracer>,
@@ -236,7 +238,7 @@ impl Engine {
             self.shared.metrics.refused("live_bytes");
             return Err(StartError::Overloaded("live_bytes"));
         }
-        let id = SagaId(new_id(self.shared.clock.now()));
+        let id = SagaId(self.shared.dice.uuid(self.shared.clock.now()));
         let (done, answer) = oneshot::channel();
         let (key, fingerprint) = request.key.unzip();
         let start = Start {
@@ -290,11 +292,4 @@ impl Engine {
     pub fn is_postgres_down(&self) -> bool {
         self.shared.is_postgres_down.load(Ordering::Relaxed)
     }
-}
-
-/// A UUIDv7 of the given time, so that ids sort by Postgres's clock and not by this machine's.
-fn new_id(now: snorri_saga::time::Timestamp) -> uuid::Uuid {
-    let ms = u64::try_from(now.micros() / 1000).unwrap_or(0);
-    let random: [u8; 10] = rand::random();
-    uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
 }

@@ -23,7 +23,7 @@ use crate::engine::{Engine, Waiters};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::store::Store;
+use crate::store::Postgres;
 
 mod body;
 mod breaker;
@@ -49,7 +49,7 @@ pub struct Api {
     /// Moves sagas.
     pub engine: Engine,
     /// Reads them.
-    pub store: Store,
+    pub store: Postgres,
     /// For readiness.
     pub bus: Bus,
     /// Postgres's time.

@@ -20,6 +20,7 @@ const FORGET_EVERY: Duration = Duration::from_hours(1);
 /// Consumes the replies to this replica until told to stop. `lost` is told when messages may be lost.
 pub(crate) async fn run(engine: Engine, shared: Arc<Shared>, lost: Arc<Notify>, stop: CancellationToken) {
     tokio::select! {
+        biased;
         () = consume(&engine, &shared, &lost, &stop) => {}
         () = forget(&shared) => {}
     }
@@ -28,7 +29,7 @@ pub(crate) async fn run(engine: Engine, shared: Arc<Shared>, lost: Arc<Notify>, 
 /// Deletes old dead letters now and then.
 async fn forget(shared: &Shared) {
     // Replicas that were started together do not do it together.
-    sleep(Duration::from_mins(1).mul_f64(rand::random_range(1.0..5.0))).await;
+    sleep(Duration::from_mins(1).mul_f64(shared.dice.range(1.0..5.0))).await;
     loop {
         match shared.store.forget_dead_letters().await {
             Ok(0) => {}
@@ -87,7 +88,7 @@ async fn take(engine: &Engine, shared: &Shared, messages: Vec<Message>) {
         return;
     }
     let (letters, messages): (Vec<_>, Vec<_>) = unusable.into_iter().unzip();
-    match shared.aside.keep(&shared.store, &shared.metrics, letters).await {
+    match shared.aside.keep(&*shared.store, &shared.metrics, letters).await {
         Ok(()) => {
             for message in &messages {
                 message.term().await;

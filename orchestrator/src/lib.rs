@@ -8,16 +8,17 @@
 //!   engine                              load → decide → commit → publish → acknowledge
 //!   intake · definitions                what is let in, what is in force
 //!   outbox · aside                      effects as messages; messages that cannot be used
-//!   store · telemetry · metrics · clock Postgres; what is seen from outside; time
+//!   store · telemetry · metrics · clock · dice   Postgres; what is seen from outside; time; chance
 //!   snorri-bus · snorri-saga            JetStream; the pure core
 //! ```
 //!
-//! [`Orchestrator::start`] wires them.
+//! [`Replica`](replica::Replica) wires them; [`Orchestrator::start`] adds the servers.
 
 mod aside;
 pub mod clock;
 pub mod config;
 pub mod definitions;
+pub mod dice;
 pub mod engine;
 pub mod http;
 mod inbox;
@@ -26,6 +27,7 @@ pub mod metrics;
 mod orchestrator;
 mod outbox;
 pub mod problem;
+pub mod replica;
 mod starts;
 pub mod store;
 mod tasks;

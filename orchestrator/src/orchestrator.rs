@@ -1,35 +1,30 @@
-//! One orchestrator in this process: wiring only.
+//! One orchestrator in this process, with its servers: wiring only.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use snorri_bus::{Bus, BusOptions};
 use snorri_saga::ids::Name;
-use snorri_saga::time::Timestamp;
 use snorri_saga::wire::Subjects;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::aside::Aside;
-use crate::clock::Clock;
 use crate::config::{Config, Migrate};
-use crate::definitions::Definitions;
-use crate::engine::{Engine, Shared, Waiters};
+use crate::dice::Dice;
 use crate::http::{self, Api};
-use crate::intake::Intake;
 use crate::metrics::Metrics;
-use crate::store::{self, Store};
+use crate::replica::{self, Limits, Ports, Replica};
+use crate::store::{self, Postgres};
 use crate::tasks::Tasks;
 use crate::telemetry::Tracer;
-use crate::upkeep;
-use crate::{inbox, starts};
 
-/// How long a graceful shutdown may take.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(25);
+/// How long the last answers to requests may take when it stops.
+const ANSWERS_MAX: Duration = Duration::from_secs(5);
+/// The pauses between two attempts to reach a Postgres that is away.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Why an orchestrator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -49,12 +44,9 @@ pub enum Error {
     /// Traces cannot be exported.
     #[error("traces cannot be exported to {0}: {1}")]
     Telemetry(String, String),
-    /// A part of it ended that must not.
-    #[error("{0} ended; the others go on with this replica's sagas")]
-    Died(&'static str),
-    /// Another process runs under the same name.
-    #[error("another process runs under the replica name `{0}`: give each replica a name of its own")]
-    Usurped(Name),
+    /// It ended by itself.
+    #[error(transparent)]
+    Ended(#[from] replica::Ended),
 }
 
 /// A running orchestrator.
@@ -66,19 +58,10 @@ pub struct Orchestrator {
     pub admin_address: std::net::SocketAddr,
     /// Its name.
     pub replica: Name,
-    shared: Arc<Shared>,
-    incarnation: Uuid,
-    stop: Stop,
+    running: Replica,
+    postgres: Postgres,
     tasks: Tasks,
     died: mpsc::Receiver<&'static str>,
-    upkeep: tokio::task::JoinHandle<upkeep::Ended>,
-}
-
-/// The order of stopping: first the doors, then the lanes.
-#[derive(Debug, Clone)]
-struct Stop {
-    doors: CancellationToken,
-    lanes: CancellationToken,
     servers: CancellationToken,
 }
 
@@ -100,20 +83,15 @@ impl Orchestrator {
         let tracer = Tracer::new(config.otlp_endpoint.as_deref())?
             .with_subjects(subjects.clone())
             .counting(metrics.lost_spans());
-        let tracer = Arc::new(tracer);
-        let store = Store::connect(&config.database_url, config.lanes + 2)?;
+        let postgres = Postgres::connect(&config.database_url, config.lanes + 2)?;
         let probes = http::Probes::default();
-        let stop = Stop {
-            doors: CancellationToken::new(),
-            lanes: CancellationToken::new(),
-            servers: CancellationToken::new(),
-        };
+        let servers = CancellationToken::new();
         let (tasks, died) = Tasks::new();
         // Probes answer from the first moment: a replica that waits for Postgres is alive, and not ready.
         tasks.spawn(
             "the admin server",
-            &stop.servers,
-            http::serve_admin(admin_listener, probes.clone(), metrics.clone(), stop.servers.clone()),
+            &servers,
+            http::serve_admin(admin_listener, probes.clone(), metrics.clone(), servers.clone()),
         );
         let bus = Bus::connect(BusOptions {
             servers: config.nats_url.clone(),
@@ -123,79 +101,51 @@ impl Orchestrator {
             stream_replicas: config.stream_replicas,
         })
         .await?;
-        probes.watch(store.clone(), bus.clone());
+        probes.watch(postgres.clone(), bus.clone());
         bus.limit_streams(config.stream_bytes);
-        prepare_bus(&bus).await;
-        let clock = Arc::new(Clock::new());
-        let incarnation = Uuid::now_v7();
-        let predecessor = enter(&store, &config, &replica, incarnation, &clock).await?;
-        let definitions = Arc::new(Definitions::new(store.clone()));
-        let shared = Arc::new(Shared {
-            store: store.clone(),
+        prepare_schema(&postgres, config.migrate).await?;
+        let running = Replica::start(Ports {
+            name: replica.clone(),
+            store: Arc::new(postgres.clone()),
             bus: bus.clone(),
-            replica: replica.clone(),
-            clock: clock.clone(),
-            definitions: definitions.clone(),
             metrics: metrics.clone(),
-            tracer,
-            waiters: Arc::new(Waiters::default()),
-            live: AtomicUsize::new(0),
-            live_max: config.live_sagas_max,
-            live_bytes: AtomicUsize::new(0),
-            live_bytes_max: usize::try_from(config.live_bytes_max).unwrap_or(usize::MAX),
-            aside: Aside::default(),
-            streams_wanted: Notify::new(),
-            clock_doubted_until: Mutex::new(None),
-            is_postgres_down: AtomicBool::new(false),
-            is_bus_failing: AtomicBool::new(false),
-        });
-        let engine = Engine::start_lanes(shared.clone(), config.lanes as usize, &tasks, stop.lanes.clone());
+            tracer: Arc::new(tracer),
+            dice: Dice::fair(),
+            limits: Limits {
+                lanes: config.lanes as usize,
+                live_sagas: config.live_sagas_max,
+                live_bytes: usize::try_from(config.live_bytes_max).unwrap_or(usize::MAX),
+                starts_per_second: config.starts_per_second_max,
+            },
+        })
+        .await?;
         tasks.spawn(
             "the watch",
-            &stop.doors,
-            crate::metrics::watch(metrics.clone(), store.clone(), stop.doors.clone()),
+            &servers,
+            crate::metrics::watch(metrics.clone(), postgres.clone(), servers.clone()),
         );
-        let lost = Arc::new(Notify::new());
-        upkeep::resume(&engine, &shared, predecessor).await;
-        let intake = Arc::new(Intake::new(definitions.clone(), config.starts_per_second_max));
-        let doors = stop.doors.clone();
-        tasks.spawn(
-            "the inbox",
-            &doors,
-            inbox::run(engine.clone(), shared.clone(), lost.clone(), doors.clone()),
-        );
-        tasks.spawn(
-            "the starts",
-            &doors,
-            starts::run(engine.clone(), shared.clone(), intake.clone(), doors.clone()),
-        );
-        let upkeep =
-            tokio::spawn(upkeep::run(engine.clone(), shared.clone(), incarnation, lost, doors.clone()));
         let api = Api {
-            engine,
-            store,
+            engine: running.engine.clone(),
+            store: postgres.clone(),
             bus,
-            clock,
-            definitions,
-            intake,
+            clock: running.clock(),
+            definitions: running.definitions.clone(),
+            intake: running.intake.clone(),
             metrics,
-            waiters: shared.waiters.clone(),
+            waiters: running.waiters(),
             probes: probes.clone(),
         };
-        tasks.spawn("the REST server", &stop.servers, http::serve(listener, api, stop.servers.clone()));
+        tasks.spawn("the REST server", &servers, http::serve(listener, api, servers.clone()));
         probes.started();
         tracing::info!(%replica, %address, admin = %admin_address, "the orchestrator is up");
-        Ok(Self { address, admin_address, replica, shared, incarnation, stop, tasks, died, upkeep })
+        Ok(Self { address, admin_address, replica, running, postgres, tasks, died, servers })
     }
 
     /// Resolves when the orchestrator cannot go on by itself.
     pub async fn failed(&mut self) -> Error {
         tokio::select! {
-            Some(name) = self.died.recv() => Error::Died(name),
-            ended = &mut self.upkeep => match ended {
-                Ok(upkeep::Ended::Usurped) => Error::Usurped(self.replica.clone()),
-                Ok(upkeep::Ended::Stopped) | Err(_) => Error::Died("the upkeep"),
-            },
+            Some(name) = self.died.recv() => Error::Ended(replica::Ended::Died(name)),
+            ended = self.running.failed() => Error::Ended(ended),
         }
     }
 
@@ -204,36 +154,14 @@ impl Orchestrator {
     pub async fn shut_down(self) {
         let began = Instant::now();
         tracing::info!(replica = %self.replica, "shutting down");
-        self.stop.doors.cancel();
-        self.stop.servers.cancel();
-        // The doors hand over what they hold before the lanes close.
-        sleep(Duration::from_millis(100)).await;
-        self.stop.lanes.cancel();
-        if tokio::time::timeout(SHUTDOWN_MAX, self.tasks.ended()).await.is_err() {
-            tracing::warn!("not everything was finished in time; another replica goes on with it");
+        self.servers.cancel();
+        self.running.shut_down().await;
+        // Their sagas were moved by the lanes, which are done; what is left is the writing of answers.
+        if tokio::time::timeout(ANSWERS_MAX, self.tasks.ended()).await.is_err() {
+            tracing::warn!("not every request was answered in time");
         }
-        if let Err(error) = self.shared.store.leave(&self.replica, self.incarnation).await {
-            tracing::debug!(error = error.chain(), "could not say goodbye");
-        }
-        self.shared.tracer.shut_down().await;
-        self.shared.bus.close().await;
-        self.shared.store.close().await;
+        self.postgres.close().await;
         tracing::info!(replica = %self.replica, took_ms = began.elapsed().as_millis(), "shut down");
-    }
-}
-
-/// Makes the streams before the doors open, if NATS is there; otherwise they are made when it comes.
-async fn prepare_bus(bus: &Bus) {
-    let prepare = async {
-        bus.connected().await;
-        // Says aloud if the server is one with known losses.
-        bus.server_version().await;
-        bus.ensure_streams().await
-    };
-    match tokio::time::timeout(Duration::from_secs(3), prepare).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "the streams could not be made yet"),
-        Err(_) => tracing::warn!("NATS does not answer yet; going on without it until it comes"),
     }
 }
 
@@ -241,37 +169,23 @@ async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))
 }
 
-/// Migrates or checks, and enters this replica, waiting for Postgres for as long as it takes. Returns the last
-/// heartbeat of a predecessor of the same name.
-async fn enter(
-    store: &Store,
-    config: &Config,
-    replica: &Name,
-    incarnation: Uuid,
-    clock: &Clock,
-) -> Result<Option<Timestamp>, Error> {
-    let mut pause = Duration::from_millis(100);
+/// Migrates or checks, waiting for Postgres for as long as it takes.
+async fn prepare_schema(postgres: &Postgres, migrate: Migrate) -> Result<(), Error> {
+    let mut pause = PAUSE_MIN;
     loop {
-        let asked = std::time::Instant::now();
-        let tried = async {
-            match config.migrate {
-                Migrate::On => store.migrate().await?,
-                Migrate::Check => store.check_schema().await?,
-            }
-            store.enter(replica, incarnation, env!("CARGO_PKG_VERSION")).await
+        let tried = match migrate {
+            Migrate::On => postgres.migrate().await,
+            Migrate::Check => postgres.check_schema().await,
         };
-        match tried.await {
-            Ok(entered) => {
-                clock.sync(entered.now, asked);
-                return Ok(entered.predecessor);
-            }
+        match tried {
+            Ok(()) => return Ok(()),
             Err(error)
                 if error.is_transient()
                     || matches!(error, store::Error::Migrate(sqlx::migrate::MigrateError::Execute(_))) =>
             {
                 tracing::warn!(error = error.chain(), "waiting for postgres");
                 sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
+                pause = (pause * 2).min(PAUSE_MAX);
             }
             Err(error) => return Err(error.into()),
         }

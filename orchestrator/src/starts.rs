@@ -76,7 +76,7 @@ async fn take(engine: &Engine, shared: &Shared, intake: &Intake, message: Messag
         );
         if shared
             .aside
-            .keep(&shared.store, &shared.metrics, vec![dead_letter(&message, BAD_REPLY_TO, detail)])
+            .keep(&*shared.store, &shared.metrics, vec![dead_letter(&message, BAD_REPLY_TO, detail)])
             .await
             .is_ok()
         {
@@ -88,12 +88,12 @@ async fn take(engine: &Engine, shared: &Shared, intake: &Intake, message: Messag
         Ok(body) => body,
         Err(Refused::Later) => {
             // The stream keeps it: that is the queue.
-            message.nak_with_delay(Duration::from_millis(rand::random_range(500..1500))).await;
+            message.nak_with_delay(Duration::from_secs(1).mul_f64(shared.dice.range(0.5..1.5))).await;
             return;
         }
         Err(Refused::Never(problem)) => {
             let letter = dead_letter(&message, problem.word(), problem.detail().to_owned());
-            if shared.aside.keep(&shared.store, &shared.metrics, vec![letter]).await.is_err() {
+            if shared.aside.keep(&*shared.store, &shared.metrics, vec![letter]).await.is_err() {
                 return; // It comes again when Postgres is back.
             }
             problem.to_json()

@@ -1,21 +1,108 @@
-//! Postgres, the only truth. One file a table family; SQL stands next to what it is for.
+//! The store: Postgres, the only truth. One file a table family; SQL stands next to what it is for.
 //!
-//! Three pools, so that one kind of work cannot starve another: the engine's commits, everything that
-//! people ask for, and the replica's own upkeep (heartbeats, takeovers, sweeps).
+//! [`Store`] is what the engine and the upkeep need of it. Postgres is its implementation; the simulator has a
+//! model of it. What people ask for (lists, views) is Postgres's alone.
 
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Debug;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgPool, Row};
+use async_trait::async_trait;
+
+use snorri_saga::ids::{Name, SagaId};
+use snorri_saga::time::Timestamp;
+use uuid::Uuid;
 
 pub mod dead_letters;
 pub mod definitions;
 pub mod journal;
+mod port;
+mod postgres;
 pub mod replicas;
 pub mod search;
 
-/// The migrations of the orchestrator's schema, embedded.
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/orchestrator");
+pub use postgres::Postgres;
+
+use dead_letters::DeadLetter;
+use journal::{Loaded, Transition};
+use replicas::{Entered, Heartbeat};
+
+/// What the engine and the upkeep need of the store. An error that [is transient](Error::is_transient) leaves it open
+/// whether a write was done.
+#[async_trait]
+pub trait Store: Debug + Send + Sync {
+    /// Commits a batch as one transaction, and tells which sagas' transitions are in. The others lost a race
+    /// for their place in the journal or for their idempotency key, and wrote nothing.
+    async fn commit(&self, replica: &Name, batch: Vec<Transition<'_>>) -> Result<HashSet<SagaId>, Error>;
+
+    /// Loads sagas by replaying their journals. One whose journal cannot be read comes as an error of its own.
+    async fn load(&self, ids: &[SagaId]) -> Result<BTreeMap<SagaId, Result<Loaded, Error>>, Error>;
+
+    /// The saga and the fingerprint that an idempotency key stands for.
+    async fn start_key(&self, key: &str) -> Result<Option<(SagaId, Vec<u8>)>, Error>;
+
+    /// Puts a saga that cannot be read or decided aside, for a person. It is looked at again by and by.
+    async fn quarantine(&self, id: SagaId, why: &str) -> Result<(), Error>;
+
+    /// Stores a definition under the next version, unless the newest has this digest already. Returns the
+    /// version and whether it is new.
+    async fn submit_definition(
+        &self,
+        name: &Name,
+        digest: &[u8; 32],
+        body: &str,
+    ) -> Result<(u32, bool), Error>;
+
+    /// One version of a definition, or its newest.
+    async fn definition(
+        &self,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Option<definitions::Stored>, Error>;
+
+    /// Keeps messages aside. They are acknowledged only after this.
+    async fn keep_aside(&self, letters: &[DeadLetter]) -> Result<(), Error>;
+
+    /// Deletes dead letters that are old or too many. Returns how many.
+    async fn forget_dead_letters(&self) -> Result<u64, Error>;
+
+    /// Enters this replica, anew if the name was there before.
+    async fn enter(&self, name: &Name, incarnation: Uuid, version: &str) -> Result<Entered, Error>;
+
+    /// Says that this replica is alive, and asks who is not.
+    async fn heartbeat(
+        &self,
+        name: &Name,
+        incarnation: Uuid,
+        version: &str,
+        dead_after_ms: i64,
+    ) -> Result<Heartbeat, Error>;
+
+    /// Says goodbye, so that the others need not wait for the heartbeat to grow old.
+    async fn leave(&self, name: &Name, incarnation: Uuid) -> Result<(), Error>;
+
+    /// Takes over some of a dead replica's live sagas. Several takers get different ones.
+    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error>;
+
+    /// The live sagas of a replica that started before the given time, page by page in the order of their ids.
+    async fn owned(
+        &self,
+        owner: &Name,
+        started_before: Timestamp,
+        after: Option<SagaId>,
+        limit: i64,
+    ) -> Result<Vec<SagaId>, Error>;
+
+    /// The sagas of a replica that ended since then, whose announcement may be lost with it.
+    async fn ended_since(&self, owner: &Name, since: Timestamp, limit: i64) -> Result<Vec<SagaId>, Error>;
+
+    /// Strikes a dead replica off once nothing of it is left. Returns whether it did.
+    async fn forget(&self, dead: &Name) -> Result<bool, Error>;
+
+    /// Claims live sagas whose wake-up is due and re-arms them. A saga's owner goes first; ten seconds
+    /// later anybody does.
+    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error>;
+}
 
 /// What can go wrong with Postgres.
 #[derive(Debug, thiserror::Error)]
@@ -124,94 +211,3 @@ macro_rules! with_connection {
     }};
 }
 pub(crate) use with_connection;
-
-/// The store.
-#[derive(Debug, Clone)]
-pub struct Store {
-    engine: PgPool,
-    api: PgPool,
-    upkeep: PgPool,
-}
-
-impl Store {
-    /// Makes the pools. Connects lazily: a Postgres that is away now is waited for by whoever uses it.
-    pub fn connect(url: &str, engine_connections: u32) -> Result<Self, Error> {
-        let options: PgConnectOptions = url.parse()?;
-        let options = options.application_name("snorri");
-        let settings = |extra: &[(&'static str, &'static str)]| {
-            let mut all = vec![
-                ("statement_timeout", "5s"),
-                ("lock_timeout", "2s"),
-                ("idle_in_transaction_session_timeout", "5s"),
-                ("tcp_keepalives_idle", "5"),
-                ("tcp_keepalives_interval", "2"),
-                ("tcp_keepalives_count", "3"),
-                ("jit", "off"),
-                // Whatever the role is called: the migrations' own table is beside the others.
-                ("search_path", "snorri"),
-            ];
-            all.extend_from_slice(extra);
-            options.clone().options(all)
-        };
-        // The engine looks up keys and nothing else. A plan made while the tables were empty must not be
-        // a scan that outlives their emptiness.
-        let engine = settings(&[("enable_seqscan", "off"), ("enable_bitmapscan", "off")]);
-        Ok(Self {
-            engine: pool(engine_connections, engine),
-            api: pool(8, settings(&[])),
-            upkeep: pool(3, settings(&[])),
-        })
-    }
-
-    /// Applies the migrations that are missing. Safe with several replicas at once.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        match sqlx::query("CREATE SCHEMA IF NOT EXISTS snorri").execute(&self.upkeep).await {
-            // Another replica made it at the same moment.
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {}
-            result => {
-                result?;
-            }
-        }
-        MIGRATOR.run(&self.upkeep).await?;
-        Ok(())
-    }
-
-    /// Checks that the schema is new enough for this binary. A newer one is fine.
-    pub async fn check_schema(&self) -> Result<(), Error> {
-        let needed = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
-        let row = sqlx::query("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
-            .fetch_one(&self.upkeep)
-            .await;
-        let found: i64 = match row {
-            Ok(row) => row.try_get(0)?,
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => 0,
-            Err(error) => return Err(error.into()),
-        };
-        if found < needed { Err(Error::SchemaTooOld { found, needed }) } else { Ok(()) }
-    }
-
-    /// Whether Postgres answers and takes writes.
-    pub async fn is_writable(&self) -> bool {
-        let ask = sqlx::query_scalar::<_, String>("SHOW transaction_read_only").fetch_one(&self.upkeep);
-        matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(word)) if word == "off")
-    }
-
-    /// Closes the pools.
-    pub async fn close(&self) {
-        self.engine.close().await;
-        self.api.close().await;
-        self.upkeep.close().await;
-    }
-}
-
-fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(3))
-        .max_lifetime(Duration::from_mins(5))
-        .idle_timeout(Duration::from_mins(2))
-        // A demoted primary answers pings for ever and takes no writes. Its errors close the connection
-        // (25006 is transient, and a failed connection is not handed out again), so no ping is needed.
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
-}

@@ -9,6 +9,8 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Clone)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
+    /// Ends all of them at once.
+    end: CancellationToken,
     died: mpsc::Sender<&'static str>,
 }
 
@@ -16,7 +18,7 @@ impl Tasks {
     /// No tasks yet. The receiver is told the name of each that ends too early.
     pub(crate) fn new() -> (Self, mpsc::Receiver<&'static str>) {
         let (died, word) = mpsc::channel(16);
-        (Self { tracker: TaskTracker::new(), died }, word)
+        (Self { tracker: TaskTracker::new(), end: CancellationToken::new(), died }, word)
     }
 
     /// Runs a task that ends only after `stop`.
@@ -27,9 +29,17 @@ impl Tasks {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let (died, stop) = (self.died.clone(), stop.clone());
-        let task = tokio::spawn(task);
+        let mut task = tokio::spawn(task);
+        let end = self.end.clone();
         self.tracker.spawn(async move {
-            let ended = task.await;
+            let ended = tokio::select! {
+                biased;
+                () = end.cancelled() => {
+                    task.abort();
+                    return;
+                }
+                ended = &mut task => ended,
+            };
             if let Err(error) = &ended {
                 tracing::error!(task = name, %error, "a task panicked");
             }
@@ -38,6 +48,11 @@ impl Tasks {
                 let _ = died.try_send(name);
             }
         });
+    }
+
+    /// Ends them wherever they are, and says nothing of it.
+    pub(crate) fn abort(&self) {
+        self.end.cancel();
     }
 
     /// Waits for all of them.

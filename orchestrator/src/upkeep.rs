@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::time::{Millis, Timestamp};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -107,7 +107,7 @@ async fn beat(
                     if off.abs() > JUMP_MS {
                         tracing::warn!(off_ms = off, "postgres's clock jumped; no timeout counts for 30 s");
                         if let Ok(mut until) = shared.clock_doubted_until.lock() {
-                            *until = Some(tokio::time::Instant::now() + CLOCK_DOUBT);
+                            *until = Some(Instant::now() + CLOCK_DOUBT);
                         }
                     }
                 }
@@ -154,6 +154,7 @@ async fn keep_streams(shared: &Shared, lost: &Notify) {
             Err(error) => tracing::warn!(%error, "the streams cannot be made; it is tried again"),
         }
         tokio::select! {
+            biased;
             () = shared.streams_wanted.notified() => sleep(Duration::from_millis(50)).await,
             () = shared.bus.link_changed(link) => {}
             () = sleep(STREAMS_EVERY) => {}
@@ -291,7 +292,7 @@ async fn resend_patiently(engine: &Engine, shared: &Shared, what: &str) {
 async fn sweep(engine: &Engine, shared: &Shared, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         // Not in step with the others.
-        let share = rand::random_range(0.7..1.3);
+        let share = shared.dice.range(0.7..1.3);
         sleep(SWEEP_EVERY.mul_f64(share)).await;
         match shared.store.claim_due(&shared.replica, PAGE).await {
             Ok(due) => {

@@ -158,7 +158,7 @@ async fn a_nats_store_that_is_deleted_loses_no_saga_and_no_announcement() {
         assert_eq!(saga["status"], "completed");
         assert_eq!(saga["steps"][0]["attempt"], 1, "long before the step's timeout");
     }
-    let (jetstream, endings) = (hand.bus.jetstream(), hand.bus.subjects().endings_stream());
+    let (jetstream, endings) = (hand.bus.jetstream().unwrap(), hand.bus.subjects().endings_stream());
     eventually("all endings are announced in the stream that was made anew", async || {
         let mut stream = jetstream.get_stream(&endings).await.ok()?;
         let state = &stream.info().await.ok()?.state;

@@ -122,8 +122,8 @@ async fn a_saga_can_be_started_over_nats_and_the_answer_comes_after_the_commit()
     let hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
     let rest = Rest::of(&orchestrator);
     rest.submit(&definition("one", &["a"])).await;
-    let inbox = hand.bus.client().new_inbox();
-    let mut answers = hand.bus.client().subscribe(inbox.clone()).await.unwrap();
+    let inbox = hand.bus.client().unwrap().new_inbox();
+    let mut answers = hand.bus.client().unwrap().subscribe(inbox.clone()).await.unwrap();
     let start = |key: &str, body: &str| {
         let mut headers = HeaderMap::new();
         headers.insert(header::KEY, key);

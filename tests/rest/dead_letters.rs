@@ -101,7 +101,7 @@ async fn old_dead_letters_and_those_beyond_the_most_are_forgotten() {
     .execute(&mut database)
     .await
     .expect("written");
-    let store = snorri::store::Store::connect(&desk.place.database_url, 1).expect("a store");
+    let store = snorri::store::Postgres::connect(&desk.place.database_url, 1).expect("a store");
     assert_eq!(store.forget_dead_letters().await.expect("deleted"), 5000);
     assert_eq!(store.forget_dead_letters().await.expect("deleted"), 0);
     let newest = desk.get("/v1/dead-letters?limit=1").await.ok(200);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use snorri::store::Store;
+use snorri::store::Postgres;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Err(error) => return super::fail(error),
     };
     let result = runtime.block_on(async {
-        let store = Store::connect(&args.database_url, 1)?;
+        let store = Postgres::connect(&args.database_url, 1)?;
         if args.check { store.check_schema().await } else { store.migrate().await }
     });
     match result {

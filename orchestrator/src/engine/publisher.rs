@@ -2,7 +2,7 @@
 //! together, and acknowledges the inputs last. Several batches are under way at once, so that the lane
 //! does not wait for NATS.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,7 +33,7 @@ pub(super) struct Backlog {
 #[derive(Debug, Default)]
 struct Waiting {
     /// Sagas whose commands could not be published: these follow from the state. Bounded by the live sagas.
-    sagas: HashSet<SagaId>,
+    sagas: BTreeSet<SagaId>,
     /// Announcements: their sagas are in no lane's memory any more.
     endings: VecDeque<(SagaId, Outgoing)>,
 }
@@ -154,7 +154,7 @@ async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
     let mut failed: HashSet<SagaId> = HashSet::new();
     if count > 0 {
         let results = shared.bus.publish_all(outgoing).await;
-        let mut errors: HashMap<String, usize> = HashMap::new();
+        let mut errors: BTreeMap<String, usize> = BTreeMap::new();
         let mut endings = job.endings.into_iter();
         let mut again = Vec::new();
         for (place, (saga, result)) in sagas.iter().zip(results).enumerate() {
@@ -207,7 +207,7 @@ async fn keep_aside(shared: &Shared, aside: Vec<(DeadLetter, Message)>) {
         return;
     }
     let (letters, messages): (Vec<DeadLetter>, Vec<Message>) = aside.into_iter().unzip();
-    match shared.aside.keep(&shared.store, &shared.metrics, letters).await {
+    match shared.aside.keep(&*shared.store, &shared.metrics, letters).await {
         Ok(()) => {
             for message in messages {
                 message.ack().await;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::body;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::store::Store;
+use crate::store::Postgres;
 
 /// For how long an answer of readiness is given again: probes of many must not become load.
 const READY_FOR: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub struct Probes {
 #[derive(Debug, Default)]
 struct Inner {
     started: AtomicBool,
-    watched: OnceLock<(Store, Bus)>,
+    watched: OnceLock<(Postgres, Bus)>,
     last: Mutex<Option<(Instant, Checks)>>,
 }
 
@@ -48,7 +48,7 @@ struct Checks {
 
 impl Probes {
     /// What readiness is asked of, from now on.
-    pub fn watch(&self, store: Store, bus: Bus) {
+    pub fn watch(&self, store: Postgres, bus: Bus) {
         // A second call changes nothing: one process has one store and one bus.
         let _ = self.inner.watched.set((store, bus));
     }

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
-use crate::store::Store;
+use crate::store::Postgres;
 
 /// How often the database is asked at the least.
 const EVERY: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps the count right until told to stop.
-pub(crate) async fn watch(metrics: Arc<Metrics>, store: Store, stop: CancellationToken) {
+pub(crate) async fn watch(metrics: Arc<Metrics>, store: Postgres, stop: CancellationToken) {
     let count = async {
         loop {
             match store.live_counts().await {

@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use snorri_saga::time::Timestamp;
 
-use super::{Error, Store, within};
+use super::{Error, Postgres, within};
 
 /// The most of a dead letter's payload that is kept, in bytes.
 pub const PAYLOAD_KEPT_MAX: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub struct Listed {
     pub bytes: i64,
 }
 
-impl Store {
+impl Postgres {
     /// Keeps messages aside. They are acked only after this.
     pub async fn keep_aside(&self, letters: &[DeadLetter]) -> Result<(), Error> {
         within(async {

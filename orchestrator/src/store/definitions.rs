@@ -4,7 +4,7 @@ use snorri_saga::ids::Name;
 use snorri_saga::time::Timestamp;
 use sqlx::Row;
 
-use super::{Error, Store, within};
+use super::{Error, Postgres, within};
 
 /// A stored definition.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Listed {
     pub submitted_at: Timestamp,
 }
 
-impl Store {
+impl Postgres {
     /// Stores a definition: the version that has this digest already, if it is the newest, or the next.
     /// Returns the version and whether it is new.
     pub async fn submit_definition(

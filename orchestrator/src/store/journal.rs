@@ -1,6 +1,6 @@
 //! The journal and its projection: loading sagas, and committing a batch of transitions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::journal::Event;
@@ -10,7 +10,7 @@ use sqlx::Row;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Store, with_connection, within};
+use super::{Error, Postgres, with_connection, within};
 
 /// A saga as it was loaded.
 #[derive(Debug, Clone)]
@@ -185,7 +185,7 @@ impl Columns {
     }
 }
 
-impl Store {
+impl Postgres {
     /// Commits a batch as one statement, which is one transaction, and tells which sagas' transitions are
     /// in. The others lost a race and wrote nothing. An error leaves it open whether it was committed:
     /// load the sagas again.
@@ -205,7 +205,7 @@ impl Store {
 
     /// Loads sagas by replaying their journals. A saga whose journal cannot be read comes as an error of
     /// its own and holds nobody else up.
-    pub async fn load(&self, ids: &[SagaId]) -> Result<HashMap<SagaId, Result<Loaded, Error>>, Error> {
+    pub async fn load(&self, ids: &[SagaId]) -> Result<BTreeMap<SagaId, Result<Loaded, Error>>, Error> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         let select = sqlx::query(
             "-- load
@@ -214,7 +214,7 @@ impl Store {
         )
         .bind(ids);
         let rows = with_connection!(self.engine, |connection| select.fetch_all(&mut *connection))?;
-        let mut journals: HashMap<SagaId, Vec<_>> = HashMap::new();
+        let mut journals: BTreeMap<SagaId, Vec<_>> = BTreeMap::new();
         for row in &rows {
             let id = SagaId(row.try_get(0)?);
             journals.entry(id).or_default().push(row);
@@ -348,7 +348,8 @@ fn journal_row(row: &sqlx::postgres::PgRow) -> Result<JournalRow, Error> {
     })
 }
 
-fn replay(id: SagaId, rows: &[JournalRow]) -> Result<Loaded, Error> {
+/// The saga that a journal tells of.
+pub fn replay(id: SagaId, rows: &[JournalRow]) -> Result<Loaded, Error> {
     let events = rows.iter().flat_map(|row| row.events.iter().map(|event| (row.at, event)));
     let saga = Saga::replay(id, events).map_err(|error| Error::Corrupt(error.to_string()))?;
     let dense = rows.iter().zip(1_i32..).all(|(row, seq)| row.seq == seq);

@@ -6,7 +6,7 @@ use sqlx::Row;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Store, within};
+use super::{Error, Postgres, within};
 
 /// What entering brings back.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub struct Heartbeat {
     pub dead: Vec<(Name, Timestamp)>,
 }
 
-impl Store {
+impl Postgres {
     /// Enters this replica, anew if the name was there before.
     pub async fn enter(&self, name: &Name, incarnation: Uuid, version: &str) -> Result<Entered, Error> {
         within(async {

@@ -3,9 +3,9 @@
 use snorri_saga::ids::SagaId;
 use snorri_saga::saga::Status;
 use snorri_saga::time::Timestamp;
-use sqlx::{Postgres, QueryBuilder, Row};
+use sqlx::{QueryBuilder, Row};
 
-use super::{Error, Store, within};
+use super::{Error, Postgres, within};
 
 /// How long the database may take for a list.
 pub const LIST_TIMEOUT_SECS: u64 = 2;
@@ -61,11 +61,11 @@ pub struct Line {
     pub blocked_reason: Option<String>,
 }
 
-impl Store {
+impl Postgres {
     /// Lists sagas, newest first.
     pub async fn search(&self, filter: &Filter, limit: i64) -> Result<Vec<Line>, Error> {
         within(async {
-            let mut sql = QueryBuilder::<Postgres>::new(
+            let mut sql = QueryBuilder::<sqlx::Postgres>::new(
                 "-- search\nSELECT id, definition, version, status, tags, started_at, deadline, changed_at, ended_at, \
                  cause, blocked_reason FROM snorri.sagas WHERE true",
             );

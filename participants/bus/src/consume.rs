@@ -8,18 +8,20 @@
 //! caller is told.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_nats::{StatusCode, Subscriber};
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
-use crate::bus::{Inner, Link};
+use crate::jetstream::{JetStream, Link};
 use crate::message::Message;
 use crate::topology::{self, Born};
+use crate::transport::{ConsumerSpec, Next, Source};
 
 /// How long a request for messages stands.
 const EXPIRES: Duration = Duration::from_secs(5);
@@ -33,66 +35,10 @@ const HANDED_BACK_AFTER: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts to begin anew.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// What to consume, and how.
-#[derive(Debug, Clone)]
-pub struct ConsumerSpec {
-    /// The stream.
-    pub stream: String,
-    /// The durable consumer's name. Several processes that use the same one share its messages.
-    pub durable: String,
-    /// The one subject, wildcards allowed, that it takes from the stream.
-    pub filter: String,
-    /// The most messages that one call returns.
-    pub batch_max: usize,
-    /// The most messages asked for ahead of the calls. More keep the pipeline full; fewer leave more for
-    /// the other processes that share the consumer.
-    pub prefetch: usize,
-    /// How long a message may remain unacknowledged before it is delivered again.
-    pub ack_wait: Duration,
-    /// The most unacknowledged messages, for all processes that share the consumer together.
-    pub max_ack_pending: i64,
-    /// When the consumer has to be created: begin with what comes from now on, instead of with all that
-    /// is in the stream.
-    pub deliver_new_only: bool,
-    /// When the consumer has to be created: begin with what came into the stream at this time or later, by
-    /// the server's clock, instead of with all that is in it. `deliver_new_only` comes before it.
-    pub deliver_from: Option<SystemTime>,
-}
-
-impl ConsumerSpec {
-    /// A consumer of everything that the filter matches, in batches of up to 256.
-    pub fn new(stream: impl Into<String>, durable: impl Into<String>, filter: impl Into<String>) -> Self {
-        Self {
-            stream: stream.into(),
-            durable: durable.into(),
-            filter: filter.into(),
-            batch_max: 256,
-            prefetch: 512,
-            ack_wait: Duration::from_secs(20),
-            max_ack_pending: 4096,
-            deliver_new_only: false,
-            deliver_from: None,
-        }
-    }
-}
-
-/// What [`Consumption::next`] returns.
+/// The loop over one durable consumer.
 #[derive(Debug)]
-pub enum Next {
-    /// What was waiting, at least one message.
-    Batch(Vec<Message>),
-    /// The consumer, and perhaps its stream, was gone and has been created anew, by this process or by
-    /// another: whatever was in it is lost. Not said of the first creation.
-    Recreated,
-    /// The bus was closed.
-    Closed,
-}
-
-/// An endless, self-repairing source of batches. Dropping it leaves the messages that were not returned yet
-/// to be delivered again after `ack_wait`; [`Consumption::close`] hands them back at once.
-#[derive(Debug)]
-pub struct Consumption {
-    inner: Arc<Inner>,
+pub(crate) struct Pull {
+    inner: Arc<JetStream>,
     spec: ConsumerSpec,
     pulling: Option<Pulling>,
     known: Option<Born>,
@@ -101,60 +47,9 @@ pub struct Consumption {
     not_before: Option<Instant>,
 }
 
-impl Consumption {
-    pub(crate) fn new(inner: Arc<Inner>, spec: ConsumerSpec) -> Self {
+impl Pull {
+    pub(crate) fn new(inner: Arc<JetStream>, spec: ConsumerSpec) -> Self {
         Self { inner, spec, pulling: None, known: None, recreated: false, failures: 0, not_before: None }
-    }
-
-    /// Waits for at least one message and returns it with all that wait behind it, up to `batch_max`.
-    /// Cancel-safe: no message is lost when the future is dropped.
-    pub async fn next(&mut self) -> Next {
-        self.next_up_to(self.spec.batch_max).await
-    }
-
-    /// The same with another limit for this call. Cancel-safe.
-    pub async fn next_up_to(&mut self, limit: usize) -> Next {
-        let limit = limit.clamp(1, self.spec.batch_max.max(1));
-        loop {
-            if std::mem::take(&mut self.recreated) {
-                return Next::Recreated;
-            }
-            let Some(pulling) = &mut self.pulling else {
-                if self.inner.link.borrow().closed {
-                    return Next::Closed;
-                }
-                self.rebuild().await;
-                continue;
-            };
-            match pulling.batch(&self.inner, limit).await {
-                Ok(batch) => {
-                    self.failures = 0;
-                    return Next::Batch(batch);
-                }
-                Err(ended) => {
-                    // A minute of heartbeats is no failure to remember.
-                    if pulling.begun.elapsed() > Duration::from_mins(1) {
-                        self.failures = 0;
-                    }
-                    tracing::debug!(consumer = self.spec.durable, reason = ended.0, "pulling begins anew");
-                    self.pulling = None;
-                    self.pause();
-                }
-            }
-        }
-    }
-
-    /// Stops: the messages that were received but not returned yet go back to the server, for others.
-    pub async fn close(mut self) {
-        if let Some(mut pulling) = self.pulling.take() {
-            let _ = pulling.subscriber.unsubscribe().await;
-            while let Some(Some(message)) = unconstrained(pulling.subscriber.next()).now_or_never() {
-                if message.status.is_none() {
-                    let message = Message { raw: message, inner: self.inner.clone(), epoch: pulling.epoch };
-                    message.nak_with_delay(HANDED_BACK_AFTER).await;
-                }
-            }
-        }
     }
 
     /// The pause before the next attempt: none at first, then up to two seconds.
@@ -196,6 +91,51 @@ impl Consumption {
     }
 }
 
+#[async_trait]
+impl Source for Pull {
+    async fn next_up_to(&mut self, limit: usize) -> Next {
+        loop {
+            if std::mem::take(&mut self.recreated) {
+                return Next::Recreated;
+            }
+            let Some(pulling) = &mut self.pulling else {
+                if self.inner.link.borrow().closed {
+                    return Next::Closed;
+                }
+                self.rebuild().await;
+                continue;
+            };
+            match pulling.batch(&self.inner, limit).await {
+                Ok(batch) => {
+                    self.failures = 0;
+                    return Next::Batch(batch);
+                }
+                Err(ended) => {
+                    // A minute of heartbeats is no failure to remember.
+                    if pulling.begun.elapsed() > Duration::from_mins(1) {
+                        self.failures = 0;
+                    }
+                    tracing::debug!(consumer = self.spec.durable, reason = ended.0, "pulling begins anew");
+                    self.pulling = None;
+                    self.pause();
+                }
+            }
+        }
+    }
+
+    async fn close(mut self: Box<Self>) {
+        if let Some(mut pulling) = self.pulling.take() {
+            let _ = pulling.subscriber.unsubscribe().await;
+            while let Some(Some(message)) = unconstrained(pulling.subscriber.next()).now_or_never() {
+                if message.status.is_none() {
+                    let message = Message::of_jetstream(message, self.inner.clone(), pulling.epoch);
+                    message.nak_with_delay(HANDED_BACK_AFTER).await;
+                }
+            }
+        }
+    }
+}
+
 /// Why an arrangement with the server ended.
 #[derive(Debug)]
 struct Ended(&'static str);
@@ -229,7 +169,7 @@ enum Arrived {
 
 impl Pulling {
     async fn begin(
-        inner: &Inner,
+        inner: &JetStream,
         spec: &ConsumerSpec,
         link: watch::Receiver<Link>,
         epoch: u64,
@@ -255,7 +195,7 @@ impl Pulling {
         })
     }
 
-    async fn batch(&mut self, inner: &Arc<Inner>, limit: usize) -> Result<Vec<Message>, Ended> {
+    async fn batch(&mut self, inner: &Arc<JetStream>, limit: usize) -> Result<Vec<Message>, Ended> {
         let first = loop {
             if let Some(reason) = self.ended {
                 return Err(Ended(reason));
@@ -279,14 +219,14 @@ impl Pulling {
             }
         };
         let mut batch = Vec::with_capacity(limit.min(self.pending + 1));
-        batch.push(Message { raw: first, inner: inner.clone(), epoch: self.epoch });
+        batch.push(Message::of_jetstream(first, inner.clone(), self.epoch));
         // Only what is here already. `unconstrained`, because the scheduler's budget would otherwise end
         // the batch at some 128 messages.
         while batch.len() < limit {
             let Some(message) = unconstrained(self.subscriber.next()).now_or_never() else { break };
             match self.sort(message) {
                 Arrived::Message(message) => {
-                    batch.push(Message { raw: message, inner: inner.clone(), epoch: self.epoch });
+                    batch.push(Message::of_jetstream(message, inner.clone(), self.epoch));
                 }
                 other => self.note(&other),
             }
@@ -303,7 +243,7 @@ impl Pulling {
     }
 
     /// Asks for more when half of what was asked for has come. Cancel-safe: asked or not asked.
-    async fn ask(&mut self, inner: &Inner) {
+    async fn ask(&mut self, inner: &JetStream) {
         // By our own clock too: not every server says how many messages of a request will not come.
         if self.asked_at.elapsed() > EXPIRES + HEARTBEAT / 2 {
             self.pending = 0;

@@ -14,14 +14,16 @@ mod acks;
 mod bus;
 mod consume;
 pub mod headers;
+mod jetstream;
 mod message;
 mod topology;
+mod transport;
 mod version;
 
 pub use acks::PublishError;
-pub use bus::{Bus, BusOptions, Error, Outgoing};
-pub use consume::{ConsumerSpec, Consumption, Next};
+pub use bus::{Bus, BusOptions, Consumption, Error, Outgoing};
 pub use message::Message;
+pub use transport::{Acknowledge, Answer, ConsumerSpec, Next, Source, Transport};
 
 pub use async_nats::HeaderMap;
 pub use bytes::Bytes;

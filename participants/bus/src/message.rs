@@ -7,35 +7,65 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
-use crate::bus::Inner;
+use crate::bus::Outgoing;
+use crate::jetstream::JetStream;
+use crate::transport::{Acknowledge, Answer};
 
 /// A message delivered by JetStream. It is delivered again unless it is acknowledged in time.
 ///
 /// The acknowledgements are sent and not awaited: one that is lost leads to another delivery, which
 /// everything here has to cope with in any case. They wait only while the client's queue is full.
-pub struct Message {
-    pub(crate) raw: async_nats::Message,
-    pub(crate) inner: Arc<Inner>,
-    /// The connection that delivered it.
-    pub(crate) epoch: u64,
+pub struct Message(Origin);
+
+enum Origin {
+    JetStream {
+        raw: async_nats::Message,
+        jetstream: Arc<JetStream>,
+        /// The connection that delivered it.
+        epoch: u64,
+    },
+    Other {
+        raw: Outgoing,
+        /// How often it was delivered, from 1.
+        delivered: u64,
+        /// When it was stored, in nanoseconds since the Unix epoch.
+        stored_at: u64,
+        acknowledge: Box<dyn Acknowledge>,
+    },
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Payloads stay out of logs.
-        write!(f, "Message({}, {} bytes)", self.raw.subject, self.raw.payload.len())
+        write!(f, "Message({}, {} bytes)", self.subject(), self.payload().len())
     }
 }
 
 impl Message {
+    pub(crate) fn of_jetstream(raw: async_nats::Message, jetstream: Arc<JetStream>, epoch: u64) -> Self {
+        Self(Origin::JetStream { raw, jetstream, epoch })
+    }
+
+    /// A message that something else than JetStream delivers, for the `delivered`th time (from 1). `stored_at` is in
+    /// nanoseconds since the Unix epoch.
+    pub fn new(raw: Outgoing, delivered: u64, stored_at: u64, acknowledge: Box<dyn Acknowledge>) -> Self {
+        Self(Origin::Other { raw, delivered, stored_at, acknowledge })
+    }
+
     /// The subject that it was published on.
     pub fn subject(&self) -> &str {
-        &self.raw.subject
+        match &self.0 {
+            Origin::JetStream { raw, .. } => &raw.subject,
+            Origin::Other { raw, .. } => &raw.subject,
+        }
     }
 
     /// All its headers.
     pub fn headers(&self) -> Option<&HeaderMap> {
-        self.raw.headers.as_ref()
+        match &self.0 {
+            Origin::JetStream { raw, .. } => raw.headers.as_ref(),
+            Origin::Other { raw, .. } => raw.headers.as_ref(),
+        }
     }
 
     /// One header's first value.
@@ -45,64 +75,79 @@ impl Message {
 
     /// The body. A clone is cheap.
     pub fn payload(&self) -> &Bytes {
-        &self.raw.payload
+        match &self.0 {
+            Origin::JetStream { raw, .. } => &raw.payload,
+            Origin::Other { raw, .. } => &raw.payload,
+        }
     }
 
     /// How often it was delivered, from 1.
     pub fn delivered(&self) -> u64 {
-        self.raw.reply.as_deref().and_then(|subject| ack_field(subject, DELIVERED)).unwrap_or(1)
+        match &self.0 {
+            Origin::JetStream { raw, .. } => of_subject(raw, DELIVERED).unwrap_or(1),
+            Origin::Other { delivered, .. } => *delivered,
+        }
     }
 
     /// When JetStream stored it, in nanoseconds since the Unix epoch by the server's clock.
     pub fn stored_at_nanos(&self) -> Option<u64> {
-        ack_field(self.raw.reply.as_deref()?, STORED_AT)
-    }
-
-    /// How many messages wait behind it in the stream, for this consumer.
-    pub fn waiting_behind(&self) -> Option<u64> {
-        ack_field(self.raw.reply.as_deref()?, WAITING_BEHIND)
+        match &self.0 {
+            Origin::JetStream { raw, .. } => of_subject(raw, STORED_AT),
+            Origin::Other { stored_at, .. } => Some(*stored_at),
+        }
     }
 
     /// Done: not to be delivered again. Says whether the acknowledgement was queued for sending.
     pub async fn ack(&self) -> bool {
-        self.answer(Bytes::from_static(b"+ACK")).await
+        self.answer(Answer::Ack).await
     }
 
     /// Deliver it again, no sooner than after the delay.
     pub async fn nak_with_delay(&self, delay: Duration) {
-        let body = if delay.is_zero() {
-            Bytes::from_static(b"-NAK")
-        } else {
-            Bytes::from(format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos()))
-        };
-        self.answer(body).await;
+        self.answer(Answer::Nak(delay)).await;
     }
 
     /// Still at it: the time until the next delivery begins anew.
     pub async fn progress(&self) {
-        self.answer(Bytes::from_static(b"+WPI")).await;
+        self.answer(Answer::Progress).await;
     }
 
     /// Never deliver it again, although it was not processed.
     pub async fn term(&self) {
-        self.answer(Bytes::from_static(b"+TERM")).await;
+        self.answer(Answer::Term).await;
     }
 
-    async fn answer(&self, body: Bytes) -> bool {
-        let Some(reply) = self.raw.reply.clone() else { return false };
-        // Only on the connection that delivered it. After another one the message was perhaps delivered
-        // again already; and when the store was lost meanwhile, its numbers begin anew, and this would
-        // acknowledge somebody else's message.
-        if !self.inner.is_connected() || self.inner.link.borrow().epoch != self.epoch {
-            return false;
-        }
-        match self.inner.client.publish(reply, body).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::debug!(%error, "an acknowledgement was not sent");
-                false
+    async fn answer(&self, answer: Answer) -> bool {
+        match &self.0 {
+            Origin::JetStream { raw, jetstream, epoch } => {
+                let Some(reply) = raw.reply.clone() else { return false };
+                // Only on the connection that delivered it. After another one the message was perhaps delivered
+                // again already; and when the store was lost meanwhile, its numbers begin anew, and this would
+                // acknowledge somebody else's message.
+                if !jetstream.is_connected() || jetstream.link.borrow().epoch != *epoch {
+                    return false;
+                }
+                match jetstream.client.publish(reply, words(answer)).await {
+                    Ok(()) => true,
+                    Err(error) => {
+                        tracing::debug!(%error, "an acknowledgement was not sent");
+                        false
+                    }
+                }
             }
+            Origin::Other { acknowledge, .. } => acknowledge.answer(answer).await,
         }
+    }
+}
+
+/// An answer in JetStream's words.
+fn words(answer: Answer) -> Bytes {
+    match answer {
+        Answer::Ack => Bytes::from_static(b"+ACK"),
+        Answer::Nak(Duration::ZERO) => Bytes::from_static(b"-NAK"),
+        Answer::Nak(delay) => Bytes::from(format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos())),
+        Answer::Progress => Bytes::from_static(b"+WPI"),
+        Answer::Term => Bytes::from_static(b"+TERM"),
     }
 }
 
@@ -110,7 +155,10 @@ impl Message {
 /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`.
 const DELIVERED: usize = 4;
 const STORED_AT: usize = 7;
-const WAITING_BEHIND: usize = 8;
+
+fn of_subject(raw: &async_nats::Message, field: usize) -> Option<u64> {
+    ack_field(raw.reply.as_deref()?, field)
+}
 
 fn ack_field(subject: &str, field: usize) -> Option<u64> {
     let tokens = subject.split('.').count();
@@ -134,7 +182,6 @@ mod tests {
         for subject in [old, new] {
             assert_eq!(ack_field(subject, DELIVERED), Some(3), "{subject}");
             assert_eq!(ack_field(subject, STORED_AT), Some(1_700_000_000_000_000_000), "{subject}");
-            assert_eq!(ack_field(subject, WAITING_BEHIND), Some(7), "{subject}");
         }
         assert_eq!(ack_field("reply.to.somebody", DELIVERED), None);
     }

@@ -15,8 +15,9 @@ use async_nats::jetstream::stream::{
 use serde_json::json;
 use snorri_saga::wire::Subjects;
 
-use crate::bus::{Error, Inner};
-use crate::consume::ConsumerSpec;
+use crate::bus::Error;
+use crate::jetstream::JetStream;
+use crate::transport::ConsumerSpec;
 use crate::version::{Verdict, judge};
 
 const MIB: i64 = 1024 * 1024;
@@ -28,7 +29,7 @@ const NO_ROOM: [u64; 4] = [10002, 10023, 10028, 10047];
 /// The least that makes sense.
 const SMALLEST_STREAM: i64 = 8 * MIB;
 
-fn wanted_streams(inner: &Inner) -> Vec<Config> {
+fn wanted_streams(inner: &JetStream) -> Vec<Config> {
     streams(&inner.subjects, inner.stream_replicas, inner.stream_bytes.load(Ordering::Relaxed))
 }
 
@@ -70,7 +71,7 @@ fn failed(what: &str, name: &str, why: &impl ToString) -> Error {
     Error::JetStream { what: format!("{what} {name}"), why: why.to_string() }
 }
 
-fn refuse_bad_servers(inner: &Inner) -> Result<(), Error> {
+fn refuse_bad_servers(inner: &JetStream) -> Result<(), Error> {
     let Some(info) = inner.client.try_server_info() else { return Err(Error::NotConnected) };
     if judge(&info.version) == Verdict::Refused {
         return Err(Error::ServerRefused(info.version));
@@ -78,7 +79,7 @@ fn refuse_bad_servers(inner: &Inner) -> Result<(), Error> {
     Ok(())
 }
 
-pub(crate) async fn ensure_streams(inner: &Inner) -> Result<Vec<String>, Error> {
+pub(crate) async fn ensure_streams(inner: &JetStream) -> Result<Vec<String>, Error> {
     refuse_bad_servers(inner)?;
     let mut created = Vec::new();
     for wanted in wanted_streams(inner) {
@@ -90,7 +91,7 @@ pub(crate) async fn ensure_streams(inner: &Inner) -> Result<Vec<String>, Error> 
 }
 
 /// Creates one stream of this installation when it is missing, and says whether it did.
-pub(crate) async fn ensure_stream(inner: &Inner, name: &str) -> Result<bool, Error> {
+pub(crate) async fn ensure_stream(inner: &JetStream, name: &str) -> Result<bool, Error> {
     refuse_bad_servers(inner)?;
     match wanted_streams(inner).into_iter().find(|stream| stream.name == name) {
         Some(wanted) => ensure_one(inner, &wanted).await,
@@ -98,7 +99,7 @@ pub(crate) async fn ensure_stream(inner: &Inner, name: &str) -> Result<bool, Err
     }
 }
 
-async fn ensure_one(inner: &Inner, wanted: &Config) -> Result<bool, Error> {
+async fn ensure_one(inner: &JetStream, wanted: &Config) -> Result<bool, Error> {
     let name = wanted.name.as_str();
     if let Some(found) = stream_info(inner, name).await? {
         alarm_on_differences(wanted, &found.config);
@@ -130,7 +131,7 @@ async fn ensure_one(inner: &Inner, wanted: &Config) -> Result<bool, Error> {
     }
 }
 
-async fn stream_info(inner: &Inner, name: &str) -> Result<Option<Info>, Error> {
+async fn stream_info(inner: &JetStream, name: &str) -> Result<Option<Info>, Error> {
     let found: Response<Info> = inner
         .context
         .request(format!("STREAM.INFO.{name}"), &json!({}))
@@ -164,7 +165,7 @@ fn alarm_on_differences(wanted: &Config, found: &Config) {
     }
 }
 
-pub(crate) async fn delete_consumer(inner: &Inner, stream: &str, durable: &str) -> Result<(), Error> {
+pub(crate) async fn delete_consumer(inner: &JetStream, stream: &str, durable: &str) -> Result<(), Error> {
     let subject = format!("CONSUMER.DELETE.{stream}.{durable}");
     let answer: Response<serde_json::Value> = inner
         .context
@@ -183,7 +184,7 @@ pub(crate) async fn delete_consumer(inner: &Inner, stream: &str, durable: &str) 
 pub(crate) type Born = String;
 
 /// Makes sure that the stream and the consumer exist, and returns when the consumer was created.
-pub(crate) async fn ensure_consumer(inner: &Inner, spec: &ConsumerSpec) -> Result<Born, Error> {
+pub(crate) async fn ensure_consumer(inner: &JetStream, spec: &ConsumerSpec) -> Result<Born, Error> {
     if let Some(born) = find_consumer(inner, spec).await? {
         return Ok(born);
     }
@@ -220,7 +221,7 @@ fn is_stream_not_found(error: &ConsumerError) -> bool {
     matches!(error.kind(), ConsumerErrorKind::JetStream(error) if error.error_code().0 == STREAM_NOT_FOUND)
 }
 
-async fn find_consumer(inner: &Inner, spec: &ConsumerSpec) -> Result<Option<Born>, Error> {
+async fn find_consumer(inner: &JetStream, spec: &ConsumerSpec) -> Result<Option<Born>, Error> {
     let subject = format!("CONSUMER.INFO.{}.{}", spec.stream, spec.durable);
     let found: Response<jetstream::consumer::Info> = inner
         .context

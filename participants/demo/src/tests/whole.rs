@@ -52,7 +52,7 @@ impl Driver {
             subjects.starts_stream(),
             subjects.endings_stream(),
         ] {
-            self.bus.jetstream().delete_stream(stream).await.expect("deleted");
+            self.bus.jetstream().expect("jetstream").delete_stream(stream).await.expect("deleted");
         }
     }
 

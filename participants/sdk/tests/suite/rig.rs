@@ -147,7 +147,7 @@ impl Drop for Rig {
                         subjects.starts_stream(),
                         subjects.endings_stream(),
                     ] {
-                        let _ = bus.jetstream().delete_stream(stream).await;
+                        let _ = bus.jetstream().expect("jetstream").delete_stream(stream).await;
                     }
                 })
                 .await;

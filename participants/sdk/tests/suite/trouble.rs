@@ -51,7 +51,12 @@ async fn a_reply_lost_after_the_commit_is_sent_when_the_command_comes_again() {
     let mut rig = Rig::new("lost_reply").await;
     let running = rig.start();
     // With nowhere to go, the reply is lost just as with a crash between commit and reply.
-    rig.bus.jetstream().delete_stream(rig.bus.subjects().replies_stream()).await.expect("deleted");
+    rig.bus
+        .jetstream()
+        .expect("jetstream")
+        .delete_stream(rig.bus.subjects().replies_stream())
+        .await
+        .expect("deleted");
     let command = Command::action(saga(), "pay", 5, How::Well);
     rig.send(std::slice::from_ref(&command)).await;
     within("the commit", async {
