@@ -4,11 +4,15 @@ use std::sync::atomic::Ordering;
 
 use snorri_saga::wire::Outcome;
 
-use crate::rig::{Command, How, Rig, ok, saga, undone};
+use crate::rig::{Command, How, Rig, ok, on_both, saga, undone};
 
-#[tokio::test]
-async fn a_rejected_and_a_failing_command_take_nothing_of_the_others_with_them() {
-    let mut rig = Rig::new("batch_mixed").await;
+on_both! {
+    a_rejected_and_a_failing_command_take_nothing_of_the_others_with_them,
+    duplicates_and_an_undo_in_the_same_batch_take_their_turns,
+    two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_twice,
+}
+
+async fn a_rejected_and_a_failing_command_take_nothing_of_the_others_with_them(mut rig: Rig) {
     let hows =
         [How::Well, How::Reject, How::Well, How::Fail, How::Nothing, How::Panic, How::Large, How::Well];
     let commands: Vec<Command> =
@@ -52,9 +56,7 @@ async fn a_batch_whose_transaction_breaks_is_done_one_by_one() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn duplicates_and_an_undo_in_the_same_batch_take_their_turns() {
-    let mut rig = Rig::new("batch_turns").await;
+async fn duplicates_and_an_undo_in_the_same_batch_take_their_turns(mut rig: Rig) {
     let action = Command::action(saga(), "pay", 5, How::Well);
     let early = Command::action(saga(), "pay", 7, How::Well);
     let other_step = Command::action(action.saga(), "ship", 1, How::Well);
@@ -80,9 +82,7 @@ async fn duplicates_and_an_undo_in_the_same_batch_take_their_turns() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_twice() {
-    let mut rig = Rig::new("batch_many").await;
+async fn two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_twice(mut rig: Rig) {
     let commands: Vec<Command> =
         (0..300).map(|number| Command::action(saga(), "pay", number, How::Well)).collect();
     // Each attempt twice over, so that both replicas often hold the same effect.
