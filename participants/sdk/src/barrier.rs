@@ -80,26 +80,14 @@ pub(crate) async fn enter(
         new.action && (effect.direction == Direction::Action || new.compensation)
     };
     let forgotten = |one: &(&EffectId, NewRows)| one.0.saga.0 < forgotten_before && all_new(one);
-    let taken_back: Vec<EffectId> = new
-        .iter()
-        .filter(|one| forgotten(one))
-        .flat_map(|(effect, _)| {
-            let of = |direction| EffectId { direction, ..(*effect).clone() };
-            // An action has inserted its own row, an undo both.
-            let undo = (effect.direction == Direction::Compensation).then(|| of(Direction::Compensation));
-            std::iter::once(of(Direction::Action)).chain(undo)
-        })
-        .collect();
-    if !taken_back.is_empty() {
-        tx.take_back(&taken_back.iter().collect::<Vec<_>>()).await?;
-    }
+    take_back_new(tx, new.iter().filter(|one| forgotten(one))).await?;
     let asked: Vec<&EffectId> = new.iter().filter(|one| !all_new(one)).map(|(effect, _)| *effect).collect();
     let rows = if asked.is_empty() { Vec::new() } else { tx.rows(&asked).await? };
     if rows.len() != asked.len() {
         return Err(StoreError::row_missing());
     }
     let mut rows = rows.into_iter();
-    Ok(new
+    let entered: Vec<Entered> = new
         .iter()
         .map(|one| match (one.0.direction, all_new(one)) {
             _ if forgotten(one) => Entered::Forgotten,
@@ -111,7 +99,26 @@ pub(crate) async fn enter(
                 decide(direction, mine, action.as_ref(), compensation.as_ref())
             }
         })
-        .collect())
+        .collect();
+    // Of these nothing is done either, whatever becomes of the others in the transaction.
+    let unclear = new.iter().zip(&entered).filter(|(_, entered)| **entered == Entered::Unclear);
+    take_back_new(tx, unclear.map(|(one, _)| one)).await?;
+    Ok(entered)
+}
+
+/// Takes back what has just been inserted.
+async fn take_back_new<'a>(
+    tx: &mut dyn Transaction,
+    of: impl Iterator<Item = &'a (&'a EffectId, NewRows)>,
+) -> Result<(), StoreError> {
+    let rows: Vec<EffectId> = of
+        .flat_map(|(effect, new)| {
+            let row = |direction| EffectId { direction, ..(*effect).clone() };
+            let action = new.action.then(|| row(Direction::Action));
+            action.into_iter().chain(new.compensation.then(|| row(Direction::Compensation)))
+        })
+        .collect();
+    if rows.is_empty() { Ok(()) } else { tx.take_back(&rows.iter().collect::<Vec<_>>()).await }
 }
 
 /// Stores the replies, in one statement.

@@ -99,3 +99,32 @@ async fn two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_tw
         one.stop().await;
     }
 }
+
+#[tokio::test]
+async fn rows_that_make_no_sense_are_left_as_they_are_and_can_be_mended() {
+    let mut rig = Rig::new("batch_unclear").await;
+    let (unclear, fine) =
+        (Command::action(saga(), "pay", 5, How::Well), Command::action(saga(), "pay", 6, How::Well));
+    snorri_participant::migrate(&rig.pool).await.expect("migrated");
+    // As after a hand in the table: an action without an outcome.
+    sqlx::query("INSERT INTO snorri_participant.barrier (saga_id, step, undo) VALUES ($1, 'pay', false)")
+        .bind(unclear.saga().0)
+        .execute(&rig.pool)
+        .await
+        .expect("a row");
+    rig.send(&[unclear.undo(), fine.clone()]).await;
+    let running = rig.run(rig.participant().batch(64));
+    let Outcome::Failed { message, .. } = rig.reply(&unclear.undo()).await else { panic!("a failure") };
+    assert!(message.contains("make no sense"), "{message}");
+    assert_eq!(rig.reply(&fine).await, ok(6));
+    assert_eq!(rig.barrier_rows(unclear.saga()).await, 1);
+    // A person finds out that it was done, and says so.
+    sqlx::query("UPDATE snorri_participant.barrier SET outcome = 'ok' WHERE saga_id = $1")
+        .bind(unclear.saga().0)
+        .execute(&rig.pool)
+        .await
+        .expect("mended");
+    assert_eq!(rig.ask(&unclear.undo().again()).await, undone(false));
+    assert_eq!(rig.ledger(unclear.saga()).await, (1, -5));
+    running.stop().await;
+}
