@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use snorri_bus::{Bus, Message};
+use snorri_bus::Bus;
 use snorri_saga::decide::{Refusal, StartInput};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::json::Json;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::definitions::{Definitions, Versioned};
+use crate::delivery::Delivery;
 use crate::dice::Dice;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -50,7 +51,7 @@ pub(crate) enum Item {
     /// Begin a saga.
     Start(Box<Start>),
     /// A participant answered. The message is acknowledged last.
-    Reply(Box<Reply>, Message),
+    Reply(Box<Reply>, Arc<Delivery>),
     /// Its timer fired.
     Woke(SagaId),
     /// The sweep found it due: look at it, and send what is under way once more, ids unchanged.

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use snorri_bus::headers::{BadReply, parse_reply};
+use snorri_bus::headers::BadReply;
+use snorri_bus::replies::parse_replies;
 use snorri_bus::{ConsumerSpec, Message, Next};
 use snorri_saga::wire::{Outcome, Reply};
 use tokio::sync::Notify;
@@ -12,6 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::aside::dead_letter;
+use crate::delivery::Delivery;
 use crate::engine::{Engine, Item, Shared};
 
 /// How often old dead letters are deleted.
@@ -74,24 +76,32 @@ async fn consume(engine: &Engine, shared: &Shared, lost: &Notify, stop: &Cancell
 }
 
 async fn take(engine: &Engine, shared: &Shared, messages: Vec<Message>) {
-    let mut unusable = Vec::new();
+    let mut letters = Vec::new();
+    let mut deliveries = Vec::new();
     for message in messages {
-        match read(shared, &message) {
-            Ok(reply) => {
-                let id = reply.command.effect.saga;
-                engine.hand_over(id, Item::Reply(Box::new(reply), message)).await;
+        let replies =
+            parse_replies(shared.bus.subjects(), message.subject(), message.headers(), message.payload());
+        let delivery = Delivery::new(message, replies.len());
+        for reply in replies {
+            match counted(reply) {
+                Ok(reply) => {
+                    let id = reply.command.effect.saga;
+                    engine.hand_over(id, Item::Reply(Box::new(reply), delivery.clone())).await;
+                }
+                Err(bad) => {
+                    letters.push(dead_letter(delivery.message(), bad.reason(), bad.to_string()));
+                    deliveries.push(delivery.clone());
+                }
             }
-            Err((reason, detail)) => unusable.push((dead_letter(&message, reason, detail), message)),
         }
     }
-    if unusable.is_empty() {
+    if letters.is_empty() {
         return;
     }
-    let (letters, messages): (Vec<_>, Vec<_>) = unusable.into_iter().unzip();
     match shared.aside.keep(&*shared.store, &shared.metrics, letters).await {
         Ok(()) => {
-            for message in &messages {
-                message.term().await;
+            for delivery in deliveries {
+                delivery.settle().await;
             }
         }
         // Not acknowledged: they come again when Postgres is back.
@@ -101,10 +111,9 @@ async fn take(engine: &Engine, shared: &Shared, messages: Vec<Message>) {
     }
 }
 
-fn read(shared: &Shared, message: &Message) -> Result<Reply, (&'static str, String)> {
-    match parse_reply(shared.bus.subjects(), message.subject(), message.headers(), message.payload()) {
-        Ok(reply) => Ok(reply),
-        // It was done, so it counts as an answer: one that has to be undone.
+/// A reply that is too large counts: it was done, so it is an answer, one that has to be undone.
+fn counted(reply: Result<Reply, BadReply>) -> Result<Reply, BadReply> {
+    match reply {
         Err(BadReply::TooLarge { command, bytes }) => Ok(Reply {
             command,
             outcome: Outcome::Rejected {
@@ -113,6 +122,6 @@ fn read(shared: &Shared, message: &Message) -> Result<Reply, (&'static str, Stri
                 partial: true,
             },
         }),
-        Err(bad) => Err((bad.reason(), bad.to_string())),
+        other => other,
     }
 }

@@ -18,6 +18,7 @@ mod aside;
 pub mod clock;
 pub mod config;
 pub mod definitions;
+mod delivery;
 pub mod dice;
 pub mod engine;
 pub mod http;

@@ -20,7 +20,6 @@ pub(crate) fn encode(effect: &Effect, subjects: &Subjects, replica: &Name, is_sa
                 budget: command.budget,
                 reply_to: &reply_to,
                 traceparent: Some(&traceparent),
-                source: "/snorri",
             });
             Outgoing {
                 subject: subjects.command(&command.participant, &command.operation),

@@ -16,14 +16,8 @@ pub mod header {
     pub const MESSAGE_ID: &str = "Nats-Msg-Id";
     /// The version of the protocol.
     pub const PROTOCOL: &str = "Snorri-Protocol";
-    /// The saga's id.
+    /// On an ending: the saga's id.
     pub const SAGA: &str = "Snorri-Saga";
-    /// The step's name.
-    pub const STEP: &str = "Snorri-Step";
-    /// `action` or `compensation`.
-    pub const DIRECTION: &str = "Snorri-Direction";
-    /// The attempt, from 1.
-    pub const ATTEMPT: &str = "Snorri-Attempt";
     /// The idempotency key of the effect: the same on every attempt.
     pub const EFFECT: &str = "Snorri-Effect";
     /// How long the orchestrator waits for the answer, in milliseconds from the sending. A duration and
@@ -31,20 +25,16 @@ pub mod header {
     pub const BUDGET_MS: &str = "Snorri-Budget-Ms";
     /// The subject to answer on. (JetStream owns the message's own reply field.)
     pub const REPLY_TO: &str = "Snorri-Reply-To";
+    /// On a command: how many replies one message to that subject may hold. Without it: one.
+    pub const REPLIES_MAX: &str = "Snorri-Replies-Max";
     /// On a reply: the id of the command that it answers.
     pub const COMMAND: &str = "Snorri-Command";
+    /// On a message of several replies: how many. Each names its command itself.
+    pub const REPLIES: &str = "Snorri-Replies";
     /// On a start: the idempotency key.
     pub const KEY: &str = "Snorri-Key";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
-    /// CloudEvents: the version of its specification.
-    pub const CE_SPECVERSION: &str = "ce-specversion";
-    /// CloudEvents: the id, the same as the message id.
-    pub const CE_ID: &str = "ce-id";
-    /// CloudEvents: what kind of message.
-    pub const CE_TYPE: &str = "ce-type";
-    /// CloudEvents: who sent it.
-    pub const CE_SOURCE: &str = "ce-source";
 }
 
 /// The limits of the wire. Refused at the door, so that no message that was accepted can be unsendable.
@@ -55,6 +45,10 @@ pub mod limit {
     pub const SAGA_BYTES_MAX: usize = 256 * 1024;
     /// The deepest nesting of objects and lists in a payload.
     pub const JSON_DEPTH_MAX: usize = 64;
+    /// The most replies that one message may hold.
+    pub const REPLIES_MAX: usize = 64;
+    /// The most bytes that a message of several replies may have.
+    pub const REPLIES_BYTES_MAX: usize = 256 * 1024;
     /// The longest `message` of a reply that is kept, in characters; the rest is cut.
     pub const MESSAGE_CHARS_MAX: usize = 1000;
 }

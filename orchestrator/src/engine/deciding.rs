@@ -39,7 +39,8 @@ pub(super) fn decide_all(
     known: &Known,
     now: Timestamp,
 ) -> Option<(Decision, Vec<Verdict>, Arc<Versioned>, bool)> {
-    let mut saga = known.saga.clone();
+    // The state after the items so far; before the first of them, what is known.
+    let mut saga: Option<Saga> = None;
     let mut versioned = known.versioned.clone();
     let mut events = Vec::new();
     let mut effects = Vec::new();
@@ -47,7 +48,7 @@ pub(super) fn decide_all(
     for item in items {
         let input = match item {
             Item::Start(start) => {
-                if saga.is_none() {
+                if saga.is_none() && known.saga.is_none() {
                     // The caller was told that it is not known. It is not begun behind the caller's back.
                     if start.done.is_closed() {
                         verdicts.push(Verdict::Missing);
@@ -67,13 +68,13 @@ pub(super) fn decide_all(
             Item::Resend(_) => Input::Resend,
             Item::Cancel(_, cancel) => Input::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone() },
         };
-        let (Some(state), Some(of)) = (&saga, &versioned) else {
+        let (Some(state), Some(of)) = (saga.as_ref().or(known.saga.as_ref()), &versioned) else {
             verdicts.push(Verdict::Missing);
             continue;
         };
-        if let Item::Reply(reply, message) = item
+        if let Item::Reply(reply, delivery) = item
             && let Some((_, step)) = of.definition.step(reply.command.effect.step.as_str())
-            && subjects.participant_of_reply(message.subject()) != Some(step.participant.as_str())
+            && subjects.participant_of_reply(delivery.message().subject()) != Some(step.participant.as_str())
         {
             // NATS permissions keep one participant from answering for another; here it is checked again.
             verdicts.push(Verdict::Forged);
@@ -92,7 +93,11 @@ pub(super) fn decide_all(
         }
     }
     let moved = !events.is_empty();
-    Some((Decision { events, effects, saga: saga? }, verdicts, versioned?, moved))
+    let saga = match saga {
+        Some(saga) => saga,
+        None => known.saga.clone()?,
+    };
+    Some((Decision { events, effects, saga }, verdicts, versioned?, moved))
 }
 
 /// The commands that are still under way in the given state.

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use snorri_bus::{Message, Outgoing, PublishError};
+use snorri_bus::{Outgoing, PublishError};
 use snorri_saga::decide::Effect;
 use snorri_saga::ids::SagaId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Shared;
+use crate::delivery::Delivery;
 use crate::outbox;
 use crate::store::dead_letters::DeadLetter;
 
@@ -78,8 +79,8 @@ impl Backlog {
 pub(super) struct Job {
     commands: Vec<(SagaId, Outgoing)>,
     endings: Vec<(SagaId, Outgoing)>,
-    acks: Vec<(SagaId, Message)>,
-    aside: Vec<(DeadLetter, Message)>,
+    acks: Vec<(SagaId, Arc<Delivery>)>,
+    aside: Vec<(DeadLetter, Arc<Delivery>)>,
 }
 
 impl Job {
@@ -98,14 +99,14 @@ impl Job {
         self.endings.extend(endings);
     }
 
-    /// Acknowledges the message once all commands of its saga are published.
-    pub(super) fn ack_after(&mut self, saga: SagaId, message: Message) {
-        self.acks.push((saga, message));
+    /// Settles the reply once all commands of its saga are published.
+    pub(super) fn ack_after(&mut self, saga: SagaId, delivery: Arc<Delivery>) {
+        self.acks.push((saga, delivery));
     }
 
-    /// Acknowledges the message once it is kept aside.
-    pub(super) fn keep_aside(&mut self, letter: DeadLetter, message: Message) {
-        self.aside.push((letter, message));
+    /// Settles the reply once it is kept aside.
+    pub(super) fn keep_aside(&mut self, letter: DeadLetter, delivery: Arc<Delivery>) {
+        self.aside.push((letter, delivery));
     }
 
     fn is_empty(&self) -> bool {
@@ -194,23 +195,23 @@ async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
         }
         shared.metrics.published(count, undone, began.elapsed().as_secs_f64());
     }
-    for (saga, message) in job.acks {
+    for (saga, delivery) in job.acks {
         if !failed.contains(&saga) {
-            message.ack().await;
+            delivery.settle().await;
         }
     }
     keep_aside(shared, job.aside).await;
 }
 
-async fn keep_aside(shared: &Shared, aside: Vec<(DeadLetter, Message)>) {
+async fn keep_aside(shared: &Shared, aside: Vec<(DeadLetter, Arc<Delivery>)>) {
     if aside.is_empty() {
         return;
     }
-    let (letters, messages): (Vec<DeadLetter>, Vec<Message>) = aside.into_iter().unzip();
+    let (letters, deliveries): (Vec<DeadLetter>, Vec<Arc<Delivery>>) = aside.into_iter().unzip();
     match shared.aside.keep(&*shared.store, &shared.metrics, letters).await {
         Ok(()) => {
-            for message in messages {
-                message.ack().await;
+            for delivery in deliveries {
+                delivery.settle().await;
             }
         }
         Err(error) => {

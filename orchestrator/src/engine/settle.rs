@@ -45,27 +45,30 @@ impl Lane {
                     // The caller may be gone; the saga is there all the same.
                     let _ = start.done.send(Ok(started));
                 }
-                Item::Reply(reply, message) => match verdict {
+                Item::Reply(reply, delivery) => match verdict {
                     Verdict::Forged => {
                         let detail = format!(
                             "the command {} is not for the participant that answered it",
                             reply.command
                         );
-                        job.keep_aside(dead_letter(&message, "wrong_participant", detail), message);
+                        job.keep_aside(
+                            dead_letter(delivery.message(), "wrong_participant", detail),
+                            delivery,
+                        );
                     }
                     Verdict::Refused(Refusal::NeverSent) => {
                         self.shared.metrics.ignored(Refusal::NeverSent.word());
                         let detail = format!("no command {} was sent", reply.command);
-                        job.keep_aside(dead_letter(&message, "never_sent", detail), message);
+                        job.keep_aside(dead_letter(delivery.message(), "never_sent", detail), delivery);
                     }
                     Verdict::Refused(refusal) => {
                         self.shared.metrics.ignored(refusal.word());
                         // Delivered before, and committed before: the crash may have come in between, and
                         // the commands that follow from it may never have been sent.
-                        repeat |= message.delivered() > 1;
-                        job.ack_after(work.id, message);
+                        repeat |= delivery.message().delivered() > 1;
+                        job.ack_after(work.id, delivery);
                     }
-                    Verdict::Accepted | Verdict::Missing => job.ack_after(work.id, message),
+                    Verdict::Accepted | Verdict::Missing => job.ack_after(work.id, delivery),
                 },
                 Item::Cancel(_, cancel) => {
                     let answer = match verdict {
@@ -93,10 +96,10 @@ impl Lane {
         let mut job = Job::default();
         for item in work.items {
             match item {
-                Item::Reply(reply, message) => {
+                Item::Reply(reply, delivery) => {
                     self.shared.metrics.ignored("unknown_saga");
                     let detail = format!("there is no saga {}", reply.command.effect.saga);
-                    job.keep_aside(dead_letter(&message, "unknown_saga", detail), message);
+                    job.keep_aside(dead_letter(delivery.message(), "unknown_saga", detail), delivery);
                 }
                 Item::Cancel(id, cancel) => {
                     let _ = cancel.done.send(Err(CancelError::Unknown(id)));

@@ -66,7 +66,7 @@ impl Lane {
                     let _ = cancel.done.send(Err(CancelError::Unavailable));
                 }
                 // Not acknowledged: delivered again, and by then it may be mended.
-                Item::Reply(_, message) => message.nak_with_delay(Duration::from_mins(1)).await,
+                Item::Reply(_, delivery) => delivery.settle_later(Duration::from_mins(1)).await,
                 Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
@@ -78,8 +78,8 @@ impl Lane {
         let id = work.id;
         for item in work.items {
             match item {
-                Item::Reply(_, message) => {
-                    tokio::spawn(async move { message.nak_with_delay(Duration::from_secs(1)).await });
+                Item::Reply(_, delivery) => {
+                    tokio::spawn(async move { delivery.settle_later(Duration::from_secs(1)).await });
                 }
                 Item::Start(start) => {
                     let _ = start.done.send(Err(StartError::Broken("its journal cannot be read".to_owned())));

@@ -17,31 +17,24 @@ use crate::bus::Outgoing;
 /// What a reply's body may have beside its output.
 const REPLY_EXTRA_BYTES_MAX: usize = 16 * 1024;
 /// A body is one level deeper than the payload in it.
-const BODY_DEPTH_MAX: usize = limit::JSON_DEPTH_MAX + 1;
+pub(crate) const BODY_DEPTH_MAX: usize = limit::JSON_DEPTH_MAX + 1;
 
 // As constants, they are neither validated nor copied at each use.
 const MESSAGE_ID: HeaderName = HeaderName::from_static(header::MESSAGE_ID);
 const PROTOCOL: HeaderName = HeaderName::from_static(header::PROTOCOL);
-const SAGA: HeaderName = HeaderName::from_static(header::SAGA);
-const STEP: HeaderName = HeaderName::from_static(header::STEP);
-const DIRECTION: HeaderName = HeaderName::from_static(header::DIRECTION);
-const ATTEMPT: HeaderName = HeaderName::from_static(header::ATTEMPT);
 const EFFECT: HeaderName = HeaderName::from_static(header::EFFECT);
 const BUDGET_MS: HeaderName = HeaderName::from_static(header::BUDGET_MS);
 const REPLY_TO: HeaderName = HeaderName::from_static(header::REPLY_TO);
+const REPLIES_MAX: HeaderName = HeaderName::from_static(header::REPLIES_MAX);
 const COMMAND: HeaderName = HeaderName::from_static(header::COMMAND);
 const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
-const CE_SPECVERSION: HeaderName = HeaderName::from_static(header::CE_SPECVERSION);
-const CE_ID: HeaderName = HeaderName::from_static(header::CE_ID);
-const CE_TYPE: HeaderName = HeaderName::from_static(header::CE_TYPE);
-const CE_SOURCE: HeaderName = HeaderName::from_static(header::CE_SOURCE);
 
 /// The first value of a header, or nothing when it is missing or the name cannot be one.
 pub fn get<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     first(Some(headers), name.parse().ok()?)
 }
 
-fn first(headers: Option<&HeaderMap>, name: HeaderName) -> Option<&str> {
+pub(crate) fn first(headers: Option<&HeaderMap>, name: HeaderName) -> Option<&str> {
     headers?.get(name).map(async_nats::HeaderValue::as_str)
 }
 
@@ -56,37 +49,20 @@ pub struct CommandHeaders<'a> {
     pub reply_to: &'a str,
     /// W3C trace context.
     pub traceparent: Option<&'a str>,
-    /// Who sends it, for `ce-source`.
-    pub source: &'a str,
 }
 
 /// The headers of a command.
 pub fn command_headers(of: &CommandHeaders<'_>) -> HeaderMap {
-    let id = of.id.to_string();
-    let effect = &of.id.effect;
     let mut headers = HeaderMap::new();
     headers.insert(PROTOCOL, PROTOCOL_VERSION);
-    headers.insert(SAGA, effect.saga.to_string());
-    headers.insert(STEP, effect.step.as_str());
-    headers.insert(DIRECTION, effect.direction.as_str());
-    headers.insert(ATTEMPT, u64::from(of.id.attempt).to_string());
-    headers.insert(EFFECT, effect.to_string());
+    headers.insert(EFFECT, of.id.effect.to_string());
     headers.insert(BUDGET_MS, of.budget.0.to_string());
     headers.insert(REPLY_TO, one_line(of.reply_to));
+    headers.insert(REPLIES_MAX, limit::REPLIES_MAX.to_string());
     if let Some(traceparent) = of.traceparent {
         headers.insert(TRACEPARENT, one_line(traceparent));
     }
-    headers.insert(CE_SPECVERSION, "1.0");
-    headers.insert(CE_ID, id.as_str());
-    headers.insert(
-        CE_TYPE,
-        match effect.direction {
-            Direction::Action => "snorri.command.action",
-            Direction::Compensation => "snorri.command.compensation",
-        },
-    );
-    headers.insert(CE_SOURCE, one_line(of.source));
-    headers.insert(MESSAGE_ID, id);
+    headers.insert(MESSAGE_ID, of.id.to_string());
     headers
 }
 
@@ -129,6 +105,8 @@ pub struct ReceivedCommand {
     pub budget: Millis,
     /// Where to answer; below this participant's own reply subjects.
     pub reply_to: String,
+    /// How many replies one message to there may hold.
+    pub replies_max: usize,
     /// W3C trace context.
     pub traceparent: Option<String>,
     /// Its body.
@@ -210,6 +188,11 @@ pub fn parse_command(
         operation,
         budget,
         reply_to: reply_to.to_owned(),
+        // One that cannot be read is a promise not given.
+        replies_max: first(headers, REPLIES_MAX)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1)
+            .clamp(1, limit::REPLIES_MAX),
         traceparent: first(headers, TRACEPARENT).map(str::to_owned),
         body,
     })
@@ -242,7 +225,7 @@ fn parse_command_body(payload: &[u8]) -> Result<CommandBody, BadCommand> {
 }
 
 /// Where a JSON text is wrong, without a word of the text itself.
-fn without_data(error: &serde_json::Error) -> String {
+pub(crate) fn without_data(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         serde_json::error::Category::Data => "not of the expected form",
         serde_json::error::Category::Eof => "the JSON text ends too early",
@@ -251,7 +234,7 @@ fn without_data(error: &serde_json::Error) -> String {
     format!("{what}, line {} column {}", error.line(), error.column())
 }
 
-fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
@@ -293,6 +276,9 @@ pub enum BadReply {
     /// The header that names the command is missing or cannot be read.
     #[error("malformed_header: {0}")]
     MalformedHeader(String),
+    /// It says to be several replies and is none.
+    #[error("malformed_batch: {0}")]
+    MalformedBatch(String),
     /// The body is no reply.
     #[error("malformed_body: {text}")]
     MalformedBody {
@@ -323,6 +309,7 @@ impl BadReply {
         match self {
             Self::WrongSubject(_) => "wrong_subject",
             Self::MalformedHeader(_) => "malformed_header",
+            Self::MalformedBatch(_) => "malformed_batch",
             Self::MalformedBody { .. } => "malformed_body",
             Self::TooDeep { .. } => "too_deep",
             Self::TooLarge { .. } => "too_large",
@@ -332,7 +319,7 @@ impl BadReply {
     /// The command that the reply names, when it names one.
     pub fn command(&self) -> Option<&CommandId> {
         match self {
-            Self::WrongSubject(_) | Self::MalformedHeader(_) => None,
+            Self::WrongSubject(_) | Self::MalformedHeader(_) | Self::MalformedBatch(_) => None,
             Self::MalformedBody { command, .. }
             | Self::TooDeep { command }
             | Self::TooLarge { command, .. } => Some(command),
@@ -355,6 +342,11 @@ pub fn parse_reply(
         .ok_or_else(|| BadReply::MalformedHeader(format!("{COMMAND} is missing")))?
         .parse()
         .map_err(|error| BadReply::MalformedHeader(format!("{COMMAND}: {error}")))?;
+    parse_body(command, payload)
+}
+
+/// Reads the body of the reply to a command.
+pub(crate) fn parse_body(command: CommandId, payload: &[u8]) -> Result<Reply, BadReply> {
     if payload.len() > limit::PAYLOAD_BYTES_MAX + REPLY_EXTRA_BYTES_MAX {
         return Err(BadReply::TooLarge { command, bytes: payload.len() });
     }

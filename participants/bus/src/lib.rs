@@ -16,6 +16,7 @@ mod consume;
 pub mod headers;
 mod jetstream;
 mod message;
+pub mod replies;
 mod topology;
 mod transport;
 mod version;

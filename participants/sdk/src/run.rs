@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use snorri_bus::headers::{self, ReceivedCommand, parse_command};
-use snorri_bus::{Bus, ConsumerSpec, Consumption, Message, Next, Outgoing};
+use snorri_bus::{Bus, ConsumerSpec, Consumption, Message, Next};
 use snorri_saga::ids::{Direction, EffectId, Name, SagaId};
 use snorri_saga::wire::Outcome;
 use tokio::task::JoinSet;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::answers::{self, Answer, Answers};
 use crate::gate::Gate;
 use crate::handler::Handler;
 use crate::retention;
@@ -93,6 +94,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationT
         .store
         .clone()
         .map(|store| AbortOnDropHandle::new(tokio::spawn(retention::forget_old(store, shared.retention))));
+    let (answers, telling) = answers::channel(shared.clone());
+    let mut telling = AbortOnDropHandle::new(tokio::spawn(telling));
     let mut tasks = JoinSet::new();
     let stopped = shutdown.cancelled_owned();
     tokio::pin!(stopped);
@@ -111,7 +114,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationT
                     let mut messages = messages.into_iter().peekable();
                     while messages.peek().is_some() {
                         let some: Vec<_> = messages.by_ref().take(each).collect();
-                        tasks.spawn(handle(shared.clone(), some));
+                        tasks.spawn(handle(shared.clone(), answers.clone(), some));
                     }
                     // Those that have ended meanwhile, all at once: each alone would begin the loop anew.
                     while tasks.try_join_next().is_some() {}
@@ -126,7 +129,12 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationT
     drop(cleaner);
     // Others may have at once what was pulled and not begun.
     consumption.close().await;
-    let finish = async { while tasks.join_next().await.is_some() {} };
+    let finish = async {
+        while tasks.join_next().await.is_some() {}
+        // Nobody has anything more to tell; what was told goes out.
+        drop(answers);
+        let _ = (&mut telling).await;
+    };
     if timeout(GRACE, finish).await.is_err() {
         tracing::warn!(commands = tasks.len(), "shutting down over commands at work; they will come again");
     }
@@ -145,7 +153,7 @@ async fn pull(shared: &Shared, consumption: &mut Consumption, limit: usize) -> N
 }
 
 /// Works on some messages to the end.
-async fn handle(shared: Arc<Shared>, messages: Vec<Message>) {
+async fn handle(shared: Arc<Shared>, answers: Answers, messages: Vec<Message>) {
     let mut rest = Vec::with_capacity(messages.len());
     for message in messages {
         if let Some(job) = read(&shared, message).await {
@@ -161,7 +169,7 @@ async fn handle(shared: Arc<Shared>, messages: Vec<Message>) {
         });
         rest = later;
         let verdicts = alive(&shared, &round, Box::pin(work(&shared, &round))).await;
-        settle(&shared, round, verdicts).await;
+        settle(&shared, &answers, round, verdicts).await;
     }
 }
 
@@ -211,11 +219,8 @@ async fn alive<T>(shared: &Shared, jobs: &[Job], work: impl Future<Output = T>) 
     }
 }
 
-/// Answers and acknowledges.
-async fn settle(shared: &Shared, jobs: Vec<Job>, verdicts: Vec<Verdict>) {
-    let mut replies: Vec<Outgoing> = Vec::with_capacity(jobs.len());
-    // The messages of the replies, in order; nothing where the message is acknowledged already.
-    let mut to_acknowledge: Vec<Option<Message>> = Vec::with_capacity(jobs.len());
+/// Hands the verdicts over to be told.
+async fn settle(shared: &Shared, answers: &Answers, jobs: Vec<Job>, verdicts: Vec<Verdict>) {
     for (job, verdict) in jobs.into_iter().zip(verdicts) {
         let Job { message, command, span, .. } = job;
         match verdict {
@@ -230,28 +235,8 @@ async fn settle(shared: &Shared, jobs: Vec<Job>, verdicts: Vec<Verdict>) {
                 if !stored && !message.ack().await {
                     continue;
                 }
-                replies.push(headers::reply_with_body(&command.reply_to, &command.id, body));
-                to_acknowledge.push(stored.then_some(message));
+                answers.tell(Answer { command, body, message: stored.then_some(message) }).await;
             }
-        }
-    }
-    if replies.is_empty() {
-        return;
-    }
-    let results = shared.bus.publish_all(replies).await;
-    for (message, result) in to_acknowledge.into_iter().zip(results) {
-        match (message, result) {
-            (Some(message), Ok(())) => {
-                message.ack().await;
-            }
-            (message, Err(error)) => {
-                Stats::count(&shared.stats.unanswered);
-                tracing::debug!(%error, "a reply was not taken");
-                if let Some(message) = message {
-                    message.nak_with_delay(Duration::from_secs(1)).await;
-                }
-            }
-            (None, Ok(())) => {}
         }
     }
 }
