@@ -71,6 +71,7 @@ pub fn ensure_tools(install: bool, say: &dyn Fn(&str)) -> Result<Tools, Error> {
         }
         let missing = offers(missing, &choices);
         if !missing.is_any() {
+            tried.push(format!("{name}: not asked, since it has no other version"));
             continue;
         }
         say(&format!("{} not found; installing by {name}", missing.names(&choices)));
@@ -100,15 +101,15 @@ fn ways() -> Vec<(&'static str, Offers, Way)> {
     let debian = exists("apt-get") && exists("dpkg-deb");
     let mut ways: Vec<(&'static str, Offers, Way)> = Vec::new();
     if cfg!(target_os = "macos") && exists("brew") {
-        ways.push(("Homebrew", system_offers, brew));
+        ways.push(("Homebrew", brew_offers, brew));
     }
     if debian && process::is_root() {
-        ways.push(("apt-get as root", system_offers, apt::as_root));
+        ways.push(("apt-get as root", apt_offers, apt::as_root));
     } else if debian && sudo_asks_nothing() {
-        ways.push(("apt-get with sudo", system_offers, apt::by_sudo));
+        ways.push(("apt-get with sudo", apt_offers, apt::by_sudo));
     }
     if debian {
-        ways.push(("unpacking apt packages into the cache, without root", system_offers, apt::unpack));
+        ways.push(("unpacking apt packages into the cache, without root", apt_offers, apt::unpack));
     }
     if exists("python3") {
         ways.push(("hash-pinned Python packages", wheels::offer, wheels::download));
@@ -116,14 +117,23 @@ fn ways() -> Vec<(&'static str, Offers, Way)> {
     ways
 }
 
-/// A system has one version of each, whichever it is; that it should be the one asked for is worth a try only where
-/// the pinned packages do not have it.
-fn system_offers(missing: Missing, choices: &Choices) -> Missing {
+/// What the pinned packages do not have in the version asked for is worth a try elsewhere.
+fn brew_offers(missing: Missing, choices: &Choices) -> Missing {
     let pinned = wheels::offer(missing, choices);
     let any = |choice: &Choice| *choice == Choice::Any;
     Missing {
         postgres: missing.postgres && (any(&choices.postgres) || !pinned.postgres),
         nats: missing.nats && (any(&choices.nats) || !pinned.nats),
+    }
+}
+
+/// Debian has one version of each: where any is found, apt has no other.
+fn apt_offers(missing: Missing, choices: &Choices) -> Missing {
+    let worth = brew_offers(missing, choices);
+    let none = |found: Result<Option<find::Found>, Error>| found.is_ok_and(|found| found.is_none());
+    Missing {
+        postgres: worth.postgres && none(find::postgres(&Choice::Any)),
+        nats: worth.nats && none(find::nats_server(&Choice::Any)),
     }
 }
 
