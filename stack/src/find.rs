@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::choice::{self, Choice, Choices};
 use crate::error::Error;
 use crate::{apt, place, process, wheels};
 
@@ -27,6 +28,15 @@ pub struct Tools {
     pub(crate) library_path: Option<OsString>,
 }
 
+impl Tools {
+    /// A word for a folder's name that no other pair of programs has: two builds of one version differ in it too.
+    pub(crate) fn key(&self) -> String {
+        let Self { pg_bin, pg_version, nats_server, nats_version, library_path: _ } = self;
+        let paths = place::hash_of([pg_bin.as_os_str(), nats_server.as_os_str()]);
+        format!("postgres-{pg_version}-nats-{nats_version}-{paths:016x}")
+    }
+}
+
 /// One program found.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
@@ -37,7 +47,8 @@ pub(crate) struct Found {
 
 /// Looks for both programs; `None` when one is missing. Installs nothing.
 pub fn find_tools() -> Result<Option<Tools>, Error> {
-    Ok(both(postgres()?, nats_server()?))
+    let choices = Choices::of_environment()?;
+    Ok(both(postgres(&choices.postgres)?, nats_server(&choices.nats)?))
 }
 
 pub(crate) fn both(postgres: Option<Found>, nats: Option<Found>) -> Option<Tools> {
@@ -51,11 +62,13 @@ pub(crate) fn both(postgres: Option<Found>, nats: Option<Found>) -> Option<Tools
     })
 }
 
-/// The folder of the first usable Postgres.
-pub(crate) fn postgres() -> Result<Option<Found>, Error> {
-    if let Some(bin) = named_by_environment("SNORRI_PG_BIN") {
-        return try_postgres(&bin, None).map(Some).ok_or_else(|| unusable("SNORRI_PG_BIN", &bin));
+/// The folder of the first usable Postgres that is the one asked for.
+pub(crate) fn postgres(wanted: &Choice) -> Result<Option<Found>, Error> {
+    if let Choice::Path(bin) = wanted {
+        return try_postgres(bin, None).map(Some).ok_or_else(|| unusable(choice::POSTGRES, bin));
     }
+    let usable =
+        |bin: &PathBuf, libraries| try_postgres(bin, libraries).filter(|found| wanted.fits(&found.version));
     let mut bins: Vec<PathBuf> = on_path("postgres").into_iter().filter_map(|file| parent(&file)).collect();
     bins.extend(numbered("/usr/lib/postgresql", "", "bin"));
     for prefix in ["/opt/homebrew/opt", "/usr/local/opt", "/home/linuxbrew/.linuxbrew/opt"] {
@@ -63,21 +76,21 @@ pub(crate) fn postgres() -> Result<Option<Found>, Error> {
     }
     bins.extend(numbered("/usr", "pgsql-", "bin"));
     bins.extend(numbered("/Applications/Postgres.app/Contents/Versions", "", "bin"));
-    if let Some(found) = bins.iter().find_map(|bin| try_postgres(bin, None)) {
+    if let Some(found) = bins.iter().find_map(|bin| usable(bin, None)) {
         return Ok(Some(found));
     }
     let Some(cache) = place::existing_cache() else { return Ok(None) };
     let tree = apt::postgres_tree(&cache);
     let libraries = apt::library_path(&tree);
     let unpacked = numbered(&tree.join("usr/lib/postgresql").to_string_lossy(), "", "bin");
-    let found = unpacked.iter().find_map(|bin| try_postgres(bin, libraries.as_ref()));
-    Ok(found.or_else(|| try_postgres(&wheels::postgres_bin(&cache), None)))
+    let found = unpacked.iter().find_map(|bin| usable(bin, libraries.as_ref()));
+    Ok(found.or_else(|| usable(&wheels::postgres_bin(&cache), None)))
 }
 
-/// The first usable `nats-server`.
-pub(crate) fn nats_server() -> Result<Option<Found>, Error> {
-    if let Some(file) = named_by_environment("SNORRI_NATS_SERVER") {
-        return try_nats(&file).map(Some).ok_or_else(|| unusable("SNORRI_NATS_SERVER", &file));
+/// The first usable `nats-server` that is the one asked for.
+pub(crate) fn nats_server(wanted: &Choice) -> Result<Option<Found>, Error> {
+    if let Choice::Path(file) = wanted {
+        return try_nats(file).map(Some).ok_or_else(|| unusable(choice::NATS, file));
     }
     let mut files = on_path("nats-server");
     // Debian puts it where an ordinary user's PATH does not look.
@@ -87,7 +100,7 @@ pub(crate) fn nats_server() -> Result<Option<Found>, Error> {
     if let Some(cache) = place::existing_cache() {
         files.extend([apt::nats_server(&cache), wheels::nats_server(&cache)]);
     }
-    Ok(files.iter().find_map(|file| try_nats(file)))
+    Ok(files.iter().find_map(|file| try_nats(file).filter(|found| wanted.fits(&found.version))))
 }
 
 fn try_postgres(bin: &Path, library_path: Option<&OsString>) -> Option<Found> {
@@ -97,8 +110,7 @@ fn try_postgres(bin: &Path, library_path: Option<&OsString>) -> Option<Found> {
         ask.env("LD_LIBRARY_PATH", libraries);
     }
     let version = version_told_by(ask)?;
-    let major: u32 = version.split(['.', 'b', 'd', 'r']).next()?.parse().ok()?;
-    let complete = bin.join("initdb").is_file() && major >= OLDEST_POSTGRES;
+    let complete = bin.join("initdb").is_file() && choice::numbers(&version).next()? >= OLDEST_POSTGRES;
     complete.then(|| Found { path: bin.to_owned(), version, library_path: library_path.cloned() })
 }
 
@@ -106,8 +118,10 @@ fn try_nats(file: &Path) -> Option<Found> {
     let mut ask = Command::new(file);
     ask.arg("--version");
     let version = version_told_by(ask)?;
-    let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
-    let new_enough = (numbers.next()?, numbers.next()?) >= OLDEST_NATS;
+    let new_enough = {
+        let mut numbers = choice::numbers(&version);
+        (numbers.next()?, numbers.next()?) >= OLDEST_NATS
+    };
     new_enough.then(|| Found { path: file.to_owned(), version, library_path: None })
 }
 
@@ -123,10 +137,6 @@ fn version_told_by(mut ask: Command) -> Option<String> {
     let version =
         words.filter(|word| word.starts_with(|first: char| first.is_ascii_digit())).map(str::to_owned).next();
     version.filter(|_| output.status.success())
-}
-
-fn named_by_environment(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn unusable(variable: &str, path: &Path) -> Error {

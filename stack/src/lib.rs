@@ -4,12 +4,14 @@
 //! servers that somebody else runs.
 //!
 //! - [`ensure_tools`] answers where the programs are, installing them when that is allowed (`find`, `install`).
+//!   `SNORRI_STACK_POSTGRES` and `SNORRI_STACK_NATS` choose them, by version or by path (`choice`).
 //! - [`Stack`] is one private pair of servers in one folder; both end with the process that started them.
 //! - [`TestStack`] is one pair shared by all test processes of a run; it ends when the last of them has ended.
 //!
 //! Start reading at [`Stack::start`].
 
 mod apt;
+mod choice;
 mod client;
 mod error;
 mod find;

@@ -1,5 +1,6 @@
 //! Where files go: folders that the servers' user can enter, and the cache of installed programs.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -87,11 +88,16 @@ fn shared_cache() -> PathBuf {
 }
 
 fn stand_in(dir: &Path) -> PathBuf {
-    // FNV-1a: a name that is the same on every run.
-    let hash = dir.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    PathBuf::from(format!("/var/tmp/snorri-{hash:016x}"))
+    PathBuf::from(format!("/var/tmp/snorri-{:016x}", hash_of([dir.as_os_str()])))
+}
+
+/// A number for words that is the same on every run (FNV-1a), for names of folders.
+pub(crate) fn hash_of<const N: usize>(words: [&OsStr; N]) -> u64 {
+    // No path has a zero byte, so words that differ stay different when they are joined.
+    let bytes = words.iter().map(|word| word.as_encoded_bytes()).collect::<Vec<_>>().join(&0);
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Makes a folder in a place that others can write to, and refuses one that somebody else has put there.

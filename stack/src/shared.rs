@@ -14,6 +14,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Doing, Error};
+use crate::find::Tools;
 use crate::process::{self, Life};
 use crate::{client, install, nats, place, postgres};
 
@@ -38,7 +39,8 @@ impl TestStack {
     /// The shared stack: started by the first test process of a run, found by the others.
     ///
     /// It lives in `test-stack` in Cargo's target folder, begins empty, and installs what is missing unless
-    /// `SNORRI_NO_INSTALL` is set.
+    /// `SNORRI_NO_INSTALL` is set. Each pair of programs has a stack of its own there: runs that choose other servers
+    /// by `SNORRI_STACK_POSTGRES` and `SNORRI_STACK_NATS` neither share nor disturb this one.
     pub fn get() -> Result<&'static Self, Error> {
         static STACK: OnceLock<TestStack> = OnceLock::new();
         static STARTING: Mutex<()> = Mutex::new(());
@@ -46,13 +48,14 @@ impl TestStack {
         if let Some(stack) = STACK.get() {
             return Ok(stack);
         }
-        let stack = Self::attach(&target_folder().join("test-stack"), GRACE_SECONDS)?;
+        let tools = install::ensure_tools(env::var_os("SNORRI_NO_INSTALL").is_none(), &say)?;
+        let folder = target_folder().join("test-stack").join(tools.key());
+        let stack = Self::attach(&tools, &folder, GRACE_SECONDS)?;
         Ok(STACK.get_or_init(|| stack))
     }
 
     /// Attaches to the stack in a folder, starting it if it is not running.
-    pub(crate) fn attach(dir: &Path, grace: u32) -> Result<Self, Error> {
-        let say = |line: &str| eprintln!("test stack: {line}");
+    fn attach(tools: &Tools, dir: &Path, grace: u32) -> Result<Self, Error> {
         fs::create_dir_all(dir).doing(|| format!("make {}", dir.display()))?;
         let dir = fs::canonicalize(dir).doing(|| format!("find {}", dir.display()))?;
         let open = |name: &str| {
@@ -68,7 +71,7 @@ impl TestStack {
         let note = dir.join("endpoints");
         let found = Servers::running(&note);
         let guarded = found.is_some() && helper_is_there(&dir)?;
-        let servers = found.map_or_else(|| Servers::start(&dir, &note, &say), Ok)?;
+        let servers = found.map_or_else(|| Servers::start(tools, &dir, &note), Ok)?;
         if !guarded {
             servers.guard(&dir, grace)?;
         }
@@ -191,17 +194,16 @@ impl Servers {
     }
 
     /// Starts both on empty data, and notes them.
-    fn start(dir: &Path, note: &Path, say: &dyn Fn(&str)) -> Result<Self, Error> {
-        let tools = install::ensure_tools(env::var_os("SNORRI_NO_INSTALL").is_none(), say)?;
-        let data = place::data_folder(&dir.join("servers"), say)?;
+    fn start(tools: &Tools, dir: &Path, note: &Path) -> Result<Self, Error> {
+        let data = place::data_folder(&dir.join("servers"), &say)?;
         // Only a run whose helper was killed, or one whose servers broke, leaves any.
         postgres::end_leftover(&data)?;
         nats::end_leftover(&data);
         for folder in ["pg", "nats"] {
             place::remove(&data.join(folder))?;
         }
-        let postgres = postgres::Postgres::start(&tools, &data, false, None, Life::Own)?;
-        let nats = nats::Nats::start(&tools, &data, None, Life::Own)?;
+        let postgres = postgres::Postgres::start(tools, &data, false, None, Life::Own)?;
+        let nats = nats::Nats::start(tools, &data, None, Life::Own)?;
         let servers = Self {
             pg_port: postgres.port(),
             nats_port: nats.port(),
@@ -229,6 +231,10 @@ impl Servers {
         let servers = [(self.pg_pid, libc::SIGINT), (self.nats_pid, libc::SIGTERM)];
         process::guard_until_unused(&path("users")?, &path("helper")?, servers, grace).doing(doing)
     }
+}
+
+fn say(line: &str) {
+    eprintln!("test stack: {line}");
 }
 
 fn helper_is_there(dir: &Path) -> Result<bool, Error> {

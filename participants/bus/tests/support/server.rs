@@ -11,7 +11,7 @@ pub(crate) struct NatsServer {
     child: Option<Child>,
     port: u16,
     store: PathBuf,
-    config: &'static str,
+    config: String,
     program: PathBuf,
 }
 
@@ -22,8 +22,8 @@ impl NatsServer {
     }
 
     /// Starts one with more in its configuration file.
-    pub(crate) fn start_with(config: &'static str) -> Self {
-        let program = snorri_stack::ensure_tools(true, &|_| {}).expect("a nats-server").nats_server;
+    pub(crate) fn start_with(config: impl Into<String>) -> Self {
+        let (program, config) = (tools().nats_server, config.into());
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
         let store = std::env::temp_dir().join(format!("snorri-bus-test-{}-{port}", std::process::id()));
@@ -59,7 +59,7 @@ impl NatsServer {
     pub(crate) fn up(&mut self) {
         std::fs::create_dir_all(&self.store).expect("a folder");
         let config = self.store.join("server.conf");
-        std::fs::write(&config, self.config).expect("written");
+        std::fs::write(&config, &self.config).expect("written");
         let child = Command::new(&self.program)
             .args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd"])
             .arg(&self.store)
@@ -78,6 +78,18 @@ impl NatsServer {
         }
         panic!("nats-server does not come up");
     }
+}
+
+fn tools() -> snorri_stack::Tools {
+    snorri_stack::ensure_tools(true, &|_| {}).expect("a nats-server")
+}
+
+/// The version of the servers that tests start, such as (2, 15).
+pub(crate) fn version() -> (u32, u32) {
+    let version = tools().nats_version;
+    let mut numbers = version.split('.').map_while(|number| number.parse().ok());
+    let both = numbers.next().zip(numbers.next());
+    both.unwrap_or_else(|| panic!("{version} is no version"))
 }
 
 fn remove(path: &Path) {
