@@ -52,7 +52,7 @@ pub(super) async fn kill(stage: &mut Stage) -> Result<RowReport, Error> {
     row.under_way_at_kill = Some(load.under_way());
     let (killed, killed_at) = (Instant::now(), SystemTime::now());
     victim.child.kill();
-    // What is in flight of its last commit is in Postgres when its connections are gone: a moment later.
+    // A start of its last commit may come to light after this; that it ends is seen to below, with all others.
     let had = stage.live_of(victim.name).await?;
     let last = wait_for_ends(&load, &had, killed + DRAIN_LIMIT).await;
     stage.orchestrator.check()?;

@@ -66,8 +66,8 @@ pub(super) fn windows(base: &Sample, samples: &[Sample], length: Duration) -> Ve
     let end = samples.last().map(|sample| sample.at).unwrap_or_default();
     let whole = (end.as_secs_f64() / length.as_secs_f64().max(0.001)).round().max(1.0);
     let place = |sample: &Sample| {
-        // A sample belongs to the time before it.
-        let at = sample.at.as_secs_f64() - 0.001;
+        // A sample belongs to the time before it, and is never quite on time.
+        let at = sample.at.saturating_sub(super::SAMPLE_EVERY / 2).as_secs_f64();
         (at / length.as_secs_f64().max(0.001)).floor().clamp(0.0, whole - 1.0)
     };
     let (mut before, mut found) = (base, Vec::new());
@@ -210,6 +210,14 @@ mod tests {
         assert_eq!(windows.len(), 6);
         let judgements = judge(&windows);
         judgements.into_iter().filter(|one| one.has_drifted).map(|one| one.what).collect()
+    }
+
+    #[test]
+    fn a_sample_that_is_a_little_late_is_of_the_window_before_it() {
+        let windows = windows(&Sample::default(), &steady(|_| {}), Duration::from_mins(1));
+        let ends: Vec<f64> = windows.iter().map(|window| window.to_minute.round()).collect();
+        assert_eq!(ends, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert!(windows.iter().all(|window| (window.to_minute - window.to_minute.round()).abs() < 0.01));
     }
 
     #[test]
