@@ -34,6 +34,9 @@ enum Command {
     /// Run the participant of `bench`
     #[command(hide = true)]
     BenchParticipant(cli::bench::participant::Args),
+    /// Run one of the two processes of `bench`'s floor
+    #[command(hide = true)]
+    BenchFloor(cli::bench::floor::Args),
     /// Run one of the demo's participants
     #[command(hide = true)]
     Participant(cli::participant::Args),
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => cli::dev::run(args),
         Command::Bench(args) => cli::bench::run(&args),
         Command::BenchParticipant(args) => cli::bench::participant::run(args),
+        Command::BenchFloor(args) => cli::bench::floor::run(&args),
         Command::Participant(args) => cli::participant::run(args),
     }
 }

@@ -2,13 +2,21 @@
 //!
 //! ```text
 //!   bench           arguments, the run as a whole
-//!   bench/rows      what is measured: one function a row
+//!   bench/rows      what is measured, and in which order; the plain rows
+//!   bench/floor     the same reads and writes without the product
+//!   bench/one_of_three  one of three orchestrators is killed
+//!   bench/overload  more than it can do
+//!   bench/soak      an hour of the same
+//!   bench/watch     what processes use, and a load does, for a while
 //!   bench/stage     the installation: servers, orchestrator, participants
+//!   bench/questions what Postgres is asked
 //!   bench/load      the sagas of a row: begun, ended, how long it took
 //!   bench/starters  how starts go out and endings come in
 //!   bench/http      the least HTTP that starts a saga
 //!   bench/process   child processes, and what `/proc` says of them
-//!   bench/report    the table and the JSON file
+//!   bench/report    the JSON file
+//!   bench/table     the tables
+//!   bench/median    several runs in one report
 //! ```
 //!
 //! The load generator shares the machine with what it measures, so it runs on one thread and does little.
@@ -20,14 +28,22 @@ use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
+pub(crate) mod floor;
 mod http;
 mod load;
+mod median;
+mod one_of_three;
+mod overload;
 pub(crate) mod participant;
 mod process;
+mod questions;
 mod report;
 mod rows;
+mod soak;
 mod stage;
 mod starters;
+mod table;
+mod watch;
 
 use report::Report;
 use stage::Stage;
@@ -38,6 +54,10 @@ const DEFINITION: &str = "bench";
 const PARTICIPANT: &str = "bench";
 /// The steps in their order.
 const STEPS: [&str; 3] = ["s1", "s2", "s3"];
+
+fn steps() -> impl DoubleEndedIterator<Item = &'static str> + ExactSizeIterator {
+    STEPS.into_iter()
+}
 
 fn compensation_of(step: &str) -> String {
     format!("undo-{step}")
@@ -52,12 +72,24 @@ pub(crate) struct Args {
     /// The closed loops' numbers of sagas in flight
     #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 256, 1024])]
     in_flight: Vec<usize>,
-    /// The open loop's starts a second
+    /// The starts a second of the open loop, and of the soak
     #[arg(long, default_value_t = 167, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     rate: u64,
     /// What is measured
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Row::ALL)]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Row::USUAL)]
     rows: Vec<Row>,
+    /// How often the whole set is measured, each time on fresh servers; the table shows medians
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
+    runs: u32,
+    /// The overload's starts a second [default: five times the best closed loop]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    overload_rate: Option<u64>,
+    /// How long the overload lasts, in seconds
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    overload_seconds: u64,
+    /// How long the soak lasts, in minutes
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    soak_minutes: u64,
     /// Every start carries an idempotency key
     #[arg(long)]
     keys: bool,
@@ -85,16 +117,33 @@ enum Row {
     Throughput,
     /// An open loop at a fixed rate
     Open,
+    /// The closed loops without the product: the same reads and writes and nothing else
+    Floor,
     /// `kill -9` of the orchestrator, and its restart
     Kill,
+    /// `kill -9` of one of three orchestrators, which stays away
+    KillOneOfThree,
     /// A closed loop, starts over NATS
     Nats,
     /// A closed loop, participants with the barrier in their own database
     Barrier,
+    /// Several times as many starts as can be done
+    Overload,
+    /// A steady load for an hour; not measured unless it is asked for
+    Soak,
 }
 
 impl Row {
-    const ALL: [Self; 5] = [Self::Open, Self::Throughput, Self::Kill, Self::Nats, Self::Barrier];
+    const USUAL: [Self; 8] = [
+        Self::Open,
+        Self::Throughput,
+        Self::Floor,
+        Self::Kill,
+        Self::KillOneOfThree,
+        Self::Nats,
+        Self::Barrier,
+        Self::Overload,
+    ];
 }
 
 impl std::fmt::Display for Row {
@@ -118,6 +167,18 @@ enum Error {
     /// NATS.
     #[error("nats: {0}")]
     Nats(String),
+    /// The bus of the floor.
+    #[error(transparent)]
+    Bus(#[from] snorri_bus::Error),
+    /// The floor.
+    #[error("the floor: {0}")]
+    Floor(String),
+    /// Arguments that do not go together.
+    #[error("{0}")]
+    Args(&'static str),
+    /// Several runs that cannot be put together.
+    #[error("the runs cannot be put together: {0}")]
+    Combine(#[from] serde_json::Error),
     /// The participants.
     #[error(transparent)]
     Participant(#[from] snorri_participant::Error),
@@ -191,10 +252,18 @@ fn whole(args: &Args) -> Result<Report, Error> {
 }
 
 async fn stage_and_measure(args: &Args, beside: &Path) -> Result<Report, Error> {
-    let mut stage = Stage::set(args, beside).await?;
-    let result = rows::measure(args, &mut stage).await;
-    stage.strike().await;
-    result
+    let mut found = rows::Found::default();
+    let mut reports = Vec::new();
+    for run in 1..=args.runs {
+        if args.runs > 1 {
+            say(format_args!("run {run} of {}", args.runs));
+        }
+        let mut stage = Stage::set(args, beside, run).await?;
+        let result = rows::measure(args, &mut stage, &mut found).await;
+        stage.strike().await;
+        reports.push(result?);
+    }
+    Ok(median::combine(reports)?)
 }
 
 /// Resolves when the user has had enough.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 /// Every so many sagas one is rejected at its last step.
-const REJECTED_EVERY: u64 = 10;
+pub(super) const REJECTED_EVERY: u64 = 10;
 /// The bytes of a saga's input.
 const INPUT_BYTES: usize = 300;
 /// The longest latency that is told from longer ones.
@@ -29,7 +29,8 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    fn is_rejected(self) -> bool {
+    /// Whether it is to be rejected at its last step.
+    pub(super) fn is_rejected(self) -> bool {
         self.number % REJECTED_EVERY == REJECTED_EVERY - 1
     }
 
@@ -66,11 +67,26 @@ pub(super) struct Tally {
     pub(super) wrong: u64,
     /// Answered 429 or 503.
     pub(super) refused: u64,
+    /// Of those: turned away for good, since nobody asked again.
+    pub(super) turned_away: TurnedAway,
     /// Not answered, or answered with an error.
     pub(super) failed: u64,
     pub(super) complaints: Vec<String>,
     /// When the last one ended.
     pub(super) last_end: Option<Instant>,
+}
+
+/// Starts that were refused and not repeated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct TurnedAway {
+    /// Answered 429.
+    pub(super) too_many: u64,
+    /// Answered 503.
+    pub(super) unavailable: u64,
+    /// Of both, those without a `Retry-After`.
+    pub(super) without_advice: u64,
+    /// The connection broke, or nothing was answered in time: whether they were accepted is not known.
+    pub(super) unanswered: u64,
 }
 
 impl Tally {
@@ -85,6 +101,7 @@ impl Tally {
             compensated: 0,
             wrong: 0,
             refused: 0,
+            turned_away: TurnedAway::default(),
             failed: 0,
             complaints: Vec::new(),
             last_end: None,
@@ -115,6 +132,8 @@ struct Inner {
     next: u64,
     is_closed_loop: bool,
     is_measured: bool,
+    /// When each saga ended, from the moment on when somebody wants to know.
+    ends: Option<HashMap<Uuid, Instant>>,
     tally: Tally,
 }
 
@@ -139,6 +158,7 @@ impl Load {
             next: 0,
             is_closed_loop: in_flight > 0,
             is_measured: false,
+            ends: None,
             tally: Tally::new()?,
         };
         let load = Self {
@@ -189,7 +209,7 @@ impl Load {
         }
         let flight = Flight { ticket, sent: ticket.intended };
         match inner.early.remove(&saga) {
-            Some((at, ending)) => self.land(&mut inner, &flight, at, ending),
+            Some((at, ending)) => self.land(&mut inner, saga, &flight, at, ending),
             None => drop(inner.flights.insert(saga, flight)),
         }
     }
@@ -197,6 +217,23 @@ impl Load {
     /// A start was refused for now; it is tried again.
     pub(super) fn refused(&self) {
         self.inner.borrow_mut().tally.refused += 1;
+    }
+
+    /// A start was answered 429 or 503, and nobody repeats it.
+    pub(super) fn turned_away(&self, status: u16, has_advice: bool) {
+        let mut inner = self.inner.borrow_mut();
+        inner.asking = inner.asking.saturating_sub(1);
+        inner.tally.refused += 1;
+        let away = &mut inner.tally.turned_away;
+        *(if status == 429 { &mut away.too_many } else { &mut away.unavailable }) += 1;
+        away.without_advice += u64::from(!has_advice);
+    }
+
+    /// A start was not answered, and nobody repeats it.
+    pub(super) fn unanswered(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.asking = inner.asking.saturating_sub(1);
+        inner.tally.turned_away.unanswered += 1;
     }
 
     /// A start came to nothing. Another one takes its place.
@@ -215,12 +252,12 @@ impl Load {
         let now = Instant::now();
         let mut inner = self.inner.borrow_mut();
         match inner.flights.remove(&saga) {
-            Some(flight) => self.land(&mut inner, &flight, now, ending),
+            Some(flight) => self.land(&mut inner, saga, &flight, now, ending),
             None => drop(inner.early.insert(saga, (now, ending))),
         }
     }
 
-    fn land(&self, inner: &mut Inner, flight: &Flight, at: Instant, ending: Ending) {
+    fn land(&self, inner: &mut Inner, saga: Uuid, flight: &Flight, at: Instant, ending: Ending) {
         let is_rejected = flight.ticket.is_rejected();
         match ending {
             Ending::Completed if !is_rejected => inner.tally.completed += 1,
@@ -231,6 +268,9 @@ impl Load {
             record(&mut inner.tally.end_to_end, at - flight.sent);
         }
         inner.tally.last_end = Some(at);
+        if let Some(ends) = &mut inner.ends {
+            ends.insert(saga, at);
+        }
         self.replace(inner);
         self.ended.notify_one();
     }
@@ -256,16 +296,43 @@ impl Load {
         inner.queue.clear();
     }
 
+    /// How many wait for their turn.
+    pub(super) fn queued(&self) -> usize {
+        self.inner.borrow().queue.len()
+    }
+
+    /// From now on it is remembered when each saga ends.
+    pub(super) fn remember_ends(&self) {
+        self.inner.borrow_mut().ends = Some(HashMap::new());
+    }
+
+    /// When the last of these ended, if all of them have since [`Self::remember_ends`].
+    pub(super) fn last_end_of(&self, sagas: &[Uuid]) -> Option<Instant> {
+        let inner = self.inner.borrow();
+        let ends = inner.ends.as_ref()?;
+        let all: Option<Vec<Instant>> = sagas.iter().map(|saga| ends.get(saga).copied()).collect();
+        all?.into_iter().max()
+    }
+
+    /// The latencies since the last time, end to end and of starts; they are forgotten here.
+    pub(super) fn take_latencies(&self) -> (Histogram<u64>, Histogram<u64>) {
+        let tally = &mut self.inner.borrow_mut().tally;
+        let taken = (tally.end_to_end.clone(), tally.start.clone());
+        tally.end_to_end.reset();
+        tally.start.reset();
+        taken
+    }
+
     /// How many are accepted or asked for, and not ended.
     pub(super) fn under_way(&self) -> usize {
         let inner = self.inner.borrow();
         inner.flights.len() + inner.asking
     }
 
-    /// Waits until everything has ended, or the time is over; says whether it has.
+    /// Waits until everything that was planned has ended, or the time is over; says whether it has.
     pub(super) async fn drain(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
-        while self.under_way() > 0 {
+        while self.queued() + self.under_way() > 0 {
             if Instant::now() >= deadline {
                 return false;
             }
@@ -299,6 +366,45 @@ mod tests {
             let value: serde_json::Value = serde_json::from_str(&input).expect("json");
             assert_eq!(value["reject"], number % 10 == 9);
         }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_is_planned_and_not_begun_is_waited_for() {
+        let load = Load::begin(0).expect("a load");
+        load.plan(Instant::now());
+        assert!(!load.drain(Duration::from_millis(1)).await);
+        load.stop();
+        assert!(load.drain(Duration::from_millis(1)).await);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_was_turned_away_is_no_longer_under_way() {
+        let load = Load::begin(0).expect("a load");
+        for _ in 0..4 {
+            load.plan(Instant::now());
+            load.take().await;
+        }
+        assert_eq!((load.queued(), load.under_way()), (0, 4));
+        load.turned_away(429, true);
+        load.turned_away(503, false);
+        load.unanswered();
+        assert_eq!(load.under_way(), 1);
+        let away = TurnedAway { too_many: 1, unavailable: 1, without_advice: 1, unanswered: 1 };
+        assert_eq!(load.read(|tally| (tally.turned_away, tally.refused, tally.failed)), (away, 2, 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_last_end_of_some_is_known_when_all_of_them_have_ended() {
+        let load = Load::begin(2).expect("a load");
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        load.accepted(load.take().await, a);
+        load.accepted(load.take().await, b);
+        load.remember_ends();
+        load.announced(a, Ending::Completed);
+        assert!(load.last_end_of(&[a]).is_some());
+        assert_eq!(load.last_end_of(&[a, b]), None);
+        load.announced(b, Ending::Completed);
+        assert!(load.last_end_of(&[a, b]) >= load.last_end_of(&[a]));
     }
 
     #[tokio::test(flavor = "current_thread")]

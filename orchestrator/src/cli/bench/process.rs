@@ -3,10 +3,11 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use super::Error;
+use super::report::float;
 
 /// The ticks of a second in `/proc`: fixed by the kernel's interface.
 const TICKS_PER_SECOND: u64 = 100;
@@ -24,6 +25,15 @@ pub(super) struct Child {
 impl Child {
     /// Starts `snorri` with the given arguments and its log appended to a file.
     pub(super) fn start(name: &'static str, args: &[String], log: &Path) -> Result<Self, Error> {
+        Self::begin(name, args, log, Stdio::null())
+    }
+
+    /// The same with a pipe as its standard input; see [`Self::take_input`].
+    pub(super) fn start_with_input(name: &'static str, args: &[String], log: &Path) -> Result<Self, Error> {
+        Self::begin(name, args, log, Stdio::piped())
+    }
+
+    fn begin(name: &'static str, args: &[String], log: &Path, input: Stdio) -> Result<Self, Error> {
         let io = |source| Error::Io { what: format!("start the {name}"), source };
         let file = File::options().create(true).append(true).open(log).map_err(io)?;
         let mut command = Command::new(std::env::current_exe().map_err(io)?);
@@ -32,7 +42,7 @@ impl Child {
         for (key, _) in std::env::vars_os().filter(|(key, _)| foreign(&key.to_string_lossy())) {
             command.env_remove(key);
         }
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        command.args(args).stdin(input).stdout(Stdio::null()).stderr(file);
         let mut child = alone(&mut command).spawn().map_err(io)?;
         let mut watch = Command::new("sh");
         watch.args(["-c", "cat >/dev/null; kill -9 \"$0\" 2>/dev/null", &child.id().to_string()]);
@@ -44,6 +54,11 @@ impl Child {
                 Err(io(error))
             }
         }
+    }
+
+    /// The pipe to its standard input, once.
+    pub(super) fn take_input(&mut self) -> Option<ChildStdin> {
+        self.process.stdin.take()
     }
 
     /// Its process id.
@@ -138,6 +153,16 @@ impl Who {
         Some(kb.div_ceil(1024))
     }
 
+    /// The memory it has resident now, shared pages counted once.
+    pub(super) fn resident_mb(self) -> Option<f64> {
+        let kb = match self {
+            Self::Unknown => return None,
+            Self::One(pid) => field_kb(&format!("/proc/{pid}/status"), "VmRSS:")?,
+            Self::Family(_) => return self.memory_mb().map(float),
+        };
+        Some(float(kb) / 1024.0)
+    }
+
     /// Begins the peak of memory anew, where the kernel lets us.
     pub(super) fn forget_peak(self) {
         if let Self::One(pid) = self
@@ -190,6 +215,13 @@ pub(super) fn machine_cpu() -> Option<Duration> {
     // user, nice, system, idle, iowait, irq, softirq, steal
     let busy: u64 = fields.iter().take(8).sum::<u64>() - fields.get(3)? - fields.get(4)?;
     Some(Duration::from_millis(busy * 1000 / TICKS_PER_SECOND))
+}
+
+/// How many files and connections this process may have open.
+pub(super) fn open_files_max() -> Option<usize> {
+    let text = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// A port of this machine that is free just now.

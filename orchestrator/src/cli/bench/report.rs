@@ -1,33 +1,45 @@
-//! The table and the JSON file.
+//! What was measured, as it stands in the JSON file. The tables are made of it in [`super::table`].
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::one_of_three::Takeover;
+use super::overload::Overload;
 use super::say;
+use super::soak::Soak;
+use super::table::append;
 
 /// Everything that was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
-    version: &'static str,
-    cores: usize,
-    processor: String,
-    postgres: String,
-    nats_server: String,
-    rows: Vec<RowReport>,
+    pub(super) version: &'static str,
+    pub(super) cores: usize,
+    pub(super) processor: String,
+    pub(super) postgres: String,
+    pub(super) nats_server: String,
+    /// Of several runs the medians.
+    pub(super) rows: Vec<RowReport>,
     /// Of all rows together: what Postgres has, and what of it has not ended.
-    sagas_in_postgres: u64,
-    sagas_not_ended: u64,
+    pub(super) sagas_in_postgres: u64,
+    pub(super) sagas_not_ended: u64,
+    /// Each run by itself, if there were several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) runs: Vec<Report>,
 }
 
 /// One row.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct RowReport {
     pub(super) name: String,
     /// Of a plain closed loop.
     pub(super) in_flight: Option<usize>,
+    /// Of any closed loop through the product.
+    pub(super) loop_in_flight: Option<usize>,
+    /// Of a closed loop through the floor.
+    pub(super) floor_in_flight: Option<usize>,
+    pub(super) share_of_floor: Option<Share>,
     pub(super) is_open_loop: bool,
     pub(super) sagas_per_s: Option<f64>,
     pub(super) end_to_end: Option<Latency>,
@@ -45,11 +57,38 @@ pub(super) struct RowReport {
     pub(super) completed: u64,
     pub(super) compensated: u64,
     pub(super) refused: u64,
+    pub(super) takeover: Option<Takeover>,
+    pub(super) overload: Option<Overload>,
+    pub(super) soak: Option<Soak>,
+    /// How far apart several runs were.
+    pub(super) spread: Option<Spread>,
     pub(super) problems: Vec<String>,
 }
 
+/// A row beside the floor at the same number in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Share {
+    /// Its sagas a second, as a share of the floor's.
+    pub(super) sagas_per_s: Option<f64>,
+    /// The floor's processor time, as a share of its own.
+    pub(super) cpu: Option<f64>,
+}
+
+/// The lowest and the highest of several runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Spread {
+    pub(super) sagas_per_s: Option<[f64; 2]>,
+    pub(super) end_to_end_p50: Option<[f64; 2]>,
+    pub(super) end_to_end_p99: Option<[f64; 2]>,
+    pub(super) start_p50: Option<[f64; 2]>,
+    pub(super) start_p99: Option<[f64; 2]>,
+    pub(super) cpu_s_per_1000: Option<[f64; 2]>,
+    /// After a kill.
+    pub(super) recovered_s: Option<[f64; 2]>,
+}
+
 /// A latency in milliseconds.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Latency {
     pub(super) p50: f64,
     pub(super) p99: f64,
@@ -57,9 +96,9 @@ pub(super) struct Latency {
 }
 
 /// What one process, or several under one name, used.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Usage {
-    pub(super) process: &'static str,
+    pub(super) process: String,
     pub(super) cpu_s_per_1000: Option<f64>,
     pub(super) memory_mb: Option<u64>,
 }
@@ -75,14 +114,9 @@ impl Latency {
 }
 
 impl Usage {
-    pub(super) fn new(
-        process: &'static str,
-        cpu: Option<Duration>,
-        sagas: u64,
-        memory_mb: Option<u64>,
-    ) -> Self {
+    pub(super) fn new(process: &str, cpu: Option<Duration>, sagas: u64, memory_mb: Option<u64>) -> Self {
         let cpu_s_per_1000 = cpu.filter(|_| sagas > 0).map(|cpu| cpu.as_secs_f64() * 1000.0 / float(sagas));
-        Self { process, cpu_s_per_1000, memory_mb }
+        Self { process: process.to_owned(), cpu_s_per_1000, memory_mb }
     }
 }
 
@@ -96,8 +130,10 @@ pub(super) fn per_second(count: u64, span: Duration) -> f64 {
     float(count) / span.as_secs_f64()
 }
 
-fn float(count: u64) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+/// A count as a float.
+#[allow(clippy::cast_precision_loss, reason = "counts and bytes, far below what a float holds exactly")]
+pub(super) fn float(count: u64) -> f64 {
+    count as f64
 }
 
 impl RowReport {
@@ -106,17 +142,22 @@ impl RowReport {
     }
 
     /// The processor time of all processes but the load generator.
-    fn cpu_together(&self) -> Option<f64> {
+    pub(super) fn cpu_together(&self) -> Option<f64> {
         let own = self.usage.iter().filter(|usage| usage.process != "load generator");
         let all: Option<Vec<f64>> = own.map(|usage| usage.cpu_s_per_1000).collect();
         all.filter(|all| !all.is_empty()).map(|all| all.iter().sum())
     }
 
-    fn cpu_of(&self, process: &str) -> Option<f64> {
+    /// How long it took until all had ended after a kill.
+    pub(super) fn recovered_s(&self) -> Option<f64> {
+        self.all_ended_s.or(self.takeover.as_ref().and_then(|takeover| takeover.announced_s))
+    }
+
+    pub(super) fn cpu_of(&self, process: &str) -> Option<f64> {
         self.usage.iter().find(|usage| usage.process == process)?.cpu_s_per_1000
     }
 
-    fn memory_of(&self, process: &str) -> Option<u64> {
+    pub(super) fn memory_of(&self, process: &str) -> Option<u64> {
         self.usage.iter().find(|usage| usage.process == process)?.memory_mb
     }
 
@@ -139,6 +180,12 @@ impl RowReport {
         if let Some(seconds) = self.all_committed_s {
             append(&mut line, format_args!(", all committed after {seconds:.1} s"));
         }
+        if let Some(takeover) = &self.takeover {
+            append(&mut line, format_args!(" {}", super::table::takeover(takeover)));
+        }
+        if let Some(overload) = &self.overload {
+            append(&mut line, format_args!("; {}", super::table::overload(overload)));
+        }
         for problem in &self.problems {
             append(&mut line, format_args!("; PROBLEM: {problem}"));
         }
@@ -156,9 +203,19 @@ impl Report {
             processor: model.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned()),
             postgres,
             nats_server,
-            rows: Vec::new(),
-            sagas_in_postgres: 0,
-            sagas_not_ended: 0,
+            ..Self::default()
+        }
+    }
+
+    /// What stands above the rows.
+    pub(super) fn heading(&self) -> Self {
+        Self {
+            version: self.version,
+            cores: self.cores,
+            processor: self.processor.clone(),
+            postgres: self.postgres.clone(),
+            nats_server: self.nats_server.clone(),
+            ..Self::default()
         }
     }
 
@@ -172,7 +229,8 @@ impl Report {
         self.sagas_not_ended = live;
     }
 
-    fn best(&self) -> Option<&RowReport> {
+    /// The plain closed loop that went best.
+    pub(super) fn best(&self) -> Option<&RowReport> {
         let rate = |row: &RowReport| row.sagas_per_s.unwrap_or(0.0);
         self.rows
             .iter()
@@ -180,9 +238,37 @@ impl Report {
             .max_by(|one, other| rate(one).total_cmp(&rate(other)))
     }
 
-    /// The closed loop that went best.
+    /// Its number in flight.
     pub(super) fn best_in_flight(&self) -> Option<usize> {
         self.best().and_then(|row| row.in_flight)
+    }
+
+    /// Its sagas a second.
+    pub(super) fn best_rate(&self) -> Option<f64> {
+        self.best().and_then(|row| row.sagas_per_s)
+    }
+
+    /// Sets each closed loop beside the floor at the same number in flight.
+    pub(super) fn compare_with_floor(&mut self) {
+        type Floor = (Option<usize>, Option<f64>, Option<f64>);
+        let floors: Vec<Floor> = self
+            .rows
+            .iter()
+            .filter(|row| row.floor_in_flight.is_some())
+            .map(|row| (row.floor_in_flight, row.sagas_per_s, row.cpu_together()))
+            .collect();
+        for row in self.rows.iter_mut().filter(|row| row.loop_in_flight.is_some()) {
+            let Some((_, rate, cpu)) = floors.iter().find(|(floor, ..)| *floor == row.loop_in_flight) else {
+                continue;
+            };
+            let share = |part: Option<f64>, whole: Option<f64>| {
+                part.zip(whole).filter(|(_, whole)| *whole > 0.0).map(|(part, whole)| part / whole)
+            };
+            row.share_of_floor = Some(Share {
+                sagas_per_s: share(row.sagas_per_s, *rate),
+                cpu: share(*cpu, row.cpu_together()),
+            });
+        }
     }
 
     /// What went wrong, of all rows.
@@ -201,67 +287,40 @@ impl Report {
         let text = serde_json::to_string_pretty(self).unwrap_or_else(|error| format!("\"{error}\""));
         text + "\n"
     }
+}
 
-    /// The tables as Markdown: the short one to compare with, then every row.
-    pub(super) fn table(&self) -> String {
-        let mut out = format!(
-            "snorri {}, Postgres {}, nats-server {}, {} cores ({})\n\n",
-            self.version, self.postgres, self.nats_server, self.cores, self.processor
-        );
-        out += "| peak sagas/s | p50 / p99 ms at 16 in flight | open loop: p99 ms | CPU s per 1,000 sagas \
-                | all ended after kill -9 |\n| ---: | ---: | ---: | ---: | ---: |\n";
-        let best = self.best();
-        let sixteen = self.rows.iter().find(|row| row.in_flight == Some(16)).and_then(|row| row.end_to_end);
-        let open = self.rows.iter().find(|row| row.is_open_loop).and_then(|row| row.end_to_end);
-        let killed = self.rows.iter().find_map(|row| row.all_ended_s);
-        append(
-            &mut out,
-            format_args!(
-                "| {} | {} | {} | {} | {} |\n\n",
-                cell(best.and_then(|row| row.sagas_per_s), 0),
-                pair(sixteen),
-                cell(open.map(|latency| latency.p99), 1),
-                cell(best.and_then(RowReport::cpu_together), 2),
-                killed.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1} s")),
-            ),
-        );
-        out += "| row | sagas/s | end to end p50 / p99 ms | start p50 / p99 ms | CPU s per 1,000: \
-                orchestrator | participants | nats-server | postgres | together | load generator \
-                | MB: orchestrator | participants | nats-server | postgres | ended / accepted \
-                | compensated | others' cores |\n\
-                | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: \
-                | ---: | ---: | ---: | ---: |\n";
-        for row in &self.rows {
-            let ended = row.completed + row.compensated;
-            let share = if ended == 0 { None } else { Some(float(row.compensated) * 100.0 / float(ended)) };
-            let mut cells =
-                vec![row.name.clone(), cell(row.sagas_per_s, 0), pair(row.end_to_end), pair(row.start)];
-            for process in ["orchestrator", "participants", "nats-server", "postgres"] {
-                cells.push(cell(row.cpu_of(process), 3));
-            }
-            cells.push(cell(row.cpu_together(), 3));
-            cells.push(cell(row.cpu_of("load generator"), 3));
-            for process in ["orchestrator", "participants", "nats-server", "postgres"] {
-                cells.push(row.memory_of(process).map_or_else(|| "-".to_owned(), |mb| mb.to_string()));
-            }
-            cells.push(format!("{ended} / {}", row.accepted));
-            cells.push(share.map_or_else(|| "-".to_owned(), |share| format!("{share:.1} %")));
-            cells.push(cell(row.cores_used_by_others, 2));
-            append(&mut out, format_args!("| {} |\n", cells.join(" | ")));
-        }
-        out
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, rate: f64, cpu: f64) -> RowReport {
+        let mut row = RowReport::new(name.to_owned());
+        row.sagas_per_s = Some(rate);
+        row.usage.push(Usage { process: "postgres".to_owned(), cpu_s_per_1000: Some(cpu), memory_mb: None });
+        // The load generator's does not count.
+        row.usage.push(Usage {
+            process: "load generator".to_owned(),
+            cpu_s_per_1000: Some(9.0),
+            memory_mb: None,
+        });
+        row
     }
-}
 
-fn append(text: &mut String, what: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = text.write_fmt(what);
-}
-
-fn cell(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-}
-
-fn pair(latency: Option<Latency>) -> String {
-    latency.map_or_else(|| "-".to_owned(), |latency| format!("{:.1} / {:.1}", latency.p50, latency.p99))
+    #[test]
+    fn a_closed_loop_is_set_beside_the_floor_of_its_own_number_in_flight() {
+        let mut report = Report::default();
+        for (rate, in_flight) in [(1000.0, 16), (4000.0, 256)] {
+            report.add(RowReport {
+                in_flight: Some(in_flight),
+                loop_in_flight: Some(in_flight),
+                ..row("ours", rate, 0.4)
+            });
+        }
+        report.add(RowReport { floor_in_flight: Some(256), ..row("floor", 8000.0, 0.1) });
+        report.compare_with_floor();
+        let shares: Vec<Option<Share>> = report.rows.iter().map(|row| row.share_of_floor).collect();
+        assert_eq!(shares, [None, Some(Share { sagas_per_s: Some(0.5), cpu: Some(0.25) }), None]);
+        // The floor is not the best closed loop.
+        assert_eq!((report.best_in_flight(), report.best_rate()), (Some(256), Some(4000.0)));
+    }
 }

@@ -3,9 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_nats::Client;
+use async_nats::jetstream::stream::State;
 use snorri_saga::ids::Name;
 use snorri_saga::wire::Subjects;
 use snorri_stack::{Options, Stack};
@@ -18,7 +19,8 @@ use super::{Args, DEFINITION, Error, PARTICIPANT, STEPS, compensation_of, say};
 
 /// How long the orchestrator may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(30);
-const REPLICA: &str = "bench-1";
+/// The names of the orchestrators; the first is there all the time.
+const REPLICAS: [&str; 3] = ["bench-1", "bench-2", "bench-3"];
 
 /// The installation. Everything in it ends when it is dropped.
 pub(super) struct Stage {
@@ -76,8 +78,8 @@ enum Servers {
 
 impl Stage {
     /// Starts everything.
-    pub(super) async fn set(args: &Args, beside: &Path) -> Result<Self, Error> {
-        let logs = beside.join(format!("bench-{}", std::process::id()));
+    pub(super) async fn set(args: &Args, beside: &Path, run: u32) -> Result<Self, Error> {
+        let logs = beside.join(format!("bench-{}-{run}", std::process::id()));
         std::fs::create_dir_all(&logs)
             .map_err(|source| Error::Io { what: format!("make {}", logs.display()), source })?;
         let folder = Folder { logs, keep: args.keep };
@@ -111,8 +113,7 @@ impl Stage {
             .connect(&nats_url)
             .await
             .map_err(Error::nats)?;
-        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (address, admin) = (local(free_port()?), local(free_port()?));
+        let (address, admin) = (free_address()?, free_address()?);
         let of = ToBe {
             database_url: &database_url,
             nats_url: &nats_url,
@@ -121,7 +122,7 @@ impl Stage {
         };
         let mut connection = PgConnection::connect(&database_url).await?;
         let began: String = sqlx::query_scalar("SELECT now()::text").fetch_one(&mut connection).await?;
-        let orchestrator = of.orchestrator(address, admin, args.lanes)?;
+        let orchestrator = of.orchestrator(REPLICAS[0], address, admin, args.lanes)?;
         let participants = of.participants(None)?;
         let mut stage = Self {
             orchestrator,
@@ -138,7 +139,7 @@ impl Stage {
             servers,
             folder,
         };
-        stage.submit_definition().await?;
+        submit_definition(stage.address, &mut stage.orchestrator, &mut stage.participants).await?;
         Ok(stage)
     }
 
@@ -153,8 +154,40 @@ impl Stage {
 
     /// Starts the orchestrator, which was killed, once more: the same name, the same ports.
     pub(super) fn restart_orchestrator(&mut self) -> Result<(), Error> {
-        self.orchestrator = self.to_be().orchestrator(self.address, self.admin, self.lanes)?;
+        self.orchestrator = self.to_be().orchestrator(REPLICAS[0], self.address, self.admin, self.lanes)?;
         Ok(())
+    }
+
+    /// Starts two more orchestrators beside the one that is there, and waits until they take work.
+    pub(super) async fn more_orchestrators(&mut self) -> Result<Vec<Replica>, Error> {
+        let mut replicas = Vec::new();
+        for name in REPLICAS.into_iter().skip(1) {
+            let address = free_address()?;
+            let child = self.to_be().orchestrator(name, address, free_address()?, self.lanes)?;
+            replicas.push(Replica { name, address, child });
+        }
+        for replica in &mut replicas {
+            submit_definition(replica.address, &mut replica.child, &mut self.participants).await?;
+        }
+        Ok(replicas)
+    }
+
+    /// Starts one of the two processes of the floor.
+    pub(super) fn floor(
+        &self,
+        name: &'static str,
+        part: &str,
+        subjects: &Subjects,
+        sizes: &str,
+    ) -> Result<Child, Error> {
+        let args = words(&[
+            ("bench-floor", part),
+            ("--nats-url", &self.nats_url),
+            ("--namespace", subjects.prefix().as_str()),
+            ("--database-url", &self.database_url),
+            ("--sizes", sizes),
+        ]);
+        Child::start_with_input(name, &args, &self.folder.logs.join("floor.log"))
     }
 
     /// Replaces the participants by such with the barrier in their own database, or without.
@@ -165,44 +198,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Submits the definition, as soon as the orchestrator answers.
-    async fn submit_definition(&mut self) -> Result<(), Error> {
-        let definition = definition();
-        let post = Post {
-            path: "/v1/definitions",
-            content_type: "application/yaml",
-            key: None,
-            body: definition.as_bytes(),
-        };
-        let mut connection = Connection::new(self.address);
-        let deadline = Instant::now() + READY_LIMIT;
-        loop {
-            self.orchestrator.check()?;
-            self.participants.check()?;
-            match connection.post(post).await {
-                Ok(answer) if matches!(answer.status, 200 | 201) => return Ok(()),
-                Ok(answer) if answer.status != 503 => {
-                    let body = String::from_utf8_lossy(answer.body).into_owned();
-                    return Err(Error::Refused { what: "the definition", status: answer.status, body });
-                }
-                Ok(_) | Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
-                Ok(_) | Err(_) => return Err(self.late("the orchestrator's start", READY_LIMIT)),
-            }
-        }
-    }
-
     /// Something took too long.
     pub(super) fn late(&self, what: &str, limit: Duration) -> Error {
         Error::Late { what: what.to_owned(), seconds: limit.as_secs(), tail: self.orchestrator.tail() }
     }
 
     /// Who is measured, by name.
-    pub(super) fn processes(&self) -> [(&'static str, Who); 5] {
+    pub(super) fn processes(&self) -> Vec<(&'static str, Who)> {
         let (postgres, nats) = match &self.servers {
             Servers::Private(stack) => (stack.postgres.pid(), stack.nats.pid()),
             Servers::Given => (None, None),
         };
-        [
+        vec![
             ("orchestrator", Who::One(self.orchestrator.pid())),
             ("participants", Who::One(self.participants.pid())),
             ("nats-server", nats.map_or(Who::Unknown, Who::One)),
@@ -211,42 +218,21 @@ impl Stage {
         ]
     }
 
-    /// How many sagas of this run Postgres has, and how many of them have not ended.
-    pub(super) async fn sagas_in_postgres(&self) -> Result<(u64, u64), Error> {
-        let mut connection = PgConnection::connect(&self.database_url).await?;
-        let (all, live): (i64, i64) = sqlx::query_as(
-            "SELECT count(*), count(*) FILTER (WHERE ended_at IS NULL) FROM snorri.sagas
-             WHERE definition = $1 AND started_at >= $2::timestamptz",
-        )
-        .bind(DEFINITION)
-        .bind(&self.began)
-        .fetch_one(&mut connection)
-        .await?;
-        Ok((u64::try_from(all).unwrap_or(0), u64::try_from(live).unwrap_or(0)))
+    /// Deletes the streams of another installation on these servers.
+    pub(super) async fn delete_streams(&self, subjects: &Subjects) {
+        delete_streams(self.client.clone(), subjects).await;
     }
 
-    /// How long after the given time the last saga ended, by Postgres's clock, in seconds.
-    pub(super) async fn last_end_after(&self, time: SystemTime) -> Result<Option<f64>, Error> {
-        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let mut connection = PgConnection::connect(&self.database_url).await?;
-        let seconds: Option<f64> = sqlx::query_scalar(
-            "SELECT extract(epoch FROM max(ended_at))::float8 - $3 FROM snorri.sagas
-             WHERE definition = $1 AND started_at >= $2::timestamptz",
-        )
-        .bind(DEFINITION)
-        .bind(&self.began)
-        .bind(since_epoch)
-        .fetch_one(&mut connection)
-        .await?;
-        Ok(seconds)
+    /// What is in a stream.
+    pub(super) async fn stream_state(&self, stream: &str) -> Result<State, Error> {
+        let context = async_nats::jetstream::new(self.client.clone());
+        let stream = context.get_stream(stream).await.map_err(Error::nats)?;
+        Ok(stream.cached_info().state.clone())
     }
 
-    /// The servers' versions.
-    pub(super) async fn versions(&self) -> Result<(String, String), Error> {
-        let mut connection = PgConnection::connect(&self.database_url).await?;
-        let postgres: String =
-            sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(&mut connection).await?;
-        Ok((postgres, self.client.server_info().version))
+    /// A connection to the orchestrator's database.
+    pub(super) async fn database(&self) -> Result<PgConnection, Error> {
+        Ok(PgConnection::connect(&self.database_url).await?)
     }
 
     /// Ends everything and removes what it left behind.
@@ -254,20 +240,77 @@ impl Stage {
         let Self { orchestrator, participants, client, subjects, servers, folder, .. } = self;
         drop((orchestrator, participants));
         if matches!(servers, Servers::Given) {
-            let context = async_nats::jetstream::new(client);
-            for stream in [
-                subjects.commands_stream(),
-                subjects.replies_stream(),
-                subjects.starts_stream(),
-                subjects.endings_stream(),
-            ] {
-                if let Err(error) = context.delete_stream(&stream).await {
-                    tracing::warn!(%error, stream, "the stream could not be deleted");
-                }
-            }
+            delete_streams(client, &subjects).await;
         }
         drop(servers);
         drop(folder);
+    }
+}
+
+/// One more orchestrator.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) name: &'static str,
+    pub(super) address: SocketAddr,
+    pub(super) child: Child,
+}
+
+fn free_address() -> Result<SocketAddr, Error> {
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
+}
+
+/// The four streams of an installation.
+pub(super) fn streams(subjects: &Subjects) -> [String; 4] {
+    [
+        subjects.commands_stream(),
+        subjects.replies_stream(),
+        subjects.starts_stream(),
+        subjects.endings_stream(),
+    ]
+}
+
+async fn delete_streams(client: Client, subjects: &Subjects) {
+    let context = async_nats::jetstream::new(client);
+    for stream in streams(subjects) {
+        if let Err(error) = context.delete_stream(&stream).await {
+            tracing::warn!(%error, stream, "the stream could not be deleted");
+        }
+    }
+}
+
+/// Submits the definition, as soon as the orchestrator answers.
+async fn submit_definition(
+    address: SocketAddr,
+    orchestrator: &mut Child,
+    participants: &mut Child,
+) -> Result<(), Error> {
+    let definition = definition();
+    let post = Post {
+        path: "/v1/definitions",
+        content_type: "application/yaml",
+        key: None,
+        body: definition.as_bytes(),
+    };
+    let mut connection = Connection::new(address);
+    let deadline = Instant::now() + READY_LIMIT;
+    loop {
+        orchestrator.check()?;
+        participants.check()?;
+        match connection.post(post).await {
+            Ok(answer) if matches!(answer.status, 200 | 201) => return Ok(()),
+            Ok(answer) if answer.status != 503 => {
+                let body = String::from_utf8_lossy(answer.body).into_owned();
+                return Err(Error::Refused { what: "the definition", status: answer.status, body });
+            }
+            Ok(_) | Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
+            Ok(_) | Err(_) => {
+                return Err(Error::Late {
+                    what: "the orchestrator's start".to_owned(),
+                    seconds: READY_LIMIT.as_secs(),
+                    tail: orchestrator.tail(),
+                });
+            }
+        }
     }
 }
 
@@ -282,6 +325,7 @@ struct ToBe<'a> {
 impl ToBe<'_> {
     fn orchestrator(
         &self,
+        replica: &str,
         address: SocketAddr,
         admin: SocketAddr,
         lanes: Option<u32>,
@@ -292,13 +336,13 @@ impl ToBe<'_> {
             ("--nats-url", self.nats_url),
             ("--listen", &address.to_string()),
             ("--admin-listen", &admin.to_string()),
-            ("--replica", REPLICA),
+            ("--replica", replica),
             ("--namespace", self.subjects.prefix().as_str()),
         ]);
         if let Some(lanes) = lanes {
             args.extend(words(&[("--lanes", &lanes.to_string())]));
         }
-        Child::start("orchestrator", &args, &self.logs.join("orchestrator.log"))
+        Child::start("orchestrator", &args, &self.logs.join(format!("{replica}.log")))
     }
 
     fn participants(&self, database_url: Option<&str>) -> Result<Child, Error> {

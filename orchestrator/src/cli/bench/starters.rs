@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::http::{Connection, Post};
+use super::http::{Answer, Connection, Post};
 use super::load::{Ending, Load, Ticket};
 use super::{DEFINITION, Error};
 
@@ -56,35 +56,103 @@ pub(super) fn over_rest(
 }
 
 async fn start(connection: &mut Connection, load: &Load, ticket: Ticket, keys: Option<&str>) {
-    let body = format!(r#"{{"definition":"{DEFINITION}","input":{}}}"#, ticket.input());
+    let body = body(ticket);
     let key = keys.map(|keys| format!("{keys}-{}", ticket.number));
-    let post = Post {
-        path: "/v1/sagas",
-        content_type: "application/json",
-        key: key.as_deref(),
-        body: body.as_bytes(),
-    };
+    let post = Post { key: key.as_deref(), ..post(&body) };
     loop {
         let pause = match connection.post(post).await {
-            Ok(answer) if matches!(answer.status, 200..=202) => {
-                return match serde_json::from_slice::<StartedBody>(answer.body) {
-                    Ok(started) => load.accepted(ticket, started.id),
-                    Err(error) => load.failed(format!("the answer to a start cannot be read: {error}")),
-                };
-            }
             Ok(answer) if matches!(answer.status, 429 | 503) => {
                 load.refused();
                 answer.retry_after.unwrap_or(AGAIN_AFTER).min(PAUSE_MAX)
             }
-            Ok(answer) => {
-                let text = String::from_utf8_lossy(answer.body);
-                return load.failed(format!("a start was answered {}: {text}", answer.status));
-            }
+            Ok(answer) => return answered(load, ticket, &answer),
             // With a key it may be repeated safely: that is what the key is for.
             Err(_) if key.is_some() => AGAIN_AFTER,
             Err(error) => return load.failed(format!("a start was not answered: {error}")),
         };
         sleep(pause).await;
+    }
+}
+
+/// Tries each start once and lets refusals stand, as somebody does who asks for more than there is.
+pub(super) fn once_over_rest(tasks: &mut Tasks, load: &Load, address: SocketAddr, connections: usize) {
+    for _ in 0..connections {
+        let load = load.clone();
+        tasks.spawn_local(async move {
+            let mut connection = Connection::new(address);
+            loop {
+                let ticket = load.take().await;
+                let body = body(ticket);
+                match connection.post(post(&body)).await {
+                    Ok(answer) if matches!(answer.status, 429 | 503) => {
+                        load.turned_away(answer.status, answer.retry_after.is_some());
+                    }
+                    Ok(answer) => answered(&load, ticket, &answer),
+                    Err(_) => {
+                        load.unanswered();
+                        sleep(AGAIN_AFTER).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Starts over REST spread over several replicas. Each start carries a key and is repeated at the next replica when
+/// one does not answer.
+pub(super) fn over_replicas(
+    tasks: &mut Tasks,
+    load: &Load,
+    addresses: &[SocketAddr],
+    in_flight: usize,
+    keys: &str,
+) {
+    let (addresses, keys): (Rc<[SocketAddr]>, Rc<str>) = (addresses.into(), keys.into());
+    for first in 0..in_flight.clamp(1, CONNECTIONS_MAX) {
+        let (load, addresses, keys) = (load.clone(), addresses.clone(), keys.clone());
+        tasks.spawn_local(async move {
+            let mut connections: Vec<Connection> =
+                addresses.iter().map(|address| Connection::new(*address)).collect();
+            let mut turn = first;
+            loop {
+                let ticket = load.take().await;
+                let (body, key) = (body(ticket), format!("{keys}-{}", ticket.number));
+                let post = Post { key: Some(&key), ..post(&body) };
+                loop {
+                    turn = (turn + 1) % connections.len();
+                    let Some(connection) = connections.get_mut(turn) else { return };
+                    let pause = match connection.post(post).await {
+                        Ok(answer) if matches!(answer.status, 429 | 503) => {
+                            load.refused();
+                            answer.retry_after.unwrap_or(AGAIN_AFTER).min(PAUSE_MAX)
+                        }
+                        Ok(answer) => break answered(&load, ticket, &answer),
+                        Err(_) => AGAIN_AFTER,
+                    };
+                    sleep(pause).await;
+                }
+            }
+        });
+    }
+}
+
+fn body(ticket: Ticket) -> String {
+    format!(r#"{{"definition":"{DEFINITION}","input":{}}}"#, ticket.input())
+}
+
+fn post(body: &str) -> Post<'_> {
+    Post { path: "/v1/sagas", content_type: "application/json", key: None, body: body.as_bytes() }
+}
+
+/// Takes an answer that is no refusal.
+fn answered(load: &Load, ticket: Ticket, answer: &Answer<'_>) {
+    if !matches!(answer.status, 200..=202) {
+        let text = String::from_utf8_lossy(answer.body);
+        return load.failed(format!("a start was answered {}: {text}", answer.status));
+    }
+    match serde_json::from_slice::<StartedBody>(answer.body) {
+        Ok(started) => load.accepted(ticket, started.id),
+        Err(error) => load.failed(format!("the answer to a start cannot be read: {error}")),
     }
 }
 
