@@ -34,6 +34,7 @@ mod cache;
 mod deciding;
 mod lane;
 mod publisher;
+mod queue;
 mod settle;
 mod trouble;
 mod waiters;
@@ -42,8 +43,10 @@ pub use waiters::Waiters;
 
 /// The most inputs that one commit takes. Batches form by themselves: of what is waiting, never waited for.
 pub const BATCH_MAX: usize = 256;
-/// How many inputs may wait for a lane. More are refused (starts) or left in their stream (replies).
-const LANE_QUEUE_MAX: usize = 2048;
+/// How many inputs of sagas that are begun may wait for a lane. More are left in their stream.
+const MOVES_WAITING_MAX: usize = 2048;
+/// How many starts may wait for a lane. More are refused.
+const STARTS_WAITING_MAX: usize = 1024;
 
 /// What a lane is asked to do.
 #[derive(Debug)]
@@ -169,10 +172,17 @@ pub(crate) struct Shared {
     pub(crate) is_bus_failing: AtomicBool,
 }
 
+/// What waits for a lane. Two queues, so that starts, however many come, never keep what is begun from being finished.
+#[derive(Debug)]
+struct Queues {
+    moves: mpsc::Sender<Item>,
+    starts: mpsc::Sender<Item>,
+}
+
 /// The engine's door.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    lanes: Arc<[mpsc::Sender<Item>]>,
+    lanes: Arc<[Queues]>,
     shared: Arc<Shared>,
     stop: CancellationToken,
 }
@@ -199,18 +209,19 @@ impl Engine {
         tasks: &Tasks,
         stop: CancellationToken,
     ) -> Self {
-        let senders: Vec<_> = (0..lanes.max(1))
+        let queues: Vec<_> = (0..lanes.max(1))
             .map(|number| {
-                let (sender, receiver) = mpsc::channel(LANE_QUEUE_MAX);
+                let (moves, begun) = mpsc::channel(MOVES_WAITING_MAX);
+                let (starts, new) = mpsc::channel(STARTS_WAITING_MAX);
                 let lane = lane::Lane::new(number, shared.clone());
-                tasks.spawn("a lane", &stop, lane.run(receiver, stop.clone()));
-                sender
+                tasks.spawn("a lane", &stop, lane.run(queue::Queue::new(begun, new), stop.clone()));
+                Queues { moves, starts }
             })
             .collect();
-        Self { lanes: senders.into(), shared, stop }
+        Self { lanes: queues.into(), shared, stop }
     }
 
-    fn lane(&self, id: SagaId) -> Option<&mpsc::Sender<Item>> {
+    fn lane(&self, id: SagaId) -> Option<&Queues> {
         // The id's tail is random.
         let hash = id.0.as_u64_pair().1;
         let index = usize::try_from(hash % self.lanes.len() as u64).unwrap_or(0);
@@ -222,7 +233,7 @@ impl Engine {
         if let Some(lane) = self.lane(id) {
             // An error means that the lanes are gone: the orchestrator is stopping, and what was not
             // acknowledged comes again.
-            let _ = lane.send(item).await;
+            let _ = lane.moves.send(item).await;
         }
     }
 
@@ -256,7 +267,7 @@ impl Engine {
             done,
         };
         let Some(lane) = self.lane(id) else { return Err(StartError::ShuttingDown) };
-        if lane.try_send(Item::Start(Box::new(start))).is_err() {
+        if lane.starts.try_send(Item::Start(Box::new(start))).is_err() {
             self.shared.metrics.refused("queue");
             return Err(StartError::Overloaded("queue"));
         }
@@ -280,7 +291,7 @@ impl Engine {
     ) -> Result<Saga, CancelError> {
         let (done, answer) = oneshot::channel();
         let Some(lane) = self.lane(id) else { return Err(CancelError::Unavailable) };
-        if lane.try_send(Item::Cancel(id, Box::new(Cancel { by, reason, done }))).is_err() {
+        if lane.moves.try_send(Item::Cancel(id, Box::new(Cancel { by, reason, done }))).is_err() {
             return Err(CancelError::Overloaded("queue"));
         }
         match tokio::time::timeout(limit, answer).await {

@@ -9,13 +9,13 @@ use std::time::Duration;
 use snorri_saga::decide::pending_effects;
 use snorri_saga::ids::SagaId;
 use snorri_saga::saga::{Phase, Saga, Wait};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Decided, Work};
 use super::cache::Cache;
 use super::publisher::{Backlog, Job, Publisher};
+use super::queue::Queue;
 use super::{BATCH_MAX, Item, Shared};
 
 /// How long after NATS or Postgres came back answers are waited for before timeouts count again.
@@ -62,13 +62,13 @@ impl Lane {
     }
 
     /// Runs until told to stop, then finishes what is in its queue.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Item>, stop: CancellationToken) {
+    pub(super) async fn run(mut self, mut queue: Queue, stop: CancellationToken) {
         let mut items = Vec::with_capacity(BATCH_MAX);
         loop {
             let timer = self.until_next_timer();
             tokio::select! {
                 biased;
-                taken = queue.recv_many(&mut items, BATCH_MAX) => {
+                taken = queue.take(&mut items) => {
                     if taken == 0 {
                         break;
                     }
@@ -76,7 +76,7 @@ impl Lane {
                 () = tokio::time::sleep(timer) => {}
                 () = stop.cancelled() => {
                     queue.close();
-                    while queue.recv_many(&mut items, BATCH_MAX).await > 0 {
+                    while queue.take(&mut items).await > 0 {
                         let works = self.group(&mut items);
                         self.process(works).await;
                     }
