@@ -73,6 +73,7 @@ async fn consume(engine: &Engine, shared: &Shared, lost: &Notify, stop: &Cancell
 }
 
 async fn take(engine: &Engine, shared: &Shared, messages: Vec<Message>) {
+    snorri_kill::point!(ReplyFetched, return);
     let mut unusable = Vec::new();
     for message in messages {
         match read(shared, &message) {

@@ -193,10 +193,12 @@ async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
             backlog.add(&failed, again);
         }
         shared.metrics.published(count, undone, began.elapsed().as_secs_f64());
+        snorri_kill::point!(Published, return);
     }
     for (saga, message) in job.acks {
         if !failed.contains(&saga) {
             message.ack().await;
+            snorri_kill::point!(InputAcked => after shared.bus.flush(), return);
         }
     }
     keep_aside(shared, job.aside).await;

@@ -149,6 +149,7 @@ async fn pull(shared: &Shared, consumption: &mut Consumption, limit: usize) -> N
 
 /// Works on some messages to the end.
 async fn handle(shared: Arc<Shared>, messages: Vec<Message>) {
+    snorri_kill::point!(CommandFetched, return);
     let mut rest = Vec::with_capacity(messages.len());
     for message in messages {
         if let Some(job) = read(&shared, message).await {
@@ -203,6 +204,7 @@ async fn alive<T>(shared: &Shared, jobs: &[Job], work: impl Future<Output = T>) 
             done = &mut work => return done,
             _ = tick.tick() => {
                 for job in jobs {
+                    snorri_kill::point!(AtWork, break);
                     job.message.progress().await;
                     let working =
                         headers::reply(&job.command.reply_to, &job.command.id, &Outcome::Working);
@@ -233,6 +235,7 @@ async fn settle(shared: &Shared, jobs: Vec<Job>, verdicts: Vec<Verdict>) {
                 if !stored && !message.ack().await {
                     continue;
                 }
+                snorri_kill::point!(FailureAcked if !stored => after shared.bus.flush(), continue);
                 replies.push(headers::reply_with_body(&command.reply_to, &command.id, body));
                 to_acknowledge.push(stored.then_some(message));
             }
@@ -242,6 +245,7 @@ async fn settle(shared: &Shared, jobs: Vec<Job>, verdicts: Vec<Verdict>) {
         return;
     }
     let results = shared.bus.publish_all(replies).await;
+    snorri_kill::point!(Replied, return);
     for (message, result) in to_acknowledge.into_iter().zip(results) {
         match (message, result) {
             (Some(message), Ok(())) => {

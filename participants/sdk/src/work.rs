@@ -84,6 +84,14 @@ impl From<sqlx::Error> for Broken {
     }
 }
 
+#[cfg(debug_assertions)]
+impl Broken {
+    /// What a kill point fails with: a connection that was lost.
+    fn injected() -> Self {
+        Self::Sql(snorri_kill::error().into())
+    }
+}
+
 impl From<StillHeld> for Broken {
     fn from(_: StillHeld) -> Self {
         Self::StillHeld
@@ -201,6 +209,7 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
             return Err(Broken::Sql(error));
         }
     };
+    snorri_kill::point!(BarrierEntered, return Err(Broken::injected()));
     let cell = TxCell::new(tx);
     let told = match in_turns(shared, jobs, known, entered, &cell).await {
         Ok(told) => told,
@@ -212,6 +221,7 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
         }
     };
 
+    snorri_kill::point!(HandlerDone, return Err(Broken::injected()));
     let mut tx = bounded(async { Ok(cell.take().await) }).await??;
     let (done, gone) = rows_to_write(jobs, &told);
     if done.is_empty() {
@@ -227,11 +237,21 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
             return Err(Broken::Sql(error));
         }
         drop(done);
+        snorri_kill::point!(UndoStored if is_undo(jobs), return Err(Broken::injected()));
+        snorri_kill::point!(ActionStored if !is_undo(jobs), return Err(Broken::injected()));
         // Given up on or not: whether it was done, the next delivery finds out.
         bounded(tx.commit()).await?;
+        snorri_kill::point!(UndoCommitted if is_undo(jobs), return Err(Broken::injected()));
+        snorri_kill::point!(ActionCommitted if !is_undo(jobs), return Err(Broken::injected()));
     }
     // Only now is any of it true.
     Ok(jobs.iter().zip(told).map(|(job, told)| told.verdict(shared, job)).collect())
+}
+
+/// Whether there is a compensation among them.
+#[cfg(debug_assertions)]
+fn is_undo(jobs: &[Job]) -> bool {
+    jobs.iter().any(|job| job.effect().direction == Direction::Compensation)
 }
 
 /// Runs the handlers whose turn it is, one after the other.
