@@ -165,7 +165,8 @@ impl Fleet {
     /// Tells a replica to shut down, if it is up.
     pub(crate) fn shut_down(&mut self, name: &str) {
         let found = self.processes.iter_mut().find(|process| process.name == name);
-        if let Some(process) = found.filter(|process| process.address.is_some())
+        if let Some(process) = found
+            && process.address().is_some()
             && let Some(child) = &mut process.child
         {
             process.fate = Fate::Leaves;

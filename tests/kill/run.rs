@@ -22,9 +22,9 @@ const ORDER: &str = include_str!("../../sagas/definitions/order.yaml");
 /// How many cases run side by side: they mostly wait for time to pass.
 const SIDE_BY_SIDE: usize = 6;
 /// By when the point must have been reached.
-const REACHED_WITHIN: Duration = Duration::from_secs(60);
+const REACHED_WITHIN: Duration = Duration::from_mins(1);
 /// By when all sagas must have ended after it.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
+const RECOVERED_WITHIN: Duration = Duration::from_mins(1);
 /// How often a case looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
