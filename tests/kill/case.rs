@@ -65,6 +65,23 @@ impl Case {
         self.point == Point::Migrating
     }
 
+    /// Whether hits count only once some sagas have ended. The engine's first hits are starts; the third of these
+    /// cases is in the midst of everything, endings too.
+    pub(crate) fn is_armed_late(&self) -> bool {
+        self.hit > 1
+            && matches!(
+                self.point,
+                Point::ReplyFetched
+                    | Point::BatchLoaded
+                    | Point::BatchDecided
+                    | Point::CommitUnderWay
+                    | Point::Committed
+                    | Point::PublishSent
+                    | Point::Published
+                    | Point::InputAcked
+            )
+    }
+
     /// One lane makes larger batches, two make races; both are tried.
     pub(crate) fn lanes(&self) -> u32 {
         if self.hit == 1 { 2 } else { 1 }
