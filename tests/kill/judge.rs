@@ -88,7 +88,8 @@ pub(crate) async fn judge(place: &Place, orders: &[Value], ids: &[Uuid]) -> Resu
             ("completed", Some(Expected::Completed)) => ends.completed += 1,
             ("compensated", Some(Expected::Completed)) => {
                 ends.compensated += 1;
-                ends.gave_up.push(causes.get(id).cloned().unwrap_or_default());
+                let cause = causes.get(id).map_or("", String::as_str);
+                ends.gave_up.push(format!("{}: {cause}", order["order_id"].as_str().unwrap_or_default()));
             }
             ("compensated", Some(Expected::Compensated { .. })) => ends.compensated += 1,
             (other, expected) => wrong.push(format!("{id} ended {other}, expected: {expected:?}")),
