@@ -27,11 +27,13 @@ impl Delivery {
         &self.message
     }
 
-    /// Done with one of its replies.
-    pub(crate) async fn settle(&self) {
-        if self.is_last() && !self.is_wanted.load(Ordering::Acquire) {
+    /// Done with one of its replies. Says whether the message is acknowledged with that.
+    pub(crate) async fn settle(&self) -> bool {
+        let is_done = self.is_last() && !self.is_wanted.load(Ordering::Acquire);
+        if is_done {
             self.message.ack().await;
         }
+        is_done
     }
 
     /// One of its replies is wanted again, after a while; at the latest when the message's time to be acknowledged

@@ -271,8 +271,12 @@ impl Engine {
             self.shared.metrics.refused("queue");
             return Err(StartError::Overloaded("queue"));
         }
+        snorri_kill::point!(StartQueued, return Err(StartError::Unavailable));
         match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => {
+                snorri_kill::point!(StartCommitted, return Err(StartError::Unavailable));
+                answer
+            }
             Ok(Err(_)) => Err(StartError::ShuttingDown),
             Err(_) => {
                 self.shared.metrics.refused("postgres");

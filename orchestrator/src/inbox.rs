@@ -76,6 +76,7 @@ async fn consume(engine: &Engine, shared: &Shared, lost: &Notify, stop: &Cancell
 }
 
 async fn take(engine: &Engine, shared: &Shared, messages: Vec<Message>) {
+    snorri_kill::point!(ReplyFetched, return);
     let mut letters = Vec::new();
     let mut deliveries = Vec::new();
     for message in messages {

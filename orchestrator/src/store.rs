@@ -178,6 +178,12 @@ impl Error {
     pub fn chain(&self) -> String {
         crate::chain(self)
     }
+
+    /// What a kill point fails with: a connection that was lost.
+    #[cfg(debug_assertions)]
+    pub(crate) fn injected() -> Self {
+        Self::Postgres(snorri_kill::error().into())
+    }
 }
 
 /// How long one unit of work with Postgres may take before its connection is given up.

@@ -202,6 +202,7 @@ async fn take_over(
         if ids.is_empty() {
             break;
         }
+        snorri_kill::point!(TakeoverClaimed, return Err(store::Error::injected()));
         total += ids.len();
         for id in ids {
             engine.hand_over(id, Item::Resend(id)).await;
@@ -296,6 +297,7 @@ async fn sweep(engine: &Engine, shared: &Shared, stop: &CancellationToken) {
         sleep(SWEEP_EVERY.mul_f64(share)).await;
         match shared.store.claim_due(&shared.replica, PAGE).await {
             Ok(due) => {
+                snorri_kill::point!(SweepClaimed if !due.is_empty(), continue);
                 for id in due {
                     engine.hand_over(id, Item::Swept(id)).await;
                 }

@@ -136,6 +136,7 @@ impl Lane {
             Ok(found) => found,
             Err(back) => return Err(back),
         };
+        snorri_kill::point!(BatchLoaded, return Err((store::Error::injected(), works)));
         let now = self.shared.clock.now();
         let mut decided = Vec::with_capacity(works.len());
         let mut again = Vec::new();
@@ -305,7 +306,9 @@ impl Lane {
         // The same order in all writers, so that two batches cannot wait for each other.
         transitions.sort_by_key(|transition| transition.after.id);
         let (size, began) = (transitions.len(), Instant::now());
+        snorri_kill::point!(BatchDecided, return Err(store::Error::injected()));
         let won = self.shared.store.commit(&self.shared.replica, transitions).await?;
+        snorri_kill::point!(Committed, return Err(store::Error::injected()));
         self.shared.metrics.batch(size, began.elapsed().as_secs_f64());
         Ok(won)
     }

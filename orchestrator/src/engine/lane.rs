@@ -91,6 +91,7 @@ impl Lane {
             self.republish().await;
             self.count();
         }
+        snorri_kill::point!(Draining, return);
         self.publisher.finish().await;
     }
 

@@ -194,10 +194,13 @@ async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
             backlog.add(&failed, again);
         }
         shared.metrics.published(count, undone, began.elapsed().as_secs_f64());
+        snorri_kill::point!(Published, return);
     }
     for (saga, delivery) in job.acks {
         if !failed.contains(&saga) {
-            delivery.settle().await;
+            if delivery.settle().await {
+                snorri_kill::point!(InputAcked => after shared.bus.flush(), return);
+            }
         }
     }
     keep_aside(shared, job.aside).await;

@@ -25,25 +25,24 @@ impl Queue {
     /// Waits for at least one item and adds it, with all that waits behind it, up to a batch. Returns how many; none
     /// when both queues are closed and empty. Cancel-safe.
     pub(super) async fn take(&mut self, items: &mut Vec<Item>) -> usize {
-        let reserved =
-            self.starts.len().min(if self.moves.len() > 2 * BATCH_MAX { STARTS_MIN } else { STARTS_MAX });
+        let piles_up = self.moves.len() > 2 * BATCH_MAX;
+        let reserved = self.starts.len().min(if piles_up { STARTS_MIN } else { STARTS_MAX });
+        // One is awaited; the rest is taken as it stands.
         let first = tokio::select! {
             biased;
-            taken = self.moves.recv_many(items, BATCH_MAX - reserved) => taken,
-            // Only when nothing that is begun waits.
-            taken = self.starts.recv_many(items, BATCH_MAX) => taken,
+            Some(item) = self.moves.recv() => item,
+            Some(item) = self.starts.recv() => item,
+            else => return 0,
         };
-        // A queue that is closed and empty is no reason to leave the other one.
-        let first = match first {
-            0 if !self.starts.is_closed() || !self.starts.is_empty() => {
-                self.starts.recv_many(items, BATCH_MAX).await
-            }
-            0 => self.moves.recv_many(items, BATCH_MAX).await,
-            some => some,
-        };
-        let mut taken = first;
-        while taken > 0
-            && taken < BATCH_MAX
+        items.push(first);
+        let mut taken = 1;
+        while taken < BATCH_MAX - reserved
+            && let Ok(item) = self.moves.try_recv()
+        {
+            items.push(item);
+            taken += 1;
+        }
+        while taken < BATCH_MAX
             && let Ok(item) = self.starts.try_recv()
         {
             items.push(item);

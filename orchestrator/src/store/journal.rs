@@ -192,7 +192,10 @@ impl Postgres {
     pub async fn commit(&self, replica: &Name, batch: Vec<Transition<'_>>) -> Result<HashSet<SagaId>, Error> {
         let columns = Columns::of(batch);
         let fast = bind(COMMIT_FAST, replica, &columns);
-        let done = with_connection!(self.engine, |connection| fast.execute(&mut *connection));
+        let done = with_connection!(self.engine, |connection| snorri_kill::under_way!(
+            CommitUnderWay,
+            fast.execute(&mut *connection)
+        ));
         match done.map_err(Error::from) {
             Ok(_) => return Ok(columns.ids.iter().map(|id| SagaId(*id)).collect()),
             Err(error) if error.is_unique_violation() => {}

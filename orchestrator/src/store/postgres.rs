@@ -60,7 +60,9 @@ impl Postgres {
                 result?;
             }
         }
+        snorri_kill::point!(Migrating, return Err(Error::injected()));
         MIGRATOR.run(&self.upkeep).await?;
+        snorri_kill::point!(Migrating, return Err(Error::injected()));
         Ok(())
     }
 

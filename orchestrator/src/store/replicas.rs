@@ -90,6 +90,7 @@ impl Postgres {
             .bind(version)
             .fetch_one(&self.upkeep)
             .await?;
+            snorri_kill::point!(HeartbeatWritten, return Err(Error::injected()));
             let dead: Vec<String> = row.try_get(2)?;
             let beats: Vec<OffsetDateTime> = row.try_get(3)?;
             Ok(Heartbeat {

@@ -176,9 +176,11 @@ impl JetStream {
         let mut sent = 0;
         let under_way = async {
             for (slot, message) in messages.into_iter().enumerate() {
+                snorri_kill::point!(PublishMid if slot > 0 => after self.client.flush(), return);
                 self.send(&flight, slot, message).await;
                 sent = slot + 1;
             }
+            snorri_kill::point!(PublishSent => after self.client.flush(), return);
             // An acknowledgement never survives its connection: waiting longer would be in vain.
             tokio::select! {
                 biased;

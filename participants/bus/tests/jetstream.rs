@@ -432,7 +432,8 @@ authorization { users: [
 /// Waits until the server knows that this many commands were acknowledged. A forbidden acknowledgement is refused
 /// without a word to the one who sent it.
 async fn acknowledged(bus: &Bus, count: u64) {
-    let stream = bus.jetstream().get_stream_no_info("SNORRI_COMMANDS").await.expect("a stream");
+    let stream =
+        bus.jetstream().expect("jetstream").get_stream_no_info("SNORRI_COMMANDS").await.expect("a stream");
     within("acknowledgements", async {
         loop {
             let info = stream.consumer_info("participant-inventory").await.expect("a consumer");

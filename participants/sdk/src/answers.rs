@@ -124,6 +124,7 @@ async fn fly(shared: &Shared, answers: Vec<Answer>) {
     let (outgoing, commands): (Vec<Outgoing>, Vec<_>) =
         pack(answers).into_iter().map(|packed| (packed.outgoing, packed.commands)).unzip();
     let results = shared.bus.publish_all(outgoing).await;
+    snorri_kill::point!(Replied, return);
     for (commands, result) in commands.into_iter().zip(results) {
         for message in commands {
             match (message, &result) {

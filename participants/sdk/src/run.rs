@@ -154,6 +154,7 @@ async fn pull(shared: &Shared, consumption: &mut Consumption, limit: usize) -> N
 
 /// Works on some messages to the end.
 async fn handle(shared: Arc<Shared>, answers: Answers, messages: Vec<Message>) {
+    snorri_kill::point!(CommandFetched, return);
     let mut rest = Vec::with_capacity(messages.len());
     for message in messages {
         if let Some(job) = read(&shared, message).await {
@@ -208,6 +209,7 @@ async fn alive<T>(shared: &Shared, jobs: &[Job], work: impl Future<Output = T>) 
             done = &mut work => return done,
             _ = tick.tick() => {
                 for job in jobs {
+                    snorri_kill::point!(AtWork, break);
                     job.message.progress().await;
                     let working =
                         headers::reply(&job.command.reply_to, &job.command.id, &Outcome::Working);
@@ -235,6 +237,7 @@ async fn settle(shared: &Shared, answers: &Answers, jobs: Vec<Job>, verdicts: Ve
                 if !stored && !message.ack().await {
                     continue;
                 }
+                snorri_kill::point!(FailureAcked if !stored => after shared.bus.flush(), continue);
                 answers.tell(Answer { command, body, message: stored.then_some(message) }).await;
             }
         }

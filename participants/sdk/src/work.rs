@@ -78,6 +78,14 @@ impl From<StoreError> for Broken {
     }
 }
 
+#[cfg(debug_assertions)]
+impl Broken {
+    /// What a kill point fails with: a connection that was lost.
+    fn injected() -> Self {
+        Self::Store(StoreError::Sql(snorri_kill::error().into()))
+    }
+}
+
 impl From<StillHeld> for Broken {
     fn from(_: StillHeld) -> Self {
         Self::StillHeld
@@ -187,6 +195,7 @@ async fn in_transaction(shared: &Shared, store: &dyn Store, jobs: &[Job]) -> Res
             return Err(Broken::Store(error));
         }
     };
+    snorri_kill::point!(BarrierEntered, return Err(Broken::injected()));
     let cell = TxCell::new(tx);
     let told = match in_turns(shared, jobs, known, entered, &cell).await {
         Ok(told) => told,
@@ -198,6 +207,7 @@ async fn in_transaction(shared: &Shared, store: &dyn Store, jobs: &[Job]) -> Res
         }
     };
 
+    snorri_kill::point!(HandlerDone, return Err(Broken::injected()));
     let mut tx = cell.take().await?;
     let (done, gone) = rows_to_write(jobs, &told);
     if done.is_empty() {
@@ -213,11 +223,21 @@ async fn in_transaction(shared: &Shared, store: &dyn Store, jobs: &[Job]) -> Res
             return Err(Broken::Store(error));
         }
         drop(done);
+        snorri_kill::point!(UndoStored if is_undo(jobs), return Err(Broken::injected()));
+        snorri_kill::point!(ActionStored if !is_undo(jobs), return Err(Broken::injected()));
         // Given up on or not: whether it was done, the next delivery finds out.
         bounded(tx.commit()).await?;
+        snorri_kill::point!(UndoCommitted if is_undo(jobs), return Err(Broken::injected()));
+        snorri_kill::point!(ActionCommitted if !is_undo(jobs), return Err(Broken::injected()));
     }
     // Only now is any of it true.
     Ok(jobs.iter().zip(told).map(|(job, told)| told.verdict(shared, job)).collect())
+}
+
+/// Whether there is a compensation among them.
+#[cfg(debug_assertions)]
+fn is_undo(jobs: &[Job]) -> bool {
+    jobs.iter().any(|job| job.effect().direction == Direction::Compensation)
 }
 
 /// Runs the handlers whose turn it is, one after the other.

@@ -74,7 +74,6 @@ impl Driver {
                     budget: Millis::secs(5),
                     reply_to: &reply_to,
                     traceparent: None,
-                    source: "test",
                 });
                 let subject = subjects.command(participant, operation);
                 Outgoing { subject, headers: Some(headers), payload: command_body(&body) }
