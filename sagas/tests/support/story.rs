@@ -11,6 +11,8 @@
 //! > wait 1s                             when time passes, with a wake-up whenever one is due
 //! > sleep 1s                            when time passes and nothing wakes the saga until `> wake`
 //! > cancel                              `> resend`
+//! > repeat                              when a crash lost what was committed and not published
+//! > look                                when somebody looks at it
 //! 0s reserve action #1 succeeded        then this is recorded
 //!   -> payments/pay pay.action.1.0 ...  and this is sent
 //! = completed                           the status after all
@@ -19,7 +21,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use snorri_saga::decide::{Decision, Effect, Input, StartInput, decide, start};
+use snorri_saga::decide::{Decision, Effect, Input, StartInput, decide, pending_effects, start};
 use snorri_saga::definition::{Definition, Draft};
 use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
 use snorri_saga::journal::Event;
@@ -122,6 +124,11 @@ impl<'a> Story<'a> {
             }
             return;
         }
+        match line {
+            "repeat" => return self.repeat(),
+            "look" => return self.look(),
+            _ => {}
+        }
         let input = match line {
             "cancel" => Input::Cancel { by: "ann".to_owned(), reason: "a typo".to_owned() },
             "resend" => Input::Resend,
@@ -204,7 +211,12 @@ impl<'a> Story<'a> {
         if decision.events.is_empty() && decision.effects.is_empty() {
             let _ = writeln!(self.text, "  nothing changes");
         }
-        for effect in &decision.effects {
+        self.send(&decision.effects);
+        self.saga = decision.saga;
+    }
+
+    fn send(&mut self, effects: &[Effect]) {
+        for effect in effects {
             let _ = match effect {
                 Effect::Send(command) => {
                     let id = command.id.to_string();
@@ -221,7 +233,23 @@ impl<'a> Story<'a> {
                 Effect::Announce(end) => writeln!(self.text, "  => ended {}", end.status),
             };
         }
-        self.saga = decision.saga;
+    }
+
+    fn repeat(&mut self) {
+        let pending = pending_effects(self.definition, &self.saga, self.now);
+        self.send(&pending);
+        if pending.is_empty() {
+            let _ = writeln!(self.text, "  nothing is pending");
+        }
+    }
+
+    /// What people are shown: the status, when the saga moves by itself, and what it waits for.
+    fn look(&mut self) {
+        let participant = |step: &str| Some(self.definition.step(step)?.1.participant.to_string());
+        let waits = self.saga.waiting_for(participant).map(|it| format!("; waits for {it}"));
+        let due = self.saga.due_at().map(|at| format!(", due at {}", clock(at)));
+        let (waits, due) = (waits.unwrap_or_default(), due.unwrap_or_default());
+        let _ = writeln!(self.text, "  {}{due}{waits}", self.saga.status());
     }
 }
 
