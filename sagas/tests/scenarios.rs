@@ -6,6 +6,8 @@
 mod deadlines;
 #[path = "scenarios/late.rs"]
 mod late;
+#[path = "scenarios/limits.rs"]
+mod limits;
 #[path = "scenarios/looking.rs"]
 mod looking;
 #[path = "scenarios/onwards.rs"]

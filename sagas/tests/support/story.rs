@@ -5,7 +5,7 @@
 //! pay: payments, pivot, timeout 2s      its kind, timeout, attempts (1s and 2 if left out)
 //! window 1m                             and the window
 //!                                       an empty line ends the definition
-//! > reserve ok {"hold":1}               when the newest attempt of the action is answered,
+//! > reserve ok {"hold":1}               when the newest attempt of the action is answered (also `ok 999 bytes`),
 //! > reserve#1 rejected sold_out         or attempt 1; also `rejected <code> partial`
 //! > undo reserve ok empty               when its compensation is answered
 //! > wait 1s                             when time passes, with a wake-up whenever one is due
@@ -177,6 +177,10 @@ impl<'a> Story<'a> {
                 let bytes =
                     if size == "large" { limit::PAYLOAD_BYTES_MAX } else { limit::PAYLOAD_BYTES_MAX - 2 };
                 Outcome::Ok { output: Json::from_value(&"x".repeat(bytes).into()), empty: false }
+            }
+            ("ok", size) if size.ends_with(" bytes") => {
+                let bytes: usize = size.trim_end_matches(" bytes").parse().expect("a number of bytes");
+                Outcome::Ok { output: Json::from_value(&"x".repeat(bytes - 2).into()), empty: false }
             }
             ("ok", json) => Outcome::Ok { output: Json::parse(json).expect("JSON"), empty: false },
             ("rejected", code) => Outcome::Rejected {
