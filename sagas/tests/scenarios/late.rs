@@ -369,3 +369,104 @@ fn e04_a_reply_to_another_saga_is_not_taken() {
     "#,
     );
 }
+
+#[test]
+fn e04_a_pivot_that_succeeds_after_its_rejection_is_not_neutralised() {
+    story(
+        r#"
+        reserve: stock, undo release
+        ship: shop, pivot
+
+        0s started, forwards until 56s900ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s ship action #1 sent, awaited until 1s, the pivot
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship rejected sold_out
+        0s ship action #1 rejected: sold_out
+        0s compensation began: ship was rejected (sold_out): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > ship failed
+          refused: a later attempt is under way
+        > ship ok {"parcel":3}
+        0s ship #1 succeeded late, NOT NEUTRALISED
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e04_a_success_after_its_own_rejection_is_not_neutralised_once_the_saga_has_ended() {
+    story(
+        r#"
+        pay: payments, undo refund
+
+        0s started, forwards until 57s900ms, window until 1m
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s ended: compensated
+          => ended compensated
+        > pay failed
+          refused: the saga has ended
+        > pay ok
+        0s pay #1 succeeded late, NOT NEUTRALISED
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e04_a_late_success_of_what_is_never_undone_may_stay() {
+    story(
+        r#"
+        mail: letters, undo none
+
+        0s started, forwards until 1m, window until 1m
+        0s mail action #1 sent, awaited until 1s
+          -> letters/mail mail.action.1.0 in 1s: {"order":7}
+        > mail rejected no_address
+        0s mail action #1 rejected: no_address
+        0s compensation began: mail was rejected (no_address): sorry
+        0s ended: compensated
+          => ended compensated
+        > mail ok
+        0s mail #1 succeeded late, neutralised
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e04_a_late_output_that_is_too_large_does_not_go_with_the_undo() {
+    story(
+        r#"
+        pay: payments, undo refund, attempts 1
+
+        0s started, forwards until 59s, window until 1m
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > wait 1s
+        1s pay action #1 timed out
+        1s pay given up, in doubt
+        1s compensation began: pay was not answered on its last attempt
+        1s pay compensation #1 sent, awaited until 2s
+          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        > pay ok large
+        1s pay #1 succeeded late, neutralised
+        > resend
+        1s pay sent again
+          -> payments/refund pay.compensation.1.1 in 1s: {"order":7} saga {"order":7}
+        = compensating
+    "#,
+    );
+}
