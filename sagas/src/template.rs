@@ -362,8 +362,12 @@ mod tests {
     fn a_field_is_named_by_letters_digits_underscores_and_hyphens() {
         let input = Json::from_value(&json!({"order_id": {"line-2": {"größe": ["s", "m"]}}}));
         let pick = |path: &str| {
-            let template = Template::parse(&json!(format!("${{{{ {path} }}}}"))).map_err(|bad| bad.message)?;
-            template.resolve(&input, |_| None, 1000).map_err(|why| why.to_string()).map(|json| json.to_value())
+            let template =
+                Template::parse(&json!(format!("${{{{ {path} }}}}"))).map_err(|bad| bad.message)?;
+            template
+                .resolve(&input, |_| None, 1000)
+                .map_err(|why| why.to_string())
+                .map(|json| json.to_value())
         };
         assert_eq!(pick("input.order_id.line-2.größe.1"), Ok(json!("m")));
         for nothing in ["input.order_id.line-2.größe.2", "input.order_id.line-2.größe.m", "input.0"] {

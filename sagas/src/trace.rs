@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn the_header_names_the_saga_the_span_and_whether_it_is_sampled() {
-        let (span, trace) = ([0, 0, 0, 0, 0, 0, 0, 0xab], "00-01936d3e7f0a70008000000000000001-00000000000000ab");
+        let (span, trace) =
+            ([0, 0, 0, 0, 0, 0, 0, 0xab], "00-01936d3e7f0a70008000000000000001-00000000000000ab");
         assert_eq!(traceparent(saga(), span, true), format!("{trace}-01"));
         assert_eq!(traceparent(saga(), span, false), format!("{trace}-00"));
     }

@@ -106,6 +106,10 @@ const CASES: u32 = 1500;
 fn config() -> ProptestConfig {
     let config = ProptestConfig::default();
     let is_kept = config.failure_persistence.is_some();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "proptest does not tell its own default from what was asked for"
+    )]
     let is_said = std::env::var_os("PROPTEST_CASES").is_some();
     ProptestConfig {
         cases: if is_said { config.cases } else { CASES },
