@@ -273,3 +273,95 @@ fn e19_payloads_that_fill_a_saga_to_the_byte_are_kept() {
         = compensating"#,
     );
 }
+
+#[test]
+fn e19_a_request_that_a_saga_has_no_room_for_is_not_sent() {
+    story(
+        r#"
+        a: p, undo x
+        b: p, undo x
+        c: p, undo x
+        d: p, undo x
+        mail: letters, undo none, needs steps.a.output
+
+        0s started, forwards until 51s600ms, window until 1m
+        0s a action #1 sent, awaited until 1s
+          -> p/a a.action.1.0 in 1s: {"order":7}
+        > a ok 60000 bytes
+        0s a action #1 succeeded: (60000 bytes)
+        0s b action #1 sent, awaited until 1s
+          -> p/b b.action.1.0 in 1s: {"order":7}
+        > b ok full
+        0s b action #1 succeeded: (65536 bytes)
+        0s c action #1 sent, awaited until 1s
+          -> p/c c.action.1.0 in 1s: {"order":7}
+        > c ok full
+        0s c action #1 succeeded: (65536 bytes)
+        0s d action #1 sent, awaited until 1s
+          -> p/d d.action.1.0 in 1s: {"order":7}
+        > d ok
+        0s d action #1 succeeded: null
+        0s mail action #1 sent, awaited until 1s
+          -> letters/mail mail.action.1.0 in 1s: (60007 bytes)
+        > mail ok
+        0s mail action #1 succeeded: null
+        0s ended: completed
+          => ended completed
+        = completed
+    "#,
+    );
+    story(
+        r#"
+        a: p, undo x
+        b: p, undo x
+        c: p, undo x
+        d: p, undo none
+        mail: letters, undo none, needs steps.a.output
+
+        0s started, forwards until 53s700ms, window until 1m
+        0s a action #1 sent, awaited until 1s
+          -> p/a a.action.1.0 in 1s: {"order":7}
+        > a ok 60000 bytes
+        0s a action #1 succeeded: (60000 bytes)
+        0s b action #1 sent, awaited until 1s
+          -> p/b b.action.1.0 in 1s: {"order":7}
+        > b ok full
+        0s b action #1 succeeded: (65536 bytes)
+        0s c action #1 sent, awaited until 1s
+          -> p/c c.action.1.0 in 1s: {"order":7}
+        > c ok full
+        0s c action #1 succeeded: (65536 bytes)
+        0s d action #1 sent, awaited until 1s
+          -> p/d d.action.1.0 in 1s: {"order":7}
+        > d ok 20000 bytes
+        0s d action #1 succeeded: (20000 bytes)
+        0s mail not sent: the saga's payloads exceed 262144 bytes together
+        0s compensation began: mail could not be sent (too_large): the saga's payloads exceed 262144 bytes together
+        0s c compensation #1 sent, awaited until 1s
+          -> p/x c.compensation.1.0 in 1s: {"order":7} result (65536 bytes) saga {"order":7}
+        = compensating
+    "#,
+    );
+}
+
+#[test]
+fn e02_who_asks_for_an_hour_is_asked_again_after_half_a_minute() {
+    story(
+        r#"
+        ship: shop, pivot
+        invoice: books, retriable
+
+        0s started, forwards until 58s, window until 1m
+        0s ship action #1 sent, awaited until 1s, the pivot
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship ok
+        0s ship action #1 succeeded: null
+        0s invoice action #1 sent, awaited until 1s
+          -> books/invoice invoice.action.1.0 in 1s: {"order":7}
+        > invoice failed after 1h
+        0s invoice action #1 failed: busy
+        0s invoice tried again at 30s
+        = running
+    "#,
+    );
+}

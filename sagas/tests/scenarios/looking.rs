@@ -75,3 +75,129 @@ fn e17_a_saga_that_waits_for_long_is_looked_at_before_its_window_closes() {
     "#,
     );
 }
+
+#[test]
+fn e17_each_step_says_how_far_it_is_and_what_went_wrong_last() {
+    story(
+        r#"
+        reserve: stock, undo release
+        quote: prices, read, attempts 1
+        pay: payments, undo refund
+        mail: letters, undo none, needs steps.pay.output.id
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > steps
+          reserve acting
+        > reserve failed
+        0s reserve action #1 failed: busy
+        0s reserve tried again at 100ms
+        > wait 1100ms
+        100ms reserve action #2 sent, awaited until 1s100ms
+          -> stock/reserve reserve.action.2.0 in 1s: {"order":7}
+        1s100ms reserve action #2 timed out
+        1s100ms reserve given up, in doubt
+        1s100ms compensation began: reserve was not answered on its last attempt
+        1s100ms reserve compensation #1 sent, awaited until 2s100ms
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        > steps
+          reserve undoing (timed_out: no answer came in time)
+        > reserve ok {"hold":1}
+        1s100ms reserve #2 succeeded late, neutralised
+        > steps
+          reserve undoing (timed_out: no answer came in time)
+        > undo reserve failed
+        1s100ms reserve compensation #1 failed: busy
+        1s100ms reserve tried again at 1s200ms
+        > steps
+          reserve undoing (failed: busy)
+        > undo reserve ok
+        1s100ms reserve compensation #1 succeeded
+        1s100ms ended: compensated
+          => ended compensated
+        > steps
+          reserve undone (failed: busy)
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e17_a_step_that_was_not_sent_says_why_and_one_without_effect_stays_not_done() {
+    story(
+        r#"
+        quote: prices, read
+        mail: letters, undo none, needs steps.quote.output.address
+
+        0s started, forwards until 1m, window until 1m
+        0s quote action #1 sent, awaited until 1s
+          -> prices/quote quote.action.1.0 in 1s: {"order":7}
+        > quote ok {}
+        0s quote action #1 succeeded: {}
+        0s mail not sent: `steps.quote.output.address` names nothing in this saga
+        0s compensation began: mail could not be sent (bad_mapping): `steps.quote.output.address` names nothing in this saga
+        0s ended: compensated
+          => ended compensated
+        > steps
+          quote done
+          mail not_done (bad_mapping: `steps.quote.output.address` names nothing in this saga)
+        = compensated
+    "#,
+    );
+    story(
+        r#"
+        mail: letters, undo none
+
+        0s started, forwards until 1m, window until 1m
+        0s mail action #1 sent, awaited until 1s
+          -> letters/mail mail.action.1.0 in 1s: {"order":7}
+        > mail rejected no_address
+        0s mail action #1 rejected: no_address
+        0s compensation began: mail was rejected (no_address): sorry
+        0s ended: compensated
+          => ended compensated
+        > mail ok
+        0s mail #1 succeeded late, neutralised
+        > steps
+          mail not_done (no_address: sorry)
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e17_what_is_known_to_be_there_waits_in_doubt_for_its_undo() {
+    story(
+        r#"
+        reserve: stock, undo release
+        ship: shop, undo recall
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s ship action #1 sent, awaited until 1s
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship rejected closed
+        0s ship action #1 rejected: closed
+        0s compensation began: ship was rejected (closed): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > ship ok
+        0s ship #1 succeeded late, neutralised
+        > steps
+          reserve undoing
+          ship in_doubt (closed: sorry)
+        > undo reserve ok empty
+        0s reserve compensation #1 succeeded (it found nothing)
+        0s ship compensation #1 sent, awaited until 1s
+          -> shop/recall ship.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > steps
+          reserve fenced
+          ship undoing (closed: sorry)
+        = compensating
+    "#,
+    );
+}

@@ -1,7 +1,8 @@
 //! A scenario as one text: *given* a definition, *when* (`>`) this happens, *then* that is the journal.
 //!
 //! ```text
-//! reserve: stock, undo release          given a step, its participant, its compensation,
+//! reserve: stock, undo release          given a step, its participant, its compensation (`, pause 1s` before
+//!                                       it is tried again),
 //! pay: payments, pivot, timeout 2s      its kind, timeout, attempts (1s and 2 if left out)
 //! window 1m                             and the window
 //!                                       an empty line ends the definition
@@ -12,7 +13,7 @@
 //! > sleep 1s                            when time passes and nothing wakes the saga until `> wake`
 //! > cancel                              `> resend`
 //! > repeat                              when a crash lost what was committed and not published
-//! > look                                when somebody looks at it
+//! > look                                when somebody looks at it, or at its `> steps`
 //! 0s reserve action #1 succeeded        then this is recorded
 //!   -> payments/pay pay.action.1.0 ...  and this is sent
 //! = completed                           the status after all
@@ -71,11 +72,12 @@ fn parse_definition(given: &str) -> (Definition, Json) {
 fn parse_step(line: &str) -> Value {
     let (name, rest) = line.split_once(": ").expect("`step: participant, ...`");
     let mut words = rest.split(", ");
-    let (mut timeout, mut attempts) = ("1s", 2);
+    let (mut timeout, mut attempts, mut undo_pause) = ("1s", 2, "100ms");
     let mut step = json!({"name": name, "participant": words.next().expect("a participant")});
     for word in words {
         match word.split_once(' ').unwrap_or((word, "")) {
             ("undo", operation) => step["compensation"] = operation.into(),
+            ("pause", text) => undo_pause = text,
             ("timeout", text) => timeout = text,
             ("attempts", text) => attempts = text.parse().expect("a number of attempts"),
             ("needs", path) => step["input"] = json!({"it": format!("${{{{ {path} }}}}")}),
@@ -85,6 +87,7 @@ fn parse_step(line: &str) -> Value {
     }
     let retry = json!({"attempts": attempts, "backoff": "100ms", "jitter": 0.0});
     if let Some(operation) = step.get("compensation").filter(|operation| **operation != "none") {
+        let retry = json!({"attempts": attempts, "backoff": undo_pause, "jitter": 0.0});
         step["compensation"] = json!({"action": operation, "retry": retry});
     }
     step["timeout"] = timeout.into();
@@ -127,6 +130,7 @@ impl<'a> Story<'a> {
         match line {
             "repeat" => return self.repeat(),
             "look" => return self.look(),
+            "steps" => return self.steps(),
             _ => {}
         }
         let input = match line {
@@ -254,6 +258,16 @@ impl<'a> Story<'a> {
         let due = self.saga.due_at().map(|at| format!(", due at {}", clock(at)));
         let (waits, due) = (waits.unwrap_or_default(), due.unwrap_or_default());
         let _ = writeln!(self.text, "  {}{due}{waits}", self.saga.status());
+    }
+
+    /// How far each step is, and what went wrong with it last.
+    fn steps(&mut self) {
+        for run in &self.saga.steps {
+            let state = serde_json::to_value(run.state).expect("a word");
+            let failure = run.failure.as_ref().map(|it| format!(" ({}: {})", it.code, it.message));
+            let state = state.as_str().unwrap_or_default();
+            let _ = writeln!(self.text, "  {} {state}{}", run.name, failure.unwrap_or_default());
+        }
     }
 }
 
