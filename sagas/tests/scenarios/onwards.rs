@@ -264,6 +264,25 @@ fn e19_an_answer_past_the_pivot_that_was_too_large_to_be_read_counts_as_done() {
 }
 
 #[test]
+fn e19_an_answer_before_the_pivot_that_was_too_large_to_be_read_is_undone() {
+    story(
+        r#"
+        reserve: stock, undo release
+
+        0s started, forwards until 57s900ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve rejected too_large partial
+        0s reserve action #1 rejected: too_large, an effect may be left
+        0s compensation began: reserve was rejected (too_large): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        = compensating
+    "#,
+    );
+}
+
+#[test]
 fn e19_a_request_that_is_too_large_is_not_sent() {
     story(
         r#"
