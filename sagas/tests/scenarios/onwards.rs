@@ -149,6 +149,23 @@ fn e15_what_is_missing_behind_the_pivot_is_found_before_it() {
 }
 
 #[test]
+fn e15_what_is_missing_right_behind_a_pivot_that_comes_first_is_found_too() {
+    story(
+        r#"
+        ship: shop, pivot
+        invoice: books, retriable, needs input.address
+
+        0s started, forwards until 58s, window until 1m
+        0s invoice not sent: `input.address` names nothing in this saga
+        0s compensation began: invoice could not be sent (bad_mapping): `input.address` names nothing in this saga
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
 fn e15_a_request_that_cannot_be_made_behind_the_pivot_blocks_at_once() {
     story(
         r#"
