@@ -151,7 +151,7 @@ fn e15_what_is_missing_behind_the_pivot_is_found_before_it() {
 #[test]
 fn e15_what_is_missing_right_behind_a_pivot_that_comes_first_is_found_too() {
     story(
-        r#"
+        r"
         ship: shop, pivot
         invoice: books, retriable, needs input.address
 
@@ -161,7 +161,7 @@ fn e15_what_is_missing_right_behind_a_pivot_that_comes_first_is_found_too() {
         0s ended: compensated
           => ended compensated
         = compensated
-    "#,
+    ",
     );
 }
 
