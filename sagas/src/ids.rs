@@ -254,4 +254,22 @@ mod tests {
             assert!(Name::new(good).is_ok(), "{good:?}");
         }
     }
+
+    #[test]
+    fn a_name_is_its_text_to_maps_to_logs_and_to_json() {
+        let name: Name = "pay".parse().expect("a name");
+        assert_eq!(std::collections::HashMap::from([(name.clone(), 7)]).get("pay"), Some(&7));
+        assert_eq!(format!("{name} {name:?}"), "pay pay");
+        assert_eq!(serde_json::to_string(&name).expect("JSON"), r#""pay""#);
+        assert!(serde_json::from_str::<Name>(r#""Pay""#).is_err(), "JSON lets nothing else in");
+    }
+
+    #[test]
+    fn a_sagas_id_is_its_uuid_to_databases_to_logs_and_to_json() {
+        let text = "01936d3e-7f0a-7000-8000-000000000001";
+        let id: SagaId = text.parse().expect("an id");
+        assert_eq!(Uuid::from(id).to_string(), text);
+        assert_eq!(format!("{id} {id:?}"), format!("{text} {text}"));
+        assert_eq!(serde_json::to_string(&id).expect("JSON"), format!("{text:?}"));
+    }
 }

@@ -164,4 +164,20 @@ mod tests {
     fn a_payload_is_not_shown_in_debug_output() {
         assert_eq!(format!("{:?}", Json::parse(r#"{"card":"4111"}"#).expect("json")), "Json(15 bytes)");
     }
+
+    #[test]
+    fn depth_is_that_of_the_deepest_place_and_not_the_number_of_brackets() {
+        let flat = br#"[{},{},[],[],{"a":[]},{"b":{}}]"#;
+        assert!(deeper_than(flat, 2));
+        assert!(!deeper_than(flat, 3));
+    }
+
+    #[test]
+    fn payloads_are_equal_when_their_texts_are() {
+        let json = |text: &str| Json::parse(text).expect("JSON");
+        assert_eq!(json(r#"{"a":1}"#), json(r#"{"a":1}"#));
+        assert_ne!(json(r#"{"a":1}"#), json(r#"{"a":2}"#));
+        assert_ne!(json("null"), json("0"));
+        assert!(!Json::null().is_empty(), "`null` is a payload");
+    }
 }

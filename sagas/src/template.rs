@@ -331,4 +331,51 @@ mod tests {
             assert_eq!(Template::parse(&text).expect_err("refused").pointer, pointer, "{text}");
         }
     }
+
+    #[test]
+    fn a_template_has_at_most_so_many_levels_and_values() {
+        let nested = |levels: usize| (1..levels).fold(json!("${{ input }}"), |inner, _| json!([inner]));
+        assert!(Template::parse(&nested(32)).is_ok());
+        let refused = Template::parse(&nested(33)).expect_err("one too many");
+        assert_eq!(
+            (refused.pointer, refused.message),
+            ("/0".repeat(32), "nests deeper than 32 levels".to_owned())
+        );
+        // Lists and objects count as values too.
+        let pairs = |n: usize| json!(vec![json!({"a": 1, "b": null}); n]);
+        assert!(Template::parse(&pairs(333)).is_ok());
+        let refused = Template::parse(&pairs(334)).expect_err("too many");
+        assert_eq!(refused.message, "1003 values: a template has at most 1000");
+    }
+
+    #[test]
+    fn what_fills_its_limit_to_the_byte_fits() {
+        let template =
+            Template::parse(&json!({"a": "${{ input }}", "b": [1, "${{ input }}"]})).expect("a template");
+        let (input, filled) = (Json::from_value(&json!("xyz")), r#"{"a":"xyz","b":[1,"xyz"]}"#);
+        let fill = |bytes_max| template.resolve(&input, |_| None, bytes_max);
+        assert_eq!(fill(filled.len()).expect("filled in").get(), filled);
+        assert_eq!(fill(filled.len() - 1), Err(Unresolved::TooLarge(filled.len() - 1)));
+    }
+
+    #[test]
+    fn a_field_is_named_by_letters_digits_underscores_and_hyphens() {
+        let input = Json::from_value(&json!({"order_id": {"line-2": {"größe": ["s", "m"]}}}));
+        let pick = |path: &str| {
+            let template =
+                Template::parse(&json!(format!("${{{{ {path} }}}}"))).map_err(|bad| bad.message)?;
+            template
+                .resolve(&input, |_| None, 1000)
+                .map_err(|why| why.to_string())
+                .map(|json| json.to_value())
+        };
+        assert_eq!(pick("input.order_id.line-2.größe.1"), Ok(json!("m")));
+        for nothing in ["input.order_id.line-2.größe.2", "input.order_id.line-2.größe.m", "input.0"] {
+            assert_eq!(pick(nothing), Err(format!("`{nothing}` names nothing in this saga")));
+        }
+        for (path, field) in [("input.a b", "a b"), ("input.a[0]", "a[0]"), ("input.", "")] {
+            let help = "write input.<field>... or steps.<step>.output.<field>...";
+            assert_eq!(pick(path), Err(format!("`{path}`: `{field}` is not a field's name: {help}")));
+        }
+    }
 }

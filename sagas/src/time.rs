@@ -199,4 +199,40 @@ mod tests {
         let json = serde_json::to_string(&at).expect("json");
         assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("back"), at);
     }
+
+    #[test]
+    fn each_unit_has_its_length_and_a_leap_year_is_the_longest_duration() {
+        for (text, ms) in [("1ms", 1), ("1s", 1000), ("1m", 60_000), ("1h", 3_600_000), ("1d", 86_400_000)] {
+            assert_eq!(Millis::parse(text), Ok(Millis(ms)), "{text}");
+        }
+        assert_eq!(Millis::parse(" 1 m 30 s "), Ok(Millis::secs(90)));
+        assert_eq!(Millis::parse("366d"), Ok(Millis::secs(366 * 86_400)));
+        assert!(Millis::parse("366d1ms").is_err());
+        assert_eq!(format!("{} {:?}", Millis(0), Millis(61_001)), "0s 1m1s1ms");
+    }
+
+    #[test]
+    fn instants_and_durations_stay_in_their_range() {
+        let at = Timestamp(5_000_999);
+        assert_eq!((at + Millis(2), at - Millis(2)), (Timestamp(5_002_999), Timestamp(4_998_999)));
+        assert_eq!((at.since(Timestamp(0)), Timestamp(0).since(at)), (Millis(5000), Millis(0)));
+        let (first, last, ever) = (Timestamp(i64::MIN), Timestamp(i64::MAX), Millis(u64::MAX));
+        assert_eq!((at + ever, last + ever, first - ever), (last, last, first));
+        assert_eq!((last.since(first), first.since(last)), (Millis(i64::MAX as u64 / 1000), Millis(0)));
+        assert_eq!((Millis(3).plus(Millis(4)), ever.plus(ever)), (Millis(7), ever));
+        assert_eq!((Millis(7).minus(Millis(4)), Millis(4).minus(Millis(7))), (Millis(3), Millis(0)));
+        assert_eq!((Millis::secs(2), Millis::secs(u64::MAX)), (Millis(2000), ever));
+        assert_eq!(Millis(1500).to_std(), std::time::Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn an_instant_is_the_databases_to_the_microsecond() {
+        let at = Timestamp(1_763_899_200_123_456);
+        assert_eq!(at.micros(), 1_763_899_200_123_456);
+        assert_eq!(at.to_offset(), time::macros::datetime!(2025-11-23 12:00:00.123456 UTC));
+        assert_eq!(Timestamp::from_offset(at.to_offset()), at);
+        let finer = at.to_offset() + time::Duration::nanoseconds(999);
+        assert_eq!(Timestamp::from_offset(finer), at);
+        assert_eq!(format!("{at} {at:?}"), "2025-11-23T12:00:00.123456Z 2025-11-23T12:00:00.123456Z");
+    }
 }

@@ -50,3 +50,35 @@ fn hash(saga: SagaId, parts: &[&str], number: u32) -> SpanId {
     // The all-zero id is invalid in W3C trace context.
     if id == [0; 8] { [1; 8] } else { id }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saga() -> SagaId {
+        "01936d3e-7f0a-7000-8000-000000000001".parse().expect("an id")
+    }
+
+    fn hex(span: SpanId) -> String {
+        format!("{:016x}", u64::from_be_bytes(span))
+    }
+
+    /// Two versions that work side by side must agree on every id.
+    #[test]
+    fn each_span_has_the_id_that_follows_from_what_it_stands_for() {
+        // (printf 01936d3e7f0a70008000000000000001 | xxd -r -p; printf '\0saga\0\0\0\0') | sha256sum | cut -c-16
+        assert_eq!(hex(saga_span(saga())), "c5213f6cda6853de");
+        assert_eq!(hex(started_span(saga())), "9ab16de51a065243");
+        assert_eq!(hex(compensate_span(saga())), "bbfe53a9d597fb57");
+        assert_eq!(hex(attempt_span(saga(), "pay", Direction::Action, 1)), "45cf14933d4d38a8");
+        assert_eq!(hex(attempt_span(saga(), "pay", Direction::Compensation, 2)), "e75b81a1d7426aec");
+    }
+
+    #[test]
+    fn the_header_names_the_saga_the_span_and_whether_it_is_sampled() {
+        let (span, trace) =
+            ([0, 0, 0, 0, 0, 0, 0, 0xab], "00-01936d3e7f0a70008000000000000001-00000000000000ab");
+        assert_eq!(traceparent(saga(), span, true), format!("{trace}-01"));
+        assert_eq!(traceparent(saga(), span, false), format!("{trace}-00"));
+    }
+}

@@ -27,6 +27,13 @@ fn step_refused(field: &str, value: Value, expected: &[&str]) {
     steps_refused(&json!([step]), expected);
 }
 
+#[track_caller]
+fn step_accepted(field: &str, value: Value) {
+    let mut step = json!({"name": "pay", "participant": "payments", "compensation": "refund"});
+    step[field] = value;
+    check(&json!({"name": "order", "window": "30d", "steps": [step]})).expect("accepted");
+}
+
 /// The message of a definition whose shape is wrong, from text as it is submitted.
 fn misshaped(step: &Value) -> String {
     let text = json!({"name": "order", "steps": [step]}).to_string();
@@ -80,6 +87,8 @@ fn there_is_at_least_one_step_and_no_more_than_the_limit() {
     steps_refused(&json!([]), &["/steps: a definition needs at least one step"]);
     let step = |n: usize| json!({"name": format!("s{n}"), "participant": "p", "kind": "read"});
     steps_refused(&(0..201).map(step).collect(), &["/steps: 201 steps: at most 200"]);
+    let most: Vec<_> = (0..200).map(step).collect();
+    check(&json!({"name": "order", "window": "1h", "steps": most})).expect("accepted");
 }
 
 #[test]
@@ -171,6 +180,13 @@ fn durations_stay_in_their_range_and_an_inherited_one_is_named_once() {
         json!({"action": "refund", "timeout": "25h"}),
         &["/steps/0/compensation/timeout: a timeout of 25h is out of range: use 10ms to 24h"],
     );
+    for window in ["1s", "30d"] {
+        check(&json!({"name": "order", "window": window, "steps": [step]})).expect("accepted");
+    }
+    for timeout in ["10ms", "24h"] {
+        step_accepted("timeout", json!(timeout));
+        step_accepted("compensation", json!({"action": "refund", "timeout": timeout}));
+    }
 }
 
 #[test]
@@ -190,6 +206,23 @@ fn each_number_of_a_retry_policy_has_its_range() {
         "compensation",
         json!({"action": "refund", "retry": {"attempts": 101}}),
         &["/steps/0/compensation/retry/attempts: 101 attempts: use 1 to 100"],
+    );
+    step_refused(
+        "retry",
+        json!({"backoff": "1h", "cap": "61m", "factor": 10.5, "jitter": -0.5}),
+        &[
+            "/steps/0/retry/cap: a cap of 1h1m: use the backoff (1h) to 1h",
+            "/steps/0/retry/factor: a factor of 10.5: use 1 to 10",
+            "/steps/0/retry/jitter: a jitter of -0.5: use 0 to 1",
+        ],
+    );
+    step_accepted(
+        "retry",
+        json!({"attempts": 1, "backoff": "0ms", "cap": "0ms", "factor": 1.0, "jitter": 0.0}),
+    );
+    step_accepted(
+        "retry",
+        json!({"attempts": 100, "backoff": "1h", "cap": "1h", "factor": 10.0, "jitter": 1.0}),
     );
 }
 

@@ -99,12 +99,21 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 0..50)
 }
 
-/// More with `PROPTEST_CASES`. The seed of a failure is printed, and kept in `properties.seeds`.
+/// The cases of each property, where `PROPTEST_CASES` does not say otherwise.
+const CASES: u32 = 1500;
+
+/// The seed of a failure is printed, and kept in `properties.seeds` unless `PROPTEST_DISABLE_FAILURE_PERSISTENCE` is set.
 fn config() -> ProptestConfig {
     let config = ProptestConfig::default();
+    let is_kept = config.failure_persistence.is_some();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "proptest does not tell its own default from what was asked for"
+    )]
+    let is_said = std::env::var_os("PROPTEST_CASES").is_some();
     ProptestConfig {
-        cases: config.cases.max(1500),
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("seeds"))),
+        cases: if is_said { config.cases } else { CASES },
+        failure_persistence: is_kept.then(|| Box::new(FileFailurePersistence::WithSource("seeds")) as _),
         ..config
     }
 }

@@ -2,14 +2,22 @@
 //! happens (`>`), then that is the journal (time, fact), with the commands (`->`) and the announcement (`=>`)
 //! that follow from it. The little language is explained in `support/story.rs`.
 
+#[path = "scenarios/cancelling.rs"]
+mod cancelling;
 #[path = "scenarios/deadlines.rs"]
 mod deadlines;
 #[path = "scenarios/late.rs"]
 mod late;
+#[path = "scenarios/limits.rs"]
+mod limits;
+#[path = "scenarios/looking.rs"]
+mod looking;
 #[path = "scenarios/onwards.rs"]
 mod onwards;
 #[path = "support/story.rs"]
 mod story;
+#[path = "scenarios/tombstones.rs"]
+mod tombstones;
 #[path = "scenarios/undoing.rs"]
 mod undoing;
 #[path = "scenarios/unknown.rs"]

@@ -209,9 +209,10 @@ impl<'a> Draft<'a> {
             empty: false,
         });
         self.unblock(&step.name);
+        // A cancellation is taken before the pivot only, and then the pivot is never sent.
         match self.saga.stopping.clone() {
-            Some(cause) if !self.saga.pivot_sent => self.turn_round(cause),
-            _ => self.advance(),
+            Some(cause) => self.turn_round(cause),
+            None => self.advance(),
         }
     }
 

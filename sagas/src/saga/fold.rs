@@ -145,10 +145,8 @@ impl Saga {
             self.steps.push(StepRun { request: request.cloned(), ..begun(at, step, state) });
         }
         if let Some(run) = self.step_mut(step) {
-            let since = match run.flight {
-                Some(before) if before.direction == direction => before.since,
-                _ => at,
-            };
+            // An action is never under way when its compensation is sent.
+            let since = run.flight.map_or(at, |before| before.since);
             if direction == Direction::Action {
                 run.attempts = attempt;
             }

@@ -400,3 +400,48 @@ fn e16_what_waits_for_its_next_attempt_is_not_sent_again() {
     "#,
     );
 }
+
+#[test]
+fn e16_what_a_crash_kept_from_being_published_is_published_with_the_same_ids() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > sleep 300ms
+        > repeat
+          -> stock/reserve reserve.action.1.0 in 700ms: {"order":7}
+        > resend
+        300ms reserve sent again
+          -> stock/reserve reserve.action.1.1 in 700ms: {"order":7}
+        > repeat
+          -> stock/reserve reserve.action.1.1 in 700ms: {"order":7}
+        > reserve ok {"hold":1}
+        300ms reserve action #1 succeeded: {"hold":1}
+        300ms pay action #1 sent, awaited until 1s300ms
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay failed
+        300ms pay action #1 failed: busy
+        300ms pay tried again at 400ms
+        > repeat
+          nothing is pending
+        > pay rejected no_funds
+        300ms pay action #1 rejected: no_funds
+        300ms compensation began: pay was rejected (no_funds): sorry
+        300ms reserve compensation #1 sent, awaited until 1s300ms
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result {"hold":1} saga {"order":7}
+        > repeat
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result {"hold":1} saga {"order":7}
+        > undo reserve ok
+        300ms reserve compensation #1 succeeded
+        300ms ended: compensated
+          => ended compensated
+        > repeat
+          => ended compensated
+        = compensated
+    "#,
+    );
+}

@@ -1,180 +1,6 @@
-//! What is not wanted any more, or comes late: E03, E04.
+//! What comes late: E04.
 
 use crate::story::story;
-
-// E03: cancel.
-
-#[test]
-fn e03_a_cancellation_waits_for_the_action_under_way_then_undoes_all() {
-    story(
-        r#"
-        reserve: stock, undo release
-        pay: payments, undo refund
-
-        0s started, forwards until 55s800ms, window until 1m
-        0s reserve action #1 sent, awaited until 1s
-          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
-        > reserve ok
-        0s reserve action #1 succeeded: null
-        0s pay action #1 sent, awaited until 1s
-          -> payments/pay pay.action.1.0 in 1s: {"order":7}
-        > cancel
-        0s cancel requested by ann: a typo
-        > cancel
-          nothing changes
-        > pay ok
-        0s pay action #1 succeeded: null
-        0s compensation began: cancelled by ann: a typo
-        0s pay compensation #1 sent, awaited until 1s
-          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
-        > cancel
-          nothing changes
-        > undo pay ok
-        0s pay compensation #1 succeeded
-        0s reserve compensation #1 sent, awaited until 1s
-          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
-        > cancel
-          nothing changes
-        > undo reserve ok
-        0s reserve compensation #1 succeeded
-        0s ended: compensated
-          => ended compensated
-        > cancel
-          refused: the saga has ended
-        = compensated
-    "#,
-    );
-}
-
-#[test]
-fn e03_a_cancellation_does_not_wait_for_an_attempt_that_is_only_planned() {
-    story(
-        r#"
-        reserve: stock, undo release
-        pay: payments, undo refund
-
-        0s started, forwards until 55s800ms, window until 1m
-        0s reserve action #1 sent, awaited until 1s
-          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
-        > reserve ok
-        0s reserve action #1 succeeded: null
-        0s pay action #1 sent, awaited until 1s
-          -> payments/pay pay.action.1.0 in 1s: {"order":7}
-        > pay failed
-        0s pay action #1 failed: busy
-        0s pay tried again at 100ms
-        > cancel
-        0s cancel requested by ann: a typo
-        0s pay given up, in doubt
-        0s compensation began: cancelled by ann: a typo
-        0s pay compensation #1 sent, awaited until 1s
-          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} saga {"order":7}
-        > undo pay ok empty
-        0s pay compensation #1 succeeded (it found nothing)
-        0s reserve compensation #1 sent, awaited until 1s
-          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
-        > undo reserve ok
-        0s reserve compensation #1 succeeded
-        0s ended: compensated
-          => ended compensated
-        = compensated
-    "#,
-    );
-}
-
-#[test]
-fn e03_a_cancellation_starts_no_further_attempt() {
-    story(
-        r#"
-        reserve: stock, undo release
-
-        0s started, forwards until 57s900ms, window until 1m
-        0s reserve action #1 sent, awaited until 1s
-          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
-        > cancel
-        0s cancel requested by ann: a typo
-        > reserve failed
-        0s reserve action #1 failed: busy
-        0s reserve given up, in doubt
-        0s compensation began: cancelled by ann: a typo
-        0s reserve compensation #1 sent, awaited until 1s
-          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} saga {"order":7}
-        > undo reserve ok empty
-        0s reserve compensation #1 succeeded (it found nothing)
-        0s ended: compensated
-          => ended compensated
-        = compensated
-    "#,
-    );
-}
-
-#[test]
-fn e03_from_the_pivot_on_a_cancellation_is_refused() {
-    story(
-        r#"
-        ship: shop, pivot
-        invoice: books, retriable
-
-        0s started, forwards until 58s, window until 1m
-        0s ship action #1 sent, awaited until 1s, the pivot
-          -> shop/ship ship.action.1.0 in 1s: {"order":7}
-        > cancel
-          refused: the pivot was sent: the saga can only go forwards
-        > ship ok
-        0s ship action #1 succeeded: null
-        0s invoice action #1 sent, awaited until 1s
-          -> books/invoice invoice.action.1.0 in 1s: {"order":7}
-        > cancel
-          refused: the pivot was sent: the saga can only go forwards
-        > invoice ok
-        0s invoice action #1 succeeded: null
-        0s ended: completed
-          => ended completed
-        > cancel
-          refused: the saga has ended
-        = completed
-    "#,
-    );
-}
-
-#[test]
-fn e03_a_cancellation_of_a_step_that_cannot_be_undone_waits_until_its_result_is_known() {
-    story(
-        r#"
-        mail: letters, undo none
-
-        0s started, forwards until 1m, window until 1m
-        0s mail action #1 sent, awaited until 1s
-          -> letters/mail mail.action.1.0 in 1s: {"order":7}
-        > wait 1050ms
-        1s mail action #1 timed out
-        1s mail tried again at 1s100ms
-        > cancel
-        1s50ms cancel requested by ann: a typo
-        > wait 50ms
-        1s100ms mail action #2 sent, awaited until 2s100ms
-          -> letters/mail mail.action.2.0 in 1s: {"order":7}
-        > mail failed
-        1s100ms mail action #2 failed: busy
-        1s100ms blocked at mail: unknown
-        1s100ms mail tried again at 2s18ms
-        > wait 2s
-        2s18ms mail action #3 sent, awaited until 3s18ms
-          -> letters/mail mail.action.3.0 in 1s: {"order":7}
-        3s18ms mail action #3 timed out
-        3s18ms mail tried again at 3s867ms
-        > mail ok
-        3s100ms mail action #3 succeeded: null
-        3s100ms unblocked at mail
-        3s100ms compensation began: cancelled by ann: a typo
-        3s100ms ended: compensated
-          => ended compensated
-        = compensated
-    "#,
-    );
-}
-
-// E04: a success that comes after compensation began.
 
 #[test]
 fn e04_a_late_success_is_journalled_once_and_its_output_goes_with_the_undo() {
@@ -366,6 +192,141 @@ fn e04_a_reply_to_another_saga_is_not_taken() {
         > other reserve ok
           refused: no such command was sent
         = running
+    "#,
+    );
+}
+
+#[test]
+fn e04_a_pivot_that_succeeds_after_its_rejection_is_not_neutralised() {
+    story(
+        r#"
+        reserve: stock, undo release
+        ship: shop, pivot
+
+        0s started, forwards until 56s900ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s ship action #1 sent, awaited until 1s, the pivot
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship rejected sold_out
+        0s ship action #1 rejected: sold_out
+        0s compensation began: ship was rejected (sold_out): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > ship failed
+          refused: a later attempt is under way
+        > ship ok {"parcel":3}
+        0s ship #1 succeeded late, NOT NEUTRALISED
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e04_a_success_after_its_own_rejection_is_not_neutralised_once_the_saga_has_ended() {
+    story(
+        r#"
+        pay: payments, undo refund
+
+        0s started, forwards until 57s900ms, window until 1m
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s ended: compensated
+          => ended compensated
+        > pay failed
+          refused: the saga has ended
+        > pay ok
+        0s pay #1 succeeded late, NOT NEUTRALISED
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e04_a_late_success_of_what_is_never_undone_may_stay() {
+    story(
+        r#"
+        mail: letters, undo none
+
+        0s started, forwards until 1m, window until 1m
+        0s mail action #1 sent, awaited until 1s
+          -> letters/mail mail.action.1.0 in 1s: {"order":7}
+        > mail rejected no_address
+        0s mail action #1 rejected: no_address
+        0s compensation began: mail was rejected (no_address): sorry
+        0s ended: compensated
+          => ended compensated
+        > mail ok
+        0s mail #1 succeeded late, neutralised
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e04_a_late_output_that_is_too_large_does_not_go_with_the_undo() {
+    story(
+        r#"
+        pay: payments, undo refund, attempts 1
+
+        0s started, forwards until 59s, window until 1m
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > wait 1s
+        1s pay action #1 timed out
+        1s pay given up, in doubt
+        1s compensation began: pay was not answered on its last attempt
+        1s pay compensation #1 sent, awaited until 2s
+          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        > pay ok large
+        1s pay #1 succeeded late, neutralised
+        > resend
+        1s pay sent again
+          -> payments/refund pay.compensation.1.1 in 1s: {"order":7} saga {"order":7}
+        = compensating
+    "#,
+    );
+}
+
+#[test]
+fn e04_a_success_that_comes_again_after_its_undo_is_a_duplicate() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok {"hold":1}
+        0s reserve action #1 succeeded: {"hold":1}
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result {"hold":1} saga {"order":7}
+        > reserve ok {"hold":1}
+          refused: the operation was answered already
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
+        0s ended: compensated
+          => ended compensated
+        > reserve ok {"hold":1}
+          refused: the operation was answered already
+        > undo reserve#1 ok
+          refused: the operation was answered already
+        = compensated
     "#,
     );
 }

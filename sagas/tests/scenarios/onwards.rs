@@ -149,6 +149,23 @@ fn e15_what_is_missing_behind_the_pivot_is_found_before_it() {
 }
 
 #[test]
+fn e15_what_is_missing_right_behind_a_pivot_that_comes_first_is_found_too() {
+    story(
+        r"
+        ship: shop, pivot
+        invoice: books, retriable, needs input.address
+
+        0s started, forwards until 58s, window until 1m
+        0s invoice not sent: `input.address` names nothing in this saga
+        0s compensation began: invoice could not be sent (bad_mapping): `input.address` names nothing in this saga
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    ",
+    );
+}
+
+#[test]
 fn e15_a_request_that_cannot_be_made_behind_the_pivot_blocks_at_once() {
     story(
         r#"
@@ -259,6 +276,25 @@ fn e19_an_answer_past_the_pivot_that_was_too_large_to_be_read_counts_as_done() {
         0s ended: completed
           => ended completed
         = completed
+    "#,
+    );
+}
+
+#[test]
+fn e19_an_answer_before_the_pivot_that_was_too_large_to_be_read_is_undone() {
+    story(
+        r#"
+        reserve: stock, undo release
+
+        0s started, forwards until 57s900ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve rejected too_large partial
+        0s reserve action #1 rejected: too_large, an effect may be left
+        0s compensation began: reserve was rejected (too_large): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        = compensating
     "#,
     );
 }

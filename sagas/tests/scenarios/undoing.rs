@@ -1,4 +1,4 @@
-//! Undoing: E02, E08, E09.
+//! Undoing: E02, E09.
 
 use crate::story::story;
 
@@ -299,102 +299,45 @@ fn e02_a_minute_of_trying_blocks_before_the_third_attempt() {
     );
 }
 
-// E08: the undo came before its action.
-
 #[test]
-fn e08_tombstoned_means_that_compensation_began() {
+fn e02_an_undo_is_tried_again_by_its_own_policy_and_an_older_attempt_cannot_fail_the_newer_one() {
     story(
         r#"
-        reserve: stock, undo release
+        reserve: stock, undo release, pause 300ms
         pay: payments, undo refund
 
-        0s started, forwards until 55s800ms, window until 1m
+        0s started, forwards until 55s600ms, window until 1m
         0s reserve action #1 sent, awaited until 1s
           -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve failed
+        0s reserve action #1 failed: busy
+        0s reserve tried again at 100ms
         > reserve ok
         0s reserve action #1 succeeded: null
         0s pay action #1 sent, awaited until 1s
           -> payments/pay pay.action.1.0 in 1s: {"order":7}
-        > pay tombstoned
-        0s pay is tombstoned
-        0s compensation began: pay was compensated at its participant already
-        0s pay compensation #1 sent, awaited until 1s
-          -> payments/refund pay.compensation.1.0 in 1s: {"order":7} saga {"order":7}
-        > pay tombstoned
-          refused: a later attempt is under way
-        > undo pay ok
-        0s pay compensation #1 succeeded
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
         0s reserve compensation #1 sent, awaited until 1s
           -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
-        > undo reserve ok
-        0s reserve compensation #1 succeeded
-        0s ended: compensated
-          => ended compensated
-        = compensated
-    "#,
-    );
-}
-
-#[test]
-fn e08_a_tombstone_without_an_undo_means_not_done() {
-    story(
-        r#"
-        reserve: stock, undo release
-        mail: letters, undo none
-
-        0s started, forwards until 57s900ms, window until 1m
-        0s reserve action #1 sent, awaited until 1s
-          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
-        > reserve ok
-        0s reserve action #1 succeeded: null
-        0s mail action #1 sent, awaited until 1s
-          -> letters/mail mail.action.1.0 in 1s: {"order":7}
-        > mail tombstoned
-        0s mail is tombstoned
-        0s mail given up, not done
-        0s compensation began: mail was compensated at its participant already
-        0s reserve compensation #1 sent, awaited until 1s
-          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
-        > undo reserve ok
-        0s reserve compensation #1 succeeded
-        0s ended: compensated
-          => ended compensated
-        = compensated
-    "#,
-    );
-}
-
-#[test]
-fn e08_a_tombstone_after_the_pivot_is_a_broken_contract_and_undoes_nothing() {
-    story(
-        r#"
-        ship: shop, pivot
-        invoice: books, retriable
-
-        0s started, forwards until 58s, window until 1m
-        0s ship action #1 sent, awaited until 1s, the pivot
-          -> shop/ship ship.action.1.0 in 1s: {"order":7}
-        > ship ok
-        0s ship action #1 succeeded: null
-        0s invoice action #1 sent, awaited until 1s
-          -> books/invoice invoice.action.1.0 in 1s: {"order":7}
-        > invoice tombstoned
-        0s invoice action #1 failed: tombstoned
-        0s blocked at invoice: retriable_fails
-        0s invoice tried again at 934ms
-        > invoice tombstoned
+        > undo reserve failed
+        0s reserve compensation #1 failed: busy
+        0s reserve tried again at 300ms
+        > undo reserve failed
           refused: a later attempt is under way
-        > wait 2s
-        934ms invoice action #2 sent, awaited until 1s934ms
-          -> books/invoice invoice.action.2.0 in 1s: {"order":7}
-        1s934ms invoice action #2 timed out
-        1s934ms invoice tried again at 3s40ms
-        > invoice ok
-        2s invoice action #2 succeeded: null
-        2s unblocked at invoice
-        2s ended: completed
-          => ended completed
-        = completed
+        > wait 300ms
+        300ms reserve compensation #2 sent, awaited until 1s300ms
+          -> stock/release reserve.compensation.2.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve#1 failed
+          refused: a later attempt is under way
+        > undo reserve#3 ok
+          refused: no such command was sent
+        > undo reserve#1 ok
+        300ms reserve compensation #1 succeeded
+        300ms ended: compensated
+          => ended compensated
+        = compensated
     "#,
     );
 }

@@ -9,7 +9,7 @@ use snorri_saga::definition::{Definition, StepKind};
 use snorri_saga::ids::{CommandId, Direction, EffectId, SagaId};
 use snorri_saga::journal::{End, Event};
 use snorri_saga::json::Json;
-use snorri_saga::saga::{Phase, Saga, StepState, Wait};
+use snorri_saga::saga::{Flight, Phase, Saga, StepState, Wait};
 use snorri_saga::time::{Millis, Timestamp};
 use snorri_saga::wire::{Outcome, Reply};
 
@@ -205,7 +205,11 @@ impl<'a> Run<'a> {
     }
 
     fn repeat(&mut self) {
-        for effect in pending_effects(self.definition, &self.saga, self.now) {
+        let pending = pending_effects(self.definition, &self.saga, self.now);
+        let is_out = |(_, flight): (_, Flight)| matches!(flight.wait, Wait::Reply(_));
+        let is_awaited = self.saga.in_flight().is_some_and(is_out);
+        assert_eq!(!pending.is_empty(), is_awaited || self.has_ended(), "{pending:?}: {:?}", self.saga);
+        for effect in pending {
             if let Effect::Send(command) = effect {
                 let sent = self.commands.iter().find(|sent| sent.id == command.id);
                 let sent = sent.expect("only what was sent is repeated");

@@ -1,16 +1,19 @@
 //! A scenario as one text: *given* a definition, *when* (`>`) this happens, *then* that is the journal.
 //!
 //! ```text
-//! reserve: stock, undo release          given a step, its participant, its compensation,
+//! reserve: stock, undo release          given a step, its participant, its compensation (`, pause 1s` before
+//!                                       it is tried again),
 //! pay: payments, pivot, timeout 2s      its kind, timeout, attempts (1s and 2 if left out)
 //! window 1m                             and the window
 //!                                       an empty line ends the definition
-//! > reserve ok {"hold":1}               when the newest attempt of the action is answered,
+//! > reserve ok {"hold":1}               when the newest attempt of the action is answered (also `ok 999 bytes`),
 //! > reserve#1 rejected sold_out         or attempt 1; also `rejected <code> partial`
 //! > undo reserve ok empty               when its compensation is answered
 //! > wait 1s                             when time passes, with a wake-up whenever one is due
 //! > sleep 1s                            when time passes and nothing wakes the saga until `> wake`
 //! > cancel                              `> resend`
+//! > repeat                              when a crash lost what was committed and not published
+//! > look                                when somebody looks at it, or at its `> steps`
 //! 0s reserve action #1 succeeded        then this is recorded
 //!   -> payments/pay pay.action.1.0 ...  and this is sent
 //! = completed                           the status after all
@@ -19,7 +22,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use snorri_saga::decide::{Decision, Effect, Input, StartInput, decide, start};
+use snorri_saga::decide::{Decision, Effect, Input, StartInput, decide, pending_effects, start};
 use snorri_saga::definition::{Definition, Draft};
 use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
 use snorri_saga::journal::Event;
@@ -69,11 +72,12 @@ fn parse_definition(given: &str) -> (Definition, Json) {
 fn parse_step(line: &str) -> Value {
     let (name, rest) = line.split_once(": ").expect("`step: participant, ...`");
     let mut words = rest.split(", ");
-    let (mut timeout, mut attempts) = ("1s", 2);
+    let (mut timeout, mut attempts, mut undo_pause) = ("1s", 2, "100ms");
     let mut step = json!({"name": name, "participant": words.next().expect("a participant")});
     for word in words {
         match word.split_once(' ').unwrap_or((word, "")) {
             ("undo", operation) => step["compensation"] = operation.into(),
+            ("pause", text) => undo_pause = text,
             ("timeout", text) => timeout = text,
             ("attempts", text) => attempts = text.parse().expect("a number of attempts"),
             ("needs", path) => step["input"] = json!({"it": format!("${{{{ {path} }}}}")}),
@@ -83,6 +87,7 @@ fn parse_step(line: &str) -> Value {
     }
     let retry = json!({"attempts": attempts, "backoff": "100ms", "jitter": 0.0});
     if let Some(operation) = step.get("compensation").filter(|operation| **operation != "none") {
+        let retry = json!({"attempts": attempts, "backoff": undo_pause, "jitter": 0.0});
         step["compensation"] = json!({"action": operation, "retry": retry});
     }
     step["timeout"] = timeout.into();
@@ -121,6 +126,12 @@ impl<'a> Story<'a> {
                 _ => self.now = self.now + span,
             }
             return;
+        }
+        match line {
+            "repeat" => return self.repeat(),
+            "look" => return self.look(),
+            "steps" => return self.steps(),
+            _ => {}
         }
         let input = match line {
             "cancel" => Input::Cancel { by: "ann".to_owned(), reason: "a typo".to_owned() },
@@ -171,6 +182,10 @@ impl<'a> Story<'a> {
                     if size == "large" { limit::PAYLOAD_BYTES_MAX } else { limit::PAYLOAD_BYTES_MAX - 2 };
                 Outcome::Ok { output: Json::from_value(&"x".repeat(bytes).into()), empty: false }
             }
+            ("ok", size) if size.ends_with(" bytes") => {
+                let bytes: usize = size.trim_end_matches(" bytes").parse().expect("a number of bytes");
+                Outcome::Ok { output: Json::from_value(&"x".repeat(bytes - 2).into()), empty: false }
+            }
             ("ok", json) => Outcome::Ok { output: Json::parse(json).expect("JSON"), empty: false },
             ("rejected", code) => Outcome::Rejected {
                 code: code.trim_end_matches(" partial").to_owned(),
@@ -204,7 +219,12 @@ impl<'a> Story<'a> {
         if decision.events.is_empty() && decision.effects.is_empty() {
             let _ = writeln!(self.text, "  nothing changes");
         }
-        for effect in &decision.effects {
+        self.send(&decision.effects);
+        self.saga = decision.saga;
+    }
+
+    fn send(&mut self, effects: &[Effect]) {
+        for effect in effects {
             let _ = match effect {
                 Effect::Send(command) => {
                     let id = command.id.to_string();
@@ -221,7 +241,33 @@ impl<'a> Story<'a> {
                 Effect::Announce(end) => writeln!(self.text, "  => ended {}", end.status),
             };
         }
-        self.saga = decision.saga;
+    }
+
+    fn repeat(&mut self) {
+        let pending = pending_effects(self.definition, &self.saga, self.now);
+        self.send(&pending);
+        if pending.is_empty() {
+            let _ = writeln!(self.text, "  nothing is pending");
+        }
+    }
+
+    /// What people are shown: the status, when the saga moves by itself, and what it waits for.
+    fn look(&mut self) {
+        let participant = |step: &str| Some(self.definition.step(step)?.1.participant.to_string());
+        let waits = self.saga.waiting_for(participant).map(|it| format!("; waits for {it}"));
+        let due = self.saga.due_at().map(|at| format!(", due at {}", clock(at)));
+        let (waits, due) = (waits.unwrap_or_default(), due.unwrap_or_default());
+        let _ = writeln!(self.text, "  {}{due}{waits}", self.saga.status());
+    }
+
+    /// How far each step is, and what went wrong with it last.
+    fn steps(&mut self) {
+        for run in &self.saga.steps {
+            let state = serde_json::to_value(run.state).expect("a word");
+            let failure = run.failure.as_ref().map(|it| format!(" ({}: {})", it.code, it.message));
+            let state = state.as_str().unwrap_or_default();
+            let _ = writeln!(self.text, "  {} {state}{}", run.name, failure.unwrap_or_default());
+        }
     }
 }
 
