@@ -3,9 +3,10 @@
 //! Three pools, so that one kind of work cannot starve another: the engine's commits, everything that
 //! people ask for, and the replica's own upkeep (heartbeats, takeovers, sweeps).
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgPool, Row};
 
 pub mod dead_letters;
@@ -13,6 +14,9 @@ pub mod definitions;
 pub mod journal;
 pub mod replicas;
 pub mod search;
+mod trust;
+
+use trust::Trust;
 
 /// The migrations of the orchestrator's schema, embedded.
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/orchestrator");
@@ -68,6 +72,22 @@ impl Error {
         }
     }
 
+    /// Whether it says something of the connection, and so of the others to the same server: it does not
+    /// answer, is broken, or leads to a server that is going away or takes no writes.
+    fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Postgres(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default().into_owned();
+                ["08", "57P", "25006"].iter().any(|class| code.starts_with(class))
+            }
+            Self::Postgres(error) => {
+                matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_))
+            }
+            Self::Migrate(_) | Self::SchemaTooOld { .. } | Self::Corrupt(_) => false,
+        }
+    }
+
     /// Whether the server itself gave up on it: a statement that took too long, a row that somebody else
     /// holds. One saga of a batch can be the cause.
     pub fn is_slow(&self) -> bool {
@@ -96,31 +116,25 @@ impl Error {
 /// How long one unit of work with Postgres may take before its connection is given up.
 pub const UNIT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Runs one unit of work with a limit of time. sqlx has none of its own, and a half-open link would
-/// otherwise hold it for minutes.
-pub(crate) async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(UNIT_TIMEOUT, work).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::Timeout(UNIT_TIMEOUT)),
-    }
-}
-
-/// The same with a connection of the pool, which is closed when the time is up: given back, it would be asked
-/// without any limit of time whether it is still good, and a half-open link would hold its place for minutes.
+/// The engine's unit of work, with a connection of its pool. It is closed when the time is up: given back, it
+/// would be asked without any limit of time whether it is still good, and a half-open link would hold its place.
 macro_rules! with_connection {
-    ($pool:expr, |$connection:ident| $work:expr) => {{
+    ($store:expr, |$connection:ident| $work:expr) => {{
+        let began = std::time::Instant::now();
         let deadline = tokio::time::Instant::now() + $crate::store::UNIT_TIMEOUT;
-        let mut $connection = match tokio::time::timeout_at(deadline, $pool.acquire()).await {
-            Ok(connection) => connection?,
-            Err(_) => return Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT)),
+        let acquired = tokio::time::timeout_at(deadline, $store.engine.acquire()).await;
+        let result = match acquired {
+            Ok(Ok(mut $connection)) => match tokio::time::timeout_at(deadline, $work).await {
+                Ok(result) => result.map_err($crate::store::Error::from),
+                Err(_) => {
+                    $connection.close_on_drop();
+                    Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT))
+                }
+            },
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT)),
         };
-        match tokio::time::timeout_at(deadline, $work).await {
-            Ok(result) => result,
-            Err(_) => {
-                $connection.close_on_drop();
-                return Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT));
-            }
-        }
+        $store.trust.judge(began, result)
     }};
 }
 pub(crate) use with_connection;
@@ -131,6 +145,7 @@ pub struct Store {
     engine: PgPool,
     api: PgPool,
     upkeep: PgPool,
+    trust: Arc<Trust>,
 }
 
 impl Store {
@@ -156,11 +171,24 @@ impl Store {
         // The engine looks up keys and nothing else. A plan made while the tables were empty must not be
         // a scan that outlives their emptiness.
         let engine = settings(&[("enable_seqscan", "off"), ("enable_bitmapscan", "off")]);
+        let trust = Arc::new(Trust::default());
         Ok(Self {
-            engine: pool(engine_connections, engine),
-            api: pool(8, settings(&[])),
-            upkeep: pool(3, settings(&[])),
+            engine: trust.writers(engine_connections).connect_lazy_with(engine),
+            api: trust.readers(8).connect_lazy_with(settings(&[])),
+            upkeep: trust.writers(3).connect_lazy_with(settings(&[])),
+            trust,
         })
+    }
+
+    /// Runs one unit of work with a limit of time. sqlx has none of its own, and a half-open link would
+    /// otherwise hold it for minutes.
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let began = Instant::now();
+        let result = match tokio::time::timeout(UNIT_TIMEOUT, work).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout(UNIT_TIMEOUT)),
+        };
+        self.trust.judge(began, result)
     }
 
     /// Applies the migrations that are missing. Safe with several replicas at once.
@@ -202,16 +230,4 @@ impl Store {
         self.api.close().await;
         self.upkeep.close().await;
     }
-}
-
-fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(3))
-        .max_lifetime(Duration::from_mins(5))
-        .idle_timeout(Duration::from_mins(2))
-        // A demoted primary answers pings for ever and takes no writes. Its errors close the connection
-        // (25006 is transient, and a failed connection is not handed out again), so no ping is needed.
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
 }
