@@ -160,8 +160,7 @@ async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
         for (place, (saga, result)) in sagas.iter().zip(results).enumerate() {
             let ending = if place >= is_ending_from { endings.next() } else { None };
             let Err(error) = result else { continue };
-            *errors.entry(error.to_string()).or_default() += 1;
-            match error {
+            match &error {
                 // Another try would not mend it; the step's timeout sees to it.
                 PublishError::TooLarge | PublishError::Invalid(_) => {
                     tracing::error!(saga_id = %saga, %error, "a message cannot be sent");
@@ -173,6 +172,7 @@ async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
                 | PublishError::Unknown
                 | PublishError::Refused { .. } => {}
             }
+            *errors.entry(error.to_string()).or_default() += 1;
             match ending {
                 Some(ending) => again.push(ending),
                 None => {
