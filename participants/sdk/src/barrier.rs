@@ -8,7 +8,10 @@ use snorri_saga::ids::{Direction, EffectId};
 use snorri_saga::json::Json;
 use snorri_saga::wire::ReplyBody;
 use sqlx::PgConnection;
+use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::database::Session;
 
 /// What the barrier has to say to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,18 +74,18 @@ fn output(row: &Row) -> Option<Json> {
 }
 
 /// Takes the turn for each of the effects, no two of them of the same step. One statement when all are new,
-/// two otherwise. Waits for other transactions that work on the same effects. Of sagas whose ids are lower than
+/// two otherwise. Says which session it is in if any row is new, as it is when a handler is to run. Waits for other transactions that work on the same effects. Of sagas whose ids are lower than
 /// `forgotten_before`, rows may have been deleted: where there are none, no turn is taken and none is left.
 pub(crate) async fn enter(
     conn: &mut PgConnection,
     effects: &[&EffectId],
     forgotten_before: Uuid,
-) -> Result<Vec<Entered>, sqlx::Error> {
+) -> Result<(Vec<Entered>, Option<Session>), sqlx::Error> {
     let sagas: Vec<Uuid> = effects.iter().map(|effect| effect.saga.0).collect();
     let steps: Vec<&str> = effects.iter().map(|effect| effect.step.as_str()).collect();
     let undos: Vec<bool> = effects.iter().map(|effect| effect.direction == Direction::Compensation).collect();
     // In the order of the key: two batches that share effects wait for each other and never in a circle.
-    let inserted: Vec<(Uuid, String, bool)> = sqlx::query_as(
+    let inserted: Vec<(Uuid, String, bool, i32, OffsetDateTime)> = sqlx::query_as(
         "WITH asked (saga_id, step, undo) AS (SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bool[]))
          INSERT INTO snorri_participant.barrier (saga_id, step, undo, outcome)
          SELECT saga_id, step, of_undo, CASE WHEN undo AND NOT of_undo THEN 'tombstone' END
@@ -90,15 +93,16 @@ pub(crate) async fn enter(
          WHERE undo OR NOT of_undo
          ORDER BY saga_id, step, of_undo
          ON CONFLICT DO NOTHING
-         RETURNING saga_id, step, undo",
+         RETURNING saga_id, step, undo, pg_backend_pid(), pg_postmaster_start_time()",
     )
     .bind(&sagas)
     .bind(&steps)
     .bind(&undos)
     .fetch_all(&mut *conn)
     .await?;
+    let session = inserted.first().map(|row| Session { pid: row.3, server_since: row.4 });
     let inserted: std::collections::HashSet<(Uuid, &str, bool)> =
-        inserted.iter().map(|(saga, step, undo)| (*saga, step.as_str(), *undo)).collect();
+        inserted.iter().map(|(saga, step, undo, ..)| (*saga, step.as_str(), *undo)).collect();
 
     let new = |effect: &EffectId, undo: bool| inserted.contains(&(effect.saga.0, effect.step.as_str(), undo));
     let all_new = |effect: &EffectId| {
@@ -124,7 +128,7 @@ pub(crate) async fn enter(
         rows.iter()
             .find(|row| row.saga_id == effect.saga.0 && row.step == effect.step.as_str() && row.undo == undo)
     };
-    Ok(effects
+    let entered = effects
         .iter()
         .map(|effect| match (effect.direction, all_new(effect)) {
             _ if forgotten(effect) => Entered::Forgotten,
@@ -135,7 +139,8 @@ pub(crate) async fn enter(
                 decide(direction, mine, row(effect, false), row(effect, true))
             }
         })
-        .collect())
+        .collect();
+    Ok((entered, session))
 }
 
 async fn rows_of(conn: &mut PgConnection, effects: &[&EffectId]) -> Result<Vec<Row>, sqlx::Error> {

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use crate::barrier::{self, Done, Entered};
 use crate::ctx::{Ctx, StillHeld, TakeError, TxCell};
+use crate::database;
 use crate::fail::{Fail, Trouble, describe, trouble};
 use crate::handler::{Call, Handler};
 use crate::lease::OwnTx;
@@ -194,7 +195,8 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
         return Ok(jobs.iter().map(|job| unknown_operation(shared, job)).collect());
     }
     let mut tx = bounded(OwnTx::begin(pool, BEGIN)).await?;
-    let entered = match heard(barrier::enter(&mut tx, &effects, shared.forgotten_before())).await? {
+    let (entered, session) = match heard(barrier::enter(&mut tx, &effects, shared.forgotten_before())).await?
+    {
         Ok(entered) => entered,
         Err(error) => {
             undo(tx).await;
@@ -202,7 +204,19 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
         }
     };
     let cell = TxCell::new(tx);
-    let told = match in_turns(shared, jobs, known, entered, &cell).await {
+    let lost = async {
+        match session {
+            Some(session) => database::lost(pool, session).await,
+            None => std::future::pending().await,
+        }
+    };
+    let told = tokio::select! {
+        biased;
+        told = in_turns(shared, jobs, known, entered, &cell) => told,
+        // There is nothing to roll back, and nobody to ask for it.
+        () = lost => return Err(Broken::Sql(sqlx::Error::PoolTimedOut)),
+    };
+    let told = match told {
         Ok(told) => told,
         Err(broken) => {
             if let Some(tx) = cell.take_to_undo() {
