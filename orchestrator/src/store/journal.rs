@@ -193,7 +193,7 @@ impl Store {
         let columns = Columns::of(batch);
         let fast = bind(COMMIT_FAST, replica, &columns);
         let done = with_connection!(self, |connection| fast.execute(&mut *connection));
-        match done.map_err(Error::from) {
+        match done {
             Ok(_) => return Ok(columns.ids.iter().map(|id| SagaId(*id)).collect()),
             Err(error) if error.is_unique_violation() => {}
             Err(error) => return Err(error),
