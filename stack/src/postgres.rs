@@ -262,7 +262,10 @@ impl Postgres {
             let mut lines = note.lines().map(str::trim);
             let own = lines.next() == Some(&child.id().to_string());
             // A standby that can be read says so in its own word.
-            if own && matches!(lines.nth(6), Some("ready" | "standby")) && self.execute("postgres", "select 1").is_ok() {
+            if own
+                && matches!(lines.nth(6), Some("ready" | "standby"))
+                && self.execute("postgres", "select 1").is_ok()
+            {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -191,7 +191,8 @@ fn copy(primary: &Postgres, folder: &Path) -> Result<(), Error> {
 fn follow(server: &Postgres, primary: &Postgres) -> Result<(), Error> {
     let settings = server.data().join("postgresql.auto.conf");
     let line = format!("primary_conninfo = '{}'\nsynchronous_standby_names = ''\n", source(primary));
-    let written = File::options().append(true).open(&settings).and_then(|mut file| file.write_all(line.as_bytes()));
+    let written =
+        File::options().append(true).open(&settings).and_then(|mut file| file.write_all(line.as_bytes()));
     written.doing(|| format!("write {}", settings.display()))?;
     let signal = server.data().join("standby.signal");
     File::create(&signal).doing(|| format!("write {}", signal.display()))?;
