@@ -16,10 +16,12 @@ use uuid::Uuid;
 pub mod dead_letters;
 pub mod definitions;
 pub mod journal;
+mod kept;
 mod port;
 mod postgres;
 pub mod replicas;
 pub mod search;
+mod trust;
 
 pub use postgres::Postgres;
 
@@ -155,6 +157,22 @@ impl Error {
         }
     }
 
+    /// Whether it says something of the connection, and so of the others to the same server: it does not
+    /// answer, is broken, or leads to a server that is going away or takes no writes.
+    fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            Self::Postgres(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default().into_owned();
+                ["08", "57P", "25006"].iter().any(|class| code.starts_with(class))
+            }
+            Self::Postgres(error) => {
+                matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_))
+            }
+            Self::Migrate(_) | Self::SchemaTooOld { .. } | Self::Corrupt(_) => false,
+        }
+    }
+
     /// Whether the server itself gave up on it: a statement that took too long, a row that somebody else
     /// holds. One saga of a batch can be the cause.
     pub fn is_slow(&self) -> bool {
@@ -189,31 +207,28 @@ impl Error {
 /// How long one unit of work with Postgres may take before its connection is given up.
 pub const UNIT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Runs one unit of work with a limit of time. sqlx has none of its own, and a half-open link would
-/// otherwise hold it for minutes.
-pub(crate) async fn within<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(UNIT_TIMEOUT, work).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::Timeout(UNIT_TIMEOUT)),
-    }
-}
-
-/// The same with a connection of the pool, which is closed when the time is up: given back, it would be asked
-/// without any limit of time whether it is still good, and a half-open link would hold its place for minutes.
+/// The engine's unit of work, with a connection that is kept for the next one if it did what it was asked to.
 macro_rules! with_connection {
-    ($pool:expr, |$connection:ident| $work:expr) => {{
+    ($store:expr, |$connection:ident| $work:expr) => {{
+        let began = std::time::Instant::now();
         let deadline = tokio::time::Instant::now() + $crate::store::UNIT_TIMEOUT;
-        let mut $connection = match tokio::time::timeout_at(deadline, $pool.acquire()).await {
-            Ok(connection) => connection?,
-            Err(_) => return Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT)),
-        };
-        match tokio::time::timeout_at(deadline, $work).await {
-            Ok(result) => result,
-            Err(_) => {
-                $connection.close_on_drop();
-                return Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT));
+        let taken = tokio::time::timeout_at(deadline, $store.engine.take()).await;
+        let result = match taken {
+            Ok(Ok((mut $connection, made))) => {
+                let result = match tokio::time::timeout_at(deadline, $work).await {
+                    Ok(result) => result.map_err($crate::store::Error::from),
+                    Err(_) => Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT)),
+                };
+                match &result {
+                    Err(error) if error.is_of_the_connection() => $crate::store::kept::close($connection),
+                    _ => $store.engine.keep($connection, made),
+                }
+                result
             }
-        }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT)),
+        };
+        $store.trust.judge(began, result)
     }};
 }
 pub(crate) use with_connection;

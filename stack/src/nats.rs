@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +26,8 @@ pub struct Nats {
     /// Tells this server from any other that listens on the same port.
     name: String,
     port: u16,
+    /// The rest of its configuration: of a member of a cluster, the cluster.
+    more: String,
     life: Life,
     child: Mutex<Option<Child>>,
 }
@@ -37,11 +40,7 @@ impl Nats {
         preferred_port: Option<u16>,
         life: Life,
     ) -> Result<Self, Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let name = format!("snorri-{}-{}", std::process::id(), now.as_nanos());
-        let (program, folder) = (tools.nats_server.clone(), folder.to_owned());
-        let mut nats = Self { program, folder, name, port: 0, life, child: Mutex::default() };
-        end_leftover(&nats.folder);
+        let mut nats = Self::prepare(tools, folder, String::new(), life);
         let mut preferred = preferred_port;
         for last in (1..=TRIES).map(|try_number| try_number == TRIES) {
             nats.port = process::free_port(preferred.take())?;
@@ -52,6 +51,28 @@ impl Nats {
             }
         }
         Ok(nats)
+    }
+
+    /// A member of a cluster, which is not started yet. `more` is what its configuration says of the cluster.
+    pub(crate) fn member(tools: &Tools, folder: &Path, port: u16, more: String, life: Life) -> Self {
+        let mut nats = Self::prepare(tools, folder, more, life);
+        nats.port = port;
+        nats
+    }
+
+    fn prepare(tools: &Tools, folder: &Path, more: String, life: Life) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("snorri-{}-{count}-{}", std::process::id(), now.as_nanos());
+        let (program, folder) = (tools.nats_server.clone(), folder.to_owned());
+        end_leftover(&folder);
+        Self { program, folder, name, port: 0, more, life, child: Mutex::default() }
+    }
+
+    /// The name by which it tells itself from others, such as in what JetStream says of its leaders.
+    pub fn server_name(&self) -> &str {
+        &self.name
     }
 
     /// The address for clients.
@@ -151,10 +172,11 @@ impl Nats {
         // reservations, and far beyond what is used.
         let text = format!(
             "host: 127.0.0.1\nport: {}\nserver_name: {:?}\nmax_payload: 1MB\n\
-             jetstream {{\n  store_dir: {:?}\n  max_memory_store: 64GB\n  max_file_store: 256GB\n}}\n",
+             jetstream {{\n  store_dir: {:?}\n  max_memory_store: 64GB\n  max_file_store: 256GB\n}}\n{}",
             self.port,
             self.name,
             store.to_string_lossy(),
+            self.more,
         );
         fs::write(&config, text).doing(|| format!("write {}", config.display()))?;
         let (out, err) = process::open_log(&self.log())?;

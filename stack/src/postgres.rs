@@ -111,6 +111,17 @@ impl Postgres {
         }
     }
 
+    /// Kills the server and all its processes on the spot (`kill -9`).
+    pub fn kill(&self) {
+        let Some(mut child) = self.child().take() else { return };
+        let processes = process::children_of(child.id());
+        drop(child.kill());
+        for process in processes {
+            process::signal(process, libc::SIGKILL);
+        }
+        drop(child.wait());
+    }
+
     /// Starts it again after a [`stop`](Self::stop), on the same port and data. A running one is left alone.
     pub fn start_again(&self) -> Result<(), Error> {
         let mut slot = self.child();
@@ -165,11 +176,11 @@ impl Postgres {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.join("pg")
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.tools.pg_bin.join(program));
         // Its own language and zone decide nothing here; PG* variables of the user's belong to another server.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
@@ -250,7 +261,11 @@ impl Postgres {
             let note = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
             let mut lines = note.lines().map(str::trim);
             let own = lines.next() == Some(&child.id().to_string());
-            if own && lines.nth(6) == Some("ready") && self.execute("postgres", "select 1").is_ok() {
+            // A standby that can be read says so in its own word.
+            if own
+                && matches!(lines.nth(6), Some("ready" | "standby"))
+                && self.execute("postgres", "select 1").is_ok()
+            {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -68,16 +68,7 @@ impl Stack {
     pub fn start(options: &Options) -> Result<Self, Error> {
         let say = &*options.say;
         let tools = install::ensure_tools(options.install, say)?;
-        let data = place::data_folder(&options.dir, say)?;
-        let lock_file = data.join("lock");
-        let lock = File::create(&lock_file).doing(|| format!("write {}", lock_file.display()))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::InUse(data)),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).doing(|| format!("lock {}", lock_file.display()));
-            }
-        }
+        let (data, lock) = own_folder(options)?;
         let postgres =
             Postgres::start(&tools, &data, options.fsync, options.pg_port, Life::WithParent(libc::SIGINT))?;
         say(&format!("Postgres {} at {}", tools.pg_version, postgres.url("postgres")));
@@ -94,5 +85,17 @@ impl Stack {
     /// Deletes a stopped stack's folder with all its data.
     pub fn wipe(dir: &Path) -> Result<(), Error> {
         place::wipe(dir)
+    }
+}
+
+/// Makes the folder of the servers' data, and holds it for this process while the lock lives.
+pub(crate) fn own_folder(options: &Options) -> Result<(PathBuf, File), Error> {
+    let data = place::data_folder(&options.dir, &*options.say)?;
+    let lock_file = data.join("lock");
+    let lock = File::create(&lock_file).doing(|| format!("write {}", lock_file.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok((data, lock)),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(data)),
+        Err(TryLockError::Error(error)) => Err(error).doing(|| format!("lock {}", lock_file.display())),
     }
 }

@@ -105,6 +105,9 @@ pub(crate) struct Args {
     /// A NATS server to use, instead of a private one
     #[arg(long)]
     nats_url: Option<String>,
+    /// How many replicas the streams have, on a NATS cluster
+    #[arg(long, default_value_t = 1)]
+    stream_replicas: usize,
     /// Leave the servers' folder and the logs
     #[arg(long)]
     keep: bool,

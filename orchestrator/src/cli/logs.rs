@@ -14,7 +14,9 @@ pub(crate) enum Format {
 
 /// Sets logs up. `RUST_LOG` says how much; without it, what matters.
 pub(crate) fn init(format: Format, default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // What the pool says of single connections, we say once of all.
+    let quiet = format!("{default},sqlx_core::pool=off");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(quiet));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let result = match format {
         Format::Json => builder.json().flatten_event(true).try_init(),

@@ -31,7 +31,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Work {
     pub(super) id: SagaId,
     pub(super) items: Vec<Item>,
+    /// It was decided before, and whether that was committed was not known for a while.
+    pub(super) was_in_limbo: bool,
 }
+
 /// A saga's transition, decided and not committed yet.
 #[derive(Debug)]
 pub(super) struct Decided {
@@ -119,7 +122,7 @@ impl Lane {
             if is_in && !one.events.is_empty() {
                 self.settle(one, &mut job);
             } else {
-                back.push(one.work);
+                back.push(Work { was_in_limbo: true, ..one.work });
             }
         }
         self.publisher.publish(job).await;

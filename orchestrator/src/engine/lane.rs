@@ -109,7 +109,7 @@ impl Lane {
         let mut places: HashMap<SagaId, usize> = HashMap::with_capacity(items.len());
         let mut add = |id: SagaId, item: Item| {
             let place = *places.entry(id).or_insert_with(|| {
-                works.push(Work { id, items: Vec::new() });
+                works.push(Work { id, items: Vec::new(), was_in_limbo: false });
                 works.len() - 1
             });
             if let Some(work) = works.get_mut(place) {
@@ -138,7 +138,9 @@ impl Lane {
     }
 
     fn is_bus_trusted(&mut self) -> bool {
-        if !self.shared.bus.is_connected() {
+        // A cluster without a quorum is connected and takes nothing.
+        let is_stuck = self.shared.is_bus_failing.load(Ordering::Relaxed) && !self.backlog.is_empty();
+        if is_stuck || !self.shared.bus.is_connected() {
             self.bus_up_since = None;
             return false;
         }

@@ -161,8 +161,7 @@ async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
         for (place, (saga, result)) in sagas.iter().zip(results).enumerate() {
             let ending = if place >= is_ending_from { endings.next() } else { None };
             let Err(error) = result else { continue };
-            *errors.entry(error.to_string()).or_default() += 1;
-            match error {
+            match &error {
                 // Another try would not mend it; the step's timeout sees to it.
                 PublishError::TooLarge | PublishError::Invalid(_) => {
                     tracing::error!(saga_id = %saga, %error, "a message cannot be sent");
@@ -174,6 +173,7 @@ async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
                 | PublishError::Unknown
                 | PublishError::Refused { .. } => {}
             }
+            *errors.entry(error.to_string()).or_default() += 1;
             match ending {
                 Some(ending) => again.push(ending),
                 None => {
@@ -197,10 +197,8 @@ async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
         snorri_kill::point!(Published, return);
     }
     for (saga, delivery) in job.acks {
-        if !failed.contains(&saga) {
-            if delivery.settle().await {
-                snorri_kill::point!(InputAcked => after shared.bus.flush(), return);
-            }
+        if !failed.contains(&saga) && delivery.settle().await {
+            snorri_kill::point!(InputAcked => after shared.bus.flush(), return);
         }
     }
     keep_aside(shared, job.aside).await;

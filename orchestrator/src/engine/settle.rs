@@ -36,7 +36,8 @@ impl Lane {
         if events.iter().any(|event| matches!(event, Event::Ended { .. })) {
             self.shared.waiters.ended(work.id);
         }
-        let mut repeat = false;
+        // What was not known to be committed may be so all the same, and nothing that follows from it was sent.
+        let mut repeat = work.was_in_limbo;
         for (item, verdict) in work.items.into_iter().zip(verdicts) {
             match item {
                 Item::Start(start) => {

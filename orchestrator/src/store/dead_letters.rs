@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use snorri_saga::time::Timestamp;
 
-use super::{Error, Postgres, within};
+use super::{Error, Postgres};
 
 /// The most of a dead letter's payload that is kept, in bytes.
 pub const PAYLOAD_KEPT_MAX: usize = 64 * 1024;
@@ -48,7 +48,7 @@ pub struct Listed {
 impl Postgres {
     /// Keeps messages aside. They are acked only after this.
     pub async fn keep_aside(&self, letters: &[DeadLetter]) -> Result<(), Error> {
-        within(async {
+        self.within(async {
             let text = |text: &str| text.replace('\0', "\u{fffd}");
             let subjects: Vec<String> = letters.iter().map(|letter| text(&letter.subject)).collect();
             let reasons: Vec<&str> = letters.iter().map(|letter| letter.reason).collect();
@@ -83,22 +83,23 @@ impl Postgres {
         let mut forgotten = 0;
         loop {
             // From the oldest on, by the key: there is no index of times, and none is needed.
-            let deleted = within(async {
-                let done = sqlx::query(
-                    "-- forget_dead_letters
+            let deleted = self
+                .within(async {
+                    let done = sqlx::query(
+                        "-- forget_dead_letters
                     DELETE FROM snorri.dead_letters WHERE id = ANY (ARRAY(
                         SELECT id FROM (SELECT id, at FROM snorri.dead_letters ORDER BY id LIMIT $2) AS oldest
                         WHERE at < now() - interval '7 days'
                            OR id <= (SELECT max(id) FROM snorri.dead_letters) - $1
                     ))",
-                )
-                .bind(KEPT_MAX)
-                .bind(FORGOTTEN_AT_ONCE)
-                .execute(&self.upkeep)
+                    )
+                    .bind(KEPT_MAX)
+                    .bind(FORGOTTEN_AT_ONCE)
+                    .execute(&self.upkeep)
+                    .await?;
+                    Ok(done.rows_affected())
+                })
                 .await?;
-                Ok(done.rows_affected())
-            })
-            .await?;
             forgotten += deleted;
             if deleted == 0 {
                 return Ok(forgotten);
@@ -108,7 +109,7 @@ impl Postgres {
 
     /// The newest dead letters, before the given number.
     pub async fn dead_letters(&self, before: Option<i64>, limit: i64) -> Result<Vec<Listed>, Error> {
-        within(async {
+        self.within(async {
             let rows = sqlx::query(
                 "-- dead_letters
                 SELECT id, at, subject, reason, detail, bytes FROM snorri.dead_letters

@@ -4,7 +4,7 @@ use snorri_saga::ids::Name;
 use snorri_saga::time::Timestamp;
 use sqlx::Row;
 
-use super::{Error, Postgres, within};
+use super::{Error, Postgres, with_connection};
 
 /// A stored definition.
 #[derive(Debug, Clone)]
@@ -40,9 +40,10 @@ impl Postgres {
         body: &str,
     ) -> Result<(u32, bool), Error> {
         loop {
-            let attempt = within(async {
-                let row = sqlx::query(
-                    "-- submit_definition
+            let attempt = self
+                .within(async {
+                    let row = sqlx::query(
+                        "-- submit_definition
                     WITH newest AS (
                         SELECT version, digest FROM snorri.definitions WHERE name = $1
                         ORDER BY version DESC LIMIT 1
@@ -54,15 +55,15 @@ impl Postgres {
                     )
                     SELECT coalesce((SELECT version FROM added), (SELECT version FROM newest)),
                            EXISTS (SELECT 1 FROM added)",
-                )
-                .bind(name.as_str())
-                .bind(digest.as_slice())
-                .bind(body)
-                .fetch_one(&self.api)
-                .await?;
-                Ok((row.try_get::<i32, _>(0)?, row.try_get::<bool, _>(1)?))
-            })
-            .await;
+                    )
+                    .bind(name.as_str())
+                    .bind(digest.as_slice())
+                    .bind(body)
+                    .fetch_one(&self.api)
+                    .await?;
+                    Ok((row.try_get::<i32, _>(0)?, row.try_get::<bool, _>(1)?))
+                })
+                .await;
             match attempt {
                 Ok((version, is_new)) => return Ok((u32::try_from(version).unwrap_or(0), is_new)),
                 // Two submitted at once: the loser looks again, and finds either its own or the next.
@@ -74,26 +75,22 @@ impl Postgres {
 
     /// A definition, the newest when no version is named.
     pub async fn definition(&self, name: &str, version: Option<u32>) -> Result<Option<Stored>, Error> {
-        within(async {
-            let row = sqlx::query(
-                "-- definition
-                SELECT name, version, body::text, submitted_at FROM snorri.definitions
-                WHERE name = $1 AND ($2::int4 IS NULL OR version = $2) ORDER BY version DESC LIMIT 1",
-            )
-            .bind(name)
-            .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)))
-            // Starts ask this: people's slow lists must not hold them up.
-            .fetch_optional(&self.engine)
-            .await?;
-            row.as_ref().map(stored).transpose()
-        })
-        .await
+        let select = sqlx::query(
+            "-- definition
+            SELECT name, version, body::text, submitted_at FROM snorri.definitions
+            WHERE name = $1 AND ($2::int4 IS NULL OR version = $2) ORDER BY version DESC LIMIT 1",
+        )
+        .bind(name)
+        .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)));
+        // Starts ask this: people's slow lists must not hold them up.
+        let row = with_connection!(self, |connection| select.fetch_optional(&mut *connection))?;
+        row.as_ref().map(stored).transpose()
     }
 
     /// The names after the given one, in their order, each with its newest version. Without the bodies, which may
     /// be large.
     pub async fn definition_names(&self, after: Option<&str>, limit: i64) -> Result<Vec<Listed>, Error> {
-        within(async {
+        self.within(async {
             let rows = sqlx::query(
                 "-- definition_names
                 SELECT DISTINCT ON (name) name, version, submitted_at FROM snorri.definitions

@@ -10,7 +10,7 @@ use sqlx::Row;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Postgres, with_connection, within};
+use super::{Error, Postgres, with_connection};
 
 /// A saga as it was loaded.
 #[derive(Debug, Clone)]
@@ -192,17 +192,17 @@ impl Postgres {
     pub async fn commit(&self, replica: &Name, batch: Vec<Transition<'_>>) -> Result<HashSet<SagaId>, Error> {
         let columns = Columns::of(batch);
         let fast = bind(COMMIT_FAST, replica, &columns);
-        let done = with_connection!(self.engine, |connection| snorri_kill::under_way!(
+        let done = with_connection!(self, |connection| snorri_kill::under_way!(
             CommitUnderWay,
             fast.execute(&mut *connection)
         ));
-        match done.map_err(Error::from) {
+        match done {
             Ok(_) => return Ok(columns.ids.iter().map(|id| SagaId(*id)).collect()),
             Err(error) if error.is_unique_violation() => {}
             Err(error) => return Err(error),
         }
         let careful = bind(COMMIT_CAREFUL, replica, &columns);
-        let rows = with_connection!(self.engine, |connection| careful.fetch_all(&mut *connection))?;
+        let rows = with_connection!(self, |connection| careful.fetch_all(&mut *connection))?;
         rows.iter().map(|row| Ok(SagaId(row.try_get(0)?))).collect()
     }
 
@@ -216,7 +216,7 @@ impl Postgres {
             WHERE saga_id = ANY ($1) ORDER BY saga_id, seq",
         )
         .bind(ids);
-        let rows = with_connection!(self.engine, |connection| select.fetch_all(&mut *connection))?;
+        let rows = with_connection!(self, |connection| select.fetch_all(&mut *connection))?;
         let mut journals: BTreeMap<SagaId, Vec<_>> = BTreeMap::new();
         for row in &rows {
             let id = SagaId(row.try_get(0)?);
@@ -239,7 +239,7 @@ impl Postgres {
 
     /// The journal of one saga, in order, after the given row.
     pub async fn journal(&self, id: SagaId, after: i32, limit: i64) -> Result<Vec<JournalRow>, Error> {
-        within(async {
+        self.within(async {
             let rows = sqlx::query(
                 "-- journal
                 SELECT saga_id, seq, at, replica, events::text FROM snorri.journal
@@ -257,19 +257,15 @@ impl Postgres {
 
     /// The saga and the fingerprint that an idempotency key stands for.
     pub async fn start_key(&self, key: &str) -> Result<Option<(SagaId, Vec<u8>)>, Error> {
-        within(async {
-            let row = sqlx::query("SELECT saga_id, fingerprint FROM snorri.start_keys WHERE key = $1")
-                .bind(key)
-                .fetch_optional(&self.engine)
-                .await?;
-            row.map(|row| Ok((SagaId(row.try_get(0)?), row.try_get(1)?))).transpose()
-        })
-        .await
+        let select =
+            sqlx::query("SELECT saga_id, fingerprint FROM snorri.start_keys WHERE key = $1").bind(key);
+        let row = with_connection!(self, |connection| select.fetch_optional(&mut *connection))?;
+        row.map(|row| Ok((SagaId(row.try_get(0)?), row.try_get(1)?))).transpose()
     }
 
     /// Puts a saga that cannot be read or decided aside, for a person. It is looked at again by and by.
     pub async fn quarantine(&self, id: SagaId, why: &str) -> Result<(), Error> {
-        within(async {
+        self.within(async {
             sqlx::query(
                 "-- quarantine
                 UPDATE snorri.sagas SET quarantine = $2, status = 'blocked', blocked_reason = 'quarantined',
@@ -287,7 +283,7 @@ impl Postgres {
 
     /// How many live sagas there are, by status.
     pub async fn live_counts(&self) -> Result<HashMap<Status, i64>, Error> {
-        within(async {
+        self.within(async {
             let rows = sqlx::query(
                 "-- live_counts
                 SELECT status, count(*) FROM snorri.sagas WHERE wake_at IS NOT NULL GROUP BY status",

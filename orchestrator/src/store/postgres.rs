@@ -3,12 +3,15 @@
 //! Three pools, so that one kind of work cannot starve another: the engine's commits, everything that
 //! people ask for, and the replica's own upkeep (heartbeats, takeovers, sweeps).
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgPool, Row};
 
-use super::Error;
+use super::kept::Kept;
+use super::trust::Trust;
+use super::{Error, UNIT_TIMEOUT};
 
 /// The migrations of the orchestrator's schema, embedded.
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/orchestrator");
@@ -16,9 +19,10 @@ static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/orchest
 /// Postgres as the store.
 #[derive(Debug, Clone)]
 pub struct Postgres {
-    pub(super) engine: PgPool,
+    pub(super) engine: Arc<Kept>,
     pub(super) api: PgPool,
     pub(super) upkeep: PgPool,
+    pub(super) trust: Arc<Trust>,
 }
 
 impl Postgres {
@@ -44,11 +48,25 @@ impl Postgres {
         // The engine looks up keys and nothing else. A plan made while the tables were empty must not be
         // a scan that outlives their emptiness.
         let engine = settings(&[("enable_seqscan", "off"), ("enable_bitmapscan", "off")]);
+        let trust = Arc::new(Trust::default());
+        let engine = trust.writers(engine_connections).connect_lazy_with(engine);
         Ok(Self {
-            engine: pool(engine_connections, engine),
-            api: pool(8, settings(&[])),
-            upkeep: pool(3, settings(&[])),
+            engine: Arc::new(Kept::new(engine, trust.clone())),
+            api: trust.readers(8).connect_lazy_with(settings(&[])),
+            upkeep: trust.writers(3).connect_lazy_with(settings(&[])),
+            trust,
         })
+    }
+
+    /// Runs one unit of work with a limit of time. sqlx has none of its own, and a half-open link would
+    /// otherwise hold it for minutes.
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let began = Instant::now();
+        let result = match tokio::time::timeout(UNIT_TIMEOUT, work).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Timeout(UNIT_TIMEOUT)),
+        };
+        self.trust.judge(began, result)
     }
 
     /// Applies the migrations that are missing. Safe with several replicas at once.
@@ -92,16 +110,4 @@ impl Postgres {
         self.api.close().await;
         self.upkeep.close().await;
     }
-}
-
-fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(3))
-        .max_lifetime(Duration::from_mins(5))
-        .idle_timeout(Duration::from_mins(2))
-        // A demoted primary answers pings for ever and takes no writes. Its errors close the connection
-        // (25006 is transient, and a failed connection is not handed out again), so no ping is needed.
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
 }

@@ -6,7 +6,7 @@ use sqlx::Row;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Postgres, within};
+use super::{Error, Postgres};
 
 /// What entering brings back.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub struct Heartbeat {
 impl Postgres {
     /// Enters this replica, anew if the name was there before.
     pub async fn enter(&self, name: &Name, incarnation: Uuid, version: &str) -> Result<Entered, Error> {
-        within(async {
+        self.within(async {
             let row = sqlx::query(
                 "-- enter
                 WITH before AS (SELECT heartbeat_at FROM snorri.replicas WHERE name = $1)
@@ -64,7 +64,7 @@ impl Postgres {
         version: &str,
         dead_after_ms: i64,
     ) -> Result<Heartbeat, Error> {
-        within(async {
+        self.within(async {
             let row = sqlx::query(
                 "-- heartbeat
                 WITH mine AS (
@@ -108,7 +108,7 @@ impl Postgres {
 
     /// Says goodbye, so that the others need not wait for the heartbeat to grow old.
     pub async fn leave(&self, name: &Name, incarnation: Uuid) -> Result<(), Error> {
-        within(async {
+        self.within(async {
             sqlx::query(
                 "UPDATE snorri.replicas SET left_at = clock_timestamp() WHERE name = $1 AND incarnation = $2",
             )
@@ -123,7 +123,7 @@ impl Postgres {
 
     /// Takes over some of a dead replica's live sagas. Several takers get different ones.
     pub async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
-        within(async {
+        self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- take_over
                 UPDATE snorri.sagas SET owner = $2 WHERE id IN (
@@ -149,7 +149,7 @@ impl Postgres {
         after: Option<SagaId>,
         limit: i64,
     ) -> Result<Vec<SagaId>, Error> {
-        within(async {
+        self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- owned
                 SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1 AND id > $2 AND started_at < $4
@@ -173,7 +173,7 @@ impl Postgres {
         since: Timestamp,
         limit: i64,
     ) -> Result<Vec<SagaId>, Error> {
-        within(async {
+        self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- ended_since
                 SELECT id FROM snorri.sagas WHERE owner = $1 AND ended_at >= $2 LIMIT $3",
@@ -190,7 +190,7 @@ impl Postgres {
 
     /// Strikes a dead replica off once nothing of it is left. Returns whether it did.
     pub async fn forget(&self, dead: &Name) -> Result<bool, Error> {
-        within(async {
+        self.within(async {
             let result = sqlx::query(
                 "-- forget
                 DELETE FROM snorri.replicas r WHERE name = $1
@@ -208,7 +208,7 @@ impl Postgres {
     /// Claims live sagas whose wake-up is due and re-arms them. The net under everything else. A saga's owner
     /// goes first; ten seconds later anybody does.
     pub async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
-        within(async {
+        self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- claim_due
                 UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds' WHERE id IN (

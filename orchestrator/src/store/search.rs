@@ -5,7 +5,7 @@ use snorri_saga::saga::Status;
 use snorri_saga::time::Timestamp;
 use sqlx::{QueryBuilder, Row};
 
-use super::{Error, Postgres, within};
+use super::{Error, Postgres};
 
 /// How long the database may take for a list.
 pub const LIST_TIMEOUT_SECS: u64 = 2;
@@ -64,7 +64,7 @@ pub struct Line {
 impl Postgres {
     /// Lists sagas, newest first.
     pub async fn search(&self, filter: &Filter, limit: i64) -> Result<Vec<Line>, Error> {
-        within(async {
+        self.within(async {
             let mut sql = QueryBuilder::<sqlx::Postgres>::new(
                 "-- search\nSELECT id, definition, version, status, tags, started_at, deadline, changed_at, ended_at, \
                  cause, blocked_reason FROM snorri.sagas WHERE true",
@@ -117,7 +117,7 @@ impl Postgres {
 
     /// Which of these sagas have ended.
     pub async fn ended_among(&self, ids: &[SagaId]) -> Result<Vec<SagaId>, Error> {
-        within(async {
+        self.within(async {
             let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
             let rows = sqlx::query_scalar::<_, uuid::Uuid>(
                 "-- ended_among
@@ -133,7 +133,7 @@ impl Postgres {
 
     /// One line.
     pub async fn line(&self, id: SagaId) -> Result<Option<Line>, Error> {
-        within(async {
+        self.within(async {
             let row = sqlx::query(
                 "-- line
                 SELECT id, definition, version, status, tags, started_at, deadline, changed_at, ended_at, cause,

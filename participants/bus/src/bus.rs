@@ -25,7 +25,8 @@ pub struct BusOptions {
     pub client_name: String,
     /// The subjects of this installation.
     pub subjects: Subjects,
-    /// How many replicas a stream gets when it is created here.
+    /// How many replicas a stream gets when it is created here. With one, a stream that a consumer misses in a
+    /// cluster is waited for and not created.
     pub stream_replicas: usize,
 }
 

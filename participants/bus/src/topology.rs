@@ -90,9 +90,19 @@ pub(crate) async fn ensure_streams(inner: &JetStream) -> Result<Vec<String>, Err
     Ok(created)
 }
 
-/// Creates one stream of this installation when it is missing, and says whether it did.
+/// Whether the server is one of a cluster.
+fn is_cluster(inner: &JetStream) -> bool {
+    inner.client.try_server_info().and_then(|info| info.cluster).is_some_and(|name| !name.is_empty())
+}
+
+/// Creates one stream of this installation when it is missing, and says whether it did. In a cluster it is left to
+/// those who know how many replicas it is to have: a participant that comes first, and was told nothing, would make
+/// it with one for good.
 pub(crate) async fn ensure_stream(inner: &JetStream, name: &str) -> Result<bool, Error> {
     refuse_bad_servers(inner)?;
+    if inner.stream_replicas <= 1 && is_cluster(inner) {
+        return Ok(false);
+    }
     match wanted_streams(inner).into_iter().find(|stream| stream.name == name) {
         Some(wanted) => ensure_one(inner, &wanted).await,
         None => Ok(false),
@@ -115,6 +125,9 @@ async fn ensure_one(inner: &JetStream, wanted: &Config) -> Result<bool, Error> {
         match created {
             Response::Ok(_) => {
                 tracing::info!(stream = name, max_bytes = wanted.max_bytes, "created the stream");
+                if wanted.num_replicas <= 1 && is_cluster(inner) {
+                    tracing::warn!(stream = name, "one replica in a cluster: away with one server");
+                }
                 return Ok(true);
             }
             // Another replica was faster, with other settings.

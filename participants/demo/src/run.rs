@@ -97,10 +97,10 @@ async fn connect(service: Service, url: &str, connections: u32) -> Result<PgPool
 fn is_away(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
-        // Connection trouble, too many connections, shutting down or starting up.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["08", "53", "57P"].iter().any(|class| code.starts_with(class)))
-        }
+        // Connection trouble, too many connections, shutting down or starting up, a standby.
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["08", "53", "57P", "25006"].iter().any(|class| code.starts_with(class))),
         _ => false,
     }
 }

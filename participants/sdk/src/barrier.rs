@@ -64,7 +64,7 @@ fn output(row: &Row) -> Option<Json> {
 }
 
 /// Takes the turn for each of the effects, no two of them of the same step. One statement when all are new,
-/// two otherwise. Waits for other transactions that work on the same effects. Of sagas whose ids are lower than
+/// two otherwise. Says which session it is in if any row is new, as it is when a handler is to run. Waits for other transactions that work on the same effects. Of sagas whose ids are lower than
 /// `forgotten_before`, rows may have been deleted: where there are none, no turn is taken and none is left.
 pub(crate) async fn enter(
     tx: &mut dyn Transaction,

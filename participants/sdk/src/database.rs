@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::types::time::OffsetDateTime;
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::{sleep, timeout};
 
@@ -51,6 +52,11 @@ pub async fn connect_pool(url: &str, max: u32) -> Result<PgPool, sqlx::Error> {
 /// The number that all participants lock on while they make their tables: "snorribr" in ASCII.
 const MIGRATION_LOCK: i64 = 0x736e_6f72_7269_6272;
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether the session of a long transaction is still there. A statement takes five seconds
+/// at most.
+const SESSION_CHECK_EVERY: Duration = Duration::from_secs(8);
+const SESSION_CHECK_TIMEOUT: Duration = Duration::from_secs(4);
 
 fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("../../migrations/participant");
@@ -119,6 +125,41 @@ pub(crate) async fn is_writable(pool: &PgPool) -> bool {
         lease.well();
     }
     writable
+}
+
+/// A session, told apart from those of the same number on another server or after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) pid: i32,
+    pub(crate) server_since: OffsetDateTime,
+}
+
+/// Resolves when the address leads to a server that does not have this session: its host fell silent and another
+/// took its place, and what waits for an answer in it would wait for ever. Nothing else tells of it, as a handler
+/// may be at work for minutes without a statement.
+pub(crate) async fn lost(pool: PgPool, session: Session) {
+    loop {
+        sleep(SESSION_CHECK_EVERY).await;
+        // Not of the pool: all of its connections may be waiting like this one.
+        let options = pool.connect_options();
+        let asked = async {
+            let mut connection = PgConnection::connect_with(&options).await?;
+            let is_there: bool = sqlx::query_scalar(
+                "SELECT pg_postmaster_start_time() = $2
+                    AND EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = $1)",
+            )
+            .bind(session.pid)
+            .bind(session.server_since)
+            .fetch_one(&mut connection)
+            .await?;
+            connection.close().await?;
+            Ok::<_, sqlx::Error>(is_there)
+        };
+        if matches!(timeout(SESSION_CHECK_TIMEOUT, asked).await, Ok(Ok(false))) {
+            tracing::warn!("the database session of a command at work is gone; it begins anew");
+            return;
+        }
+    }
 }
 
 /// Forgets up to two thousand of the rows that are older than `retention` by the server's own clock.

@@ -2,14 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use snorri_saga::ids::{Direction, EffectId};
+use sqlx::types::time::OffsetDateTime;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::database;
+use crate::database::{self, Session};
 use crate::lease::OwnTx;
 use crate::store::{Done, NewRows, Row, StepRows, Store, StoreError, Transaction};
 
@@ -42,7 +44,13 @@ impl Store for Postgres {
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
         let tx = OwnTx::begin(&self.0, BEGIN).await?;
-        Ok(Box::new(PgTransaction { tx, savepoint: Savepoint::None, broken: false }))
+        Ok(Box::new(PgTransaction {
+            tx,
+            pool: self.0.clone(),
+            session: None,
+            savepoint: Savepoint::None,
+            broken: false,
+        }))
     }
 
     async fn forget_old(&self, retention: Duration) -> Result<u64, StoreError> {
@@ -57,6 +65,9 @@ impl Store for Postgres {
 /// A transaction in Postgres. Each turn that asks for it writes behind a savepoint of its own, taken only then.
 pub struct PgTransaction {
     tx: OwnTx,
+    pool: PgPool,
+    /// Known once a turn was taken in it.
+    session: Option<Session>,
     savepoint: Savepoint,
     /// A statement on the savepoint was begun and not seen to end.
     broken: bool,
@@ -145,7 +156,7 @@ fn undos_of(effects: &[&EffectId]) -> Vec<bool> {
 impl Transaction for PgTransaction {
     async fn take_turns(&mut self, effects: &[&EffectId]) -> Result<Vec<NewRows>, StoreError> {
         // In the order of the key: two batches that share effects wait for each other and never in a circle.
-        let inserted: Vec<(Uuid, String, bool)> = sqlx::query_as(
+        let inserted: Vec<(Uuid, String, bool, i32, OffsetDateTime)> = sqlx::query_as(
             "WITH asked (saga_id, step, undo) AS (SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bool[]))
              INSERT INTO snorri_participant.barrier (saga_id, step, undo, outcome)
              SELECT saga_id, step, of_undo, CASE WHEN undo AND NOT of_undo THEN 'tombstone' END
@@ -153,15 +164,16 @@ impl Transaction for PgTransaction {
              WHERE undo OR NOT of_undo
              ORDER BY saga_id, step, of_undo
              ON CONFLICT DO NOTHING
-             RETURNING saga_id, step, undo",
+             RETURNING saga_id, step, undo, pg_backend_pid(), pg_postmaster_start_time()",
         )
         .bind(sagas_of(effects))
         .bind(steps_of(effects))
         .bind(undos_of(effects))
         .fetch_all(&mut *self.tx)
         .await?;
+        self.session = inserted.first().map(|row| Session { pid: row.3, server_since: row.4 });
         let inserted: HashSet<(Uuid, &str, bool)> =
-            inserted.iter().map(|(saga, step, undo)| (*saga, step.as_str(), *undo)).collect();
+            inserted.iter().map(|(saga, step, undo, ..)| (*saga, step.as_str(), *undo)).collect();
         let new = |effect: &EffectId, undo| inserted.contains(&(effect.saga.0, effect.step.as_str(), undo));
         Ok(effects
             .iter()
@@ -240,6 +252,13 @@ impl Transaction for PgTransaction {
     async fn rollback(self: Box<Self>) -> Result<(), StoreError> {
         self.whole()?;
         Ok(self.tx.rollback().await?)
+    }
+
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        match self.session {
+            Some(session) => Box::pin(database::lost(self.pool.clone(), session)),
+            None => Box::pin(std::future::pending()),
+        }
     }
 
     fn as_postgres(&mut self) -> Option<&mut PgTransaction> {

@@ -14,6 +14,7 @@
 //! * A transaction that is dropped is rolled back, at whatever await its future was dropped.
 
 use std::fmt::Debug;
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use snorri_saga::ids::EffectId;
@@ -78,6 +79,12 @@ pub trait Transaction: Send {
 
     /// Undoes everything and makes the connection free for others.
     async fn rollback(self: Box<Self>) -> Result<(), StoreError>;
+
+    /// Resolves when it is known that the transaction is over without its user's doing, because its server is gone and
+    /// another one answers in its place. Where nothing tells of that: never.
+    fn lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::pending())
+    }
 
     /// The transaction for [`Ctx::tx`](crate::Ctx::tx), where there is a Postgres behind it.
     fn as_postgres(&mut self) -> Option<&mut PgTransaction> {

@@ -196,8 +196,15 @@ async fn in_transaction(shared: &Shared, store: &dyn Store, jobs: &[Job]) -> Res
         }
     };
     snorri_kill::point!(BarrierEntered, return Err(Broken::injected()));
+    let lost = tx.lost();
     let cell = TxCell::new(tx);
-    let told = match in_turns(shared, jobs, known, entered, &cell).await {
+    let told = tokio::select! {
+        biased;
+        told = in_turns(shared, jobs, known, entered, &cell) => told,
+        // There is nothing to roll back, and nobody to ask for it.
+        () = lost => return Err(Broken::Store(StoreError::Away("the session is gone".to_owned()))),
+    };
+    let told = match told {
         Ok(told) => told,
         Err(broken) => {
             if let Some(tx) = cell.take_to_undo() {

@@ -33,6 +33,7 @@ pub(super) struct Stage {
     pub(super) began: String,
     admin: SocketAddr,
     lanes: Option<u32>,
+    stream_replicas: usize,
     database_url: String,
     participants_url: String,
     nats_url: String,
@@ -118,6 +119,7 @@ impl Stage {
             database_url: &database_url,
             nats_url: &nats_url,
             subjects: &subjects,
+            stream_replicas: args.stream_replicas,
             logs: &folder.logs,
         };
         let mut connection = PgConnection::connect(&database_url).await?;
@@ -133,6 +135,7 @@ impl Stage {
             began,
             admin,
             lanes: args.lanes,
+            stream_replicas: args.stream_replicas,
             database_url,
             participants_url: participants_url.unwrap_or_default(),
             nats_url,
@@ -148,6 +151,7 @@ impl Stage {
             database_url: &self.database_url,
             nats_url: &self.nats_url,
             subjects: &self.subjects,
+            stream_replicas: self.stream_replicas,
             logs: &self.folder.logs,
         }
     }
@@ -319,6 +323,7 @@ struct ToBe<'a> {
     database_url: &'a str,
     nats_url: &'a str,
     subjects: &'a Subjects,
+    stream_replicas: usize,
     logs: &'a Path,
 }
 
@@ -338,6 +343,7 @@ impl ToBe<'_> {
             ("--admin-listen", &admin.to_string()),
             ("--replica", replica),
             ("--namespace", self.subjects.prefix().as_str()),
+            ("--stream-replicas", &self.stream_replicas.to_string()),
         ]);
         if let Some(lanes) = lanes {
             args.extend(words(&[("--lanes", &lanes.to_string())]));

@@ -431,7 +431,6 @@ impl Command {
                 budget: self.budget,
                 reply_to: &subjects.reply(&participant, &name("test")),
                 traceparent: Some(&traceparent),
-                source: "/snorri",
             })),
             payload: headers::command_body(&self.body),
         }
