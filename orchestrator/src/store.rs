@@ -3,6 +3,7 @@
 //! Three pools, so that one kind of work cannot starve another: the engine's commits, everything that
 //! people ask for, and the replica's own upkeep (heartbeats, takeovers, sweeps).
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -14,8 +15,13 @@ pub mod journal;
 pub mod replicas;
 pub mod search;
 
-/// The migrations of the orchestrator's schema, embedded.
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/orchestrator");
+/// The migrations of the orchestrator's schema, embedded. A newer version may have applied more already: during an
+/// upgrade both run on one database, and whichever of them is restarted must come up.
+static MIGRATOR: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("../migrations/orchestrator");
+    migrator.set_ignore_missing(true);
+    migrator
+});
 
 /// What can go wrong with Postgres.
 #[derive(Debug, thiserror::Error)]
