@@ -10,7 +10,7 @@ use snorri_saga::ids::{Direction, EffectId, Name, SagaId};
 use snorri_saga::wire::Outcome;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,6 +24,13 @@ use crate::work::{Job, Verdict, work};
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// How often the server is told that a command is still being worked on.
 const PROGRESS: Duration = Duration::from_secs(10);
+/// A command tells at most so often that it is being worked on,
+const PULSE_LEAST: Duration = Duration::from_millis(50);
+/// and after its first signs of life at most so often: enough for a timeout of a second. Without this, commands that are
+/// sent again while everything is slow cost more signs of life than work, and keep everything slow.
+const PULSE_CALM: Duration = Duration::from_millis(333);
+/// One that was sent again tells at most so often.
+const PULSE_AGAIN: Duration = Duration::from_secs(1);
 /// The most unacknowledged commands of all replicas of a participant together.
 const UNACKNOWLEDGED_MAX: i64 = 4096;
 /// How long what is running may take after the shutdown began.
@@ -190,24 +197,52 @@ async fn read(shared: &Shared, message: Message) -> Option<Job> {
     }
 }
 
-/// Runs a piece of work, and tells that the commands are being worked on for as long as it takes.
+/// When the next sign of life of a command is due.
+#[derive(Debug, Clone, Copy)]
+struct Pulse {
+    next: Instant,
+    gap: Duration,
+}
+
+impl Pulse {
+    /// A third of the command's budget, so that two may be late. That of a command which was sent again is only what is
+    /// left of its time, and says nothing of its timeout.
+    fn of(budget: Duration, is_again: bool, now: Instant) -> Self {
+        let least = if is_again { PULSE_AGAIN } else { PULSE_LEAST };
+        let gap = (budget / 3).clamp(least, PROGRESS);
+        Self { next: now + gap, gap }
+    }
+
+    fn beat(&mut self, now: Instant) {
+        if self.gap < PULSE_CALM {
+            self.gap = (self.gap * 2).min(PULSE_CALM);
+        }
+        self.next = now + self.gap;
+    }
+}
+
+/// Runs a piece of work, and tells that the commands are being worked on for as long as it takes. Each in its own
+/// rhythm: one command with little time left must not make all others of its batch tell as often.
 async fn alive<T>(shared: &Shared, jobs: &[Job], work: impl Future<Output = T>) -> T {
-    let budget = jobs.iter().map(|job| job.command.budget.to_std()).min().unwrap_or(PROGRESS);
-    let every = (budget / 3).clamp(Duration::from_millis(50), PROGRESS);
-    let mut tick = interval_at(Instant::now() + every, every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let began = Instant::now();
+    let mut pulses: Vec<Pulse> = jobs
+        .iter()
+        .map(|job| Pulse::of(job.command.budget.to_std(), job.command.id.sending > 0, began))
+        .collect();
     tokio::pin!(work);
     loop {
+        let next = pulses.iter().map(|pulse| pulse.next).min().unwrap_or(began + PROGRESS);
         tokio::select! {
             biased;
             done = &mut work => return done,
-            _ = tick.tick() => {
-                for job in jobs {
+            () = sleep_until(next) => {
+                for (job, pulse) in jobs.iter().zip(&mut pulses).filter(|(_, pulse)| pulse.next <= next) {
                     job.message.progress().await;
                     let working =
                         headers::reply(&job.command.reply_to, &job.command.id, &Outcome::Working);
                     // Nobody is worse off without it than before.
                     let _ = shared.bus.publish_core(working).await;
+                    pulse.beat(Instant::now());
                 }
             }
         }
@@ -255,6 +290,37 @@ async fn settle(shared: &Shared, jobs: Vec<Job>, verdicts: Vec<Verdict>) {
                 }
             }
             (None, Ok(())) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The signs of life of one command in so long.
+    fn beats(budget: Duration, is_again: bool, within: Duration) -> u32 {
+        let began = Instant::now();
+        let mut pulse = Pulse::of(budget, is_again, began);
+        let mut count = 0;
+        while pulse.next <= began + within {
+            pulse.beat(pulse.next);
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn a_timeout_of_a_second_or_more_is_told_thrice_and_no_budget_is_no_storm() {
+        let seconds = Duration::from_secs;
+        for timeout in [1, 2, 5, 20] {
+            assert_eq!(beats(seconds(timeout), false, seconds(timeout)), 3, "{timeout} s");
+        }
+        assert_eq!(beats(seconds(600), true, seconds(60)), 6, "the server is told often enough");
+        for budget in [0, 10, 150] {
+            let count = beats(Duration::from_millis(budget), false, seconds(10));
+            assert!((28..=33).contains(&count), "{budget} ms: {count}");
+            assert_eq!(beats(Duration::from_millis(budget), true, seconds(10)), 10, "{budget} ms, again");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use snorri_saga::time::Millis;
 use snorri_saga::wire::Outcome;
 
 use crate::rig::{Command, How, Rig, ok, saga, undone};
@@ -98,4 +99,28 @@ async fn two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_tw
     for one in running {
         one.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_command_without_time_left_does_not_make_its_batch_tell_as_often_that_it_is_at_work() {
+    let mut rig = Rig::new("batch_pulse").await;
+    let mut late = Command::action(saga(), "pay", 1, How::Wait);
+    late.budget = Millis(0);
+    let mut others: Vec<Command> =
+        (0..10).map(|number| Command::action(saga(), "pay", number, How::Well)).collect();
+    for other in &mut others {
+        other.budget = Millis(60_000);
+    }
+    others.insert(0, late.clone());
+    rig.send(&others).await;
+    let running = rig.run(rig.participant().batch(64));
+    for _ in 0..6 {
+        assert_eq!(rig.word(&late).await, Outcome::Working);
+    }
+    rig.stage.go_on.notify_one();
+    assert_eq!(rig.reply(&late).await, ok(1));
+    for (other, number) in others.iter().zip(-1..).skip(1) {
+        assert_eq!(rig.word(other).await, ok(number), "the first word of it is its answer");
+    }
+    running.stop().await;
 }
