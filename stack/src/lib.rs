@@ -27,6 +27,7 @@ pub use find::{Tools, find_tools};
 pub use install::ensure_tools;
 pub use nats::Nats;
 pub use postgres::{Postgres, StopMode};
+pub use process::{Signal, send_signal};
 pub use shared::TestStack;
 pub use stack::{Options, Stack};
 
