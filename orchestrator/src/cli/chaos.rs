@@ -50,7 +50,7 @@ use plan::{Cast, Planned};
 use relay::Relay;
 use report::{Outcome, Report, Setting};
 use streams::Streams;
-use watch::Watch;
+use watch::{HEALTHY_AFTER, Watch};
 
 /// A promise was not kept.
 const EXIT_VIOLATED: u8 = 3;
@@ -109,8 +109,12 @@ impl Args {
         }
     }
 
+    fn is_short(&self) -> bool {
+        self.window() < Duration::from_mins(5)
+    }
+
     fn heal(&self) -> Duration {
-        let usual = if self.window() < Duration::from_mins(5) { 120 } else { 300 };
+        let usual = if self.is_short() { 120 } else { 300 };
         Duration::from_secs(self.heal.unwrap_or(usual))
     }
 }
@@ -249,8 +253,8 @@ async fn play(
         wreak(args, stage, setting.seed, plan, relay, &faults).await?;
         say("all faults are over");
         stage.watch.healed();
-        // A moment more of load, on a system that is whole.
-        sleep(WARM_UP).await;
+        // More load, on a system that is whole: in a long run for so long that its wake-ups are judged.
+        sleep(if args.is_short() { WARM_UP } else { WARM_UP + HEALTHY_AFTER }).await;
         stop.store(true, Ordering::Relaxed);
         Ok::<_, Error>(heal(stage, args.heal()).await)
     };

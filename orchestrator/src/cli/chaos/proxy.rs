@@ -295,7 +295,7 @@ async fn take(link: &Link<'_>, way: Way, mut from: ReadHalf<'_>, queue: mpsc::Se
     // The farewell is part of what is said: where that is kept back, so is this.
     let keeps_back = |harm: &Option<Harm>| match harm {
         Some(Harm::Swallow(of) | Harm::Hold(of)) => *of == way,
-        Some(Harm::SlowClose) => way == Way::ToServer,
+        Some(Harm::SlowClose) => way == Way::ToServer && !link.is_spared.load(Ordering::Relaxed),
         _ => false,
     };
     // The sender of harms lives as long as the proxy.

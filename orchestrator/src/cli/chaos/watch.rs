@@ -25,7 +25,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Nothing ended for so long although the servers and enough processes were there: the run has failed.
 const STUCK_AFTER: Duration = Duration::from_mins(1);
 /// So long after the last fault the system counts as healthy, and every wake-up is kept.
-const HEALTHY_AFTER: Duration = Duration::from_secs(20);
+pub(super) const HEALTHY_AFTER: Duration = Duration::from_secs(20);
 /// The most live sagas that are written down.
 const DUMP_SAGAS: u32 = 200;
 
