@@ -31,6 +31,8 @@ pub(super) struct Story {
     pub(super) ended_at: Option<OffsetDateTime>,
     end: Option<String>,
     is_compensating: bool,
+    /// The pivot was sent: what follows must be done, however late it is.
+    is_past_pivot: bool,
     blocked: BTreeSet<String>,
 }
 
@@ -118,7 +120,8 @@ impl Story {
             "sent" => {
                 let is_action = text(fields, "direction") == "action";
                 let is_first = fields.get("attempt").and_then(Value::as_u64) == Some(1);
-                let is_bound = fields.get("pivot").and_then(Value::as_bool) != Some(true);
+                self.is_past_pivot |= fields.get("pivot").and_then(Value::as_bool) == Some(true);
+                let is_bound = !self.is_past_pivot;
                 if is_action && is_first && is_bound {
                     return Some(self.forward_deadline.is_none_or(|deadline| at >= deadline));
                 }

@@ -233,6 +233,16 @@ async fn a_step_that_begins_too_late_and_a_dead_letter_of_nobody_are_found() {
         &[(Invariant::NoLateStep, "place begins after the forward deadline")],
     )
     .await;
+    // After the pivot there is no way back, so what follows begins whenever it can.
+    finds(
+        r#"UPDATE snorri.journal SET events = '[{"sent":{"step":"capture","direction":"action","attempt":1,"pivot":true}},
+               {"sent":{"step":"confirm","direction":"action","attempt":1}}, {"ended":{"end":"completed"}}]'
+           WHERE seq = 2 AND right(saga_id::text, 1) = '1';
+           UPDATE snorri.journal SET at = '2026-01-01 00:04:30Z' WHERE seq = 2 AND right(saga_id::text, 1) = '1';
+           UPDATE snorri.sagas SET ended_at = '2026-01-01 00:04:30Z' WHERE status = 'completed'"#,
+        &[],
+    )
+    .await;
     finds(
         "UPDATE snorri.dead_letters SET payload = 'of somebody else'",
         &[(Invariant::DeadLettersExplained, "dead letter 1 on s: malformed: d")],
