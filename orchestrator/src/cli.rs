@@ -1,8 +1,10 @@
 //! The commands, a file each.
 
 pub(crate) mod bench;
+pub(crate) mod chaos;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod folder;
 pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod migrate;
@@ -21,4 +23,21 @@ pub(crate) fn fail(error: impl std::fmt::Display) -> ExitCode {
 /// A runtime for a command.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, std::io::Error> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Resolves when the user asks for the end.
+pub(crate) async fn interrupted() {
+    let term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    match term {
+        Ok(mut term) => {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(_) => {
+            // Then only the other one is listened for.
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
 }

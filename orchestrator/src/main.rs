@@ -31,6 +31,8 @@ enum Command {
     Dev(cli::dev::Args),
     /// Measure: throughput, latency, recovery; a table and a JSON file
     Bench(cli::bench::Args),
+    /// Break a whole installation again and again under load, heal it, and audit what became of every saga
+    Chaos(cli::chaos::Args),
     /// Run the participant of `bench`
     #[command(hide = true)]
     BenchParticipant(cli::bench::participant::Args),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => cli::demo::run(&args),
         Command::Dev(args) => cli::dev::run(args),
         Command::Bench(args) => cli::bench::run(&args),
+        Command::Chaos(args) => cli::chaos::run(&args),
         Command::BenchParticipant(args) => cli::bench::participant::run(args),
         Command::BenchFloor(args) => cli::bench::floor::run(&args),
         Command::Participant(args) => cli::participant::run(args),

@@ -37,6 +37,7 @@ pub use nats::Nats;
 pub use nats_cluster::NatsCluster;
 pub use postgres::{Postgres, StopMode};
 pub use postgres_pair::{PostgresPair, Replication};
+pub use process::{Signal, send_signal};
 pub use shared::TestStack;
 pub use stack::{Options, Stack};
 

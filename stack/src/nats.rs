@@ -90,6 +90,12 @@ impl Nats {
         self.child().as_ref().map(Child::id)
     }
 
+    /// What the server says of itself to a client that connects: a line of JSON, with `server_id`, which is another
+    /// one after each start, and `version`. Nothing while it does not answer.
+    pub fn info(&self) -> Option<String> {
+        greeting(self.port)?.strip_prefix("INFO ").map(|info| info.trim().to_owned())
+    }
+
     /// The file it logs to.
     pub fn log(&self) -> PathBuf {
         self.folder.join("nats.log")

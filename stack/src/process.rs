@@ -143,6 +143,27 @@ pub(crate) fn wait_gone(pid: u32, limit: Duration) -> bool {
     false
 }
 
+/// A signal that a test sends to a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Freeze: the process is there, and does nothing (`SIGSTOP`).
+    Stop,
+    /// Go on after [`Signal::Stop`] (`SIGCONT`).
+    Continue,
+    /// Please end (`SIGTERM`).
+    Terminate,
+}
+
+/// Sends a signal to a process; one that is already gone is no error. Process 1 and groups are never reached.
+pub fn send_signal(pid: u32, signal: Signal) {
+    let number = match signal {
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
+        Signal::Terminate => libc::SIGTERM,
+    };
+    sys::signal(pid, number);
+}
+
 /// Sends a signal; a process that is already gone is no error.
 pub(crate) fn signal(pid: u32, signal: i32) {
     sys::signal(pid, signal);

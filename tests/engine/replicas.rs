@@ -1,8 +1,9 @@
 //! Several orchestrators on one database.
 
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 
-use crate::support::{Hand, Place, Rest, definition, eventually, ok};
+use crate::support::{Hand, Place, Rest, SOON, definition, eventually, ok};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_replica_starts_reads_and_moves_sagas_of_the_same_database() {
@@ -62,4 +63,26 @@ async fn a_replica_that_leaves_has_its_sagas_taken_over_at_once() {
     assert_eq!(saga["status"], "completed", "{saga}");
     assert_eq!(saga["steps"][0]["attempt"], 1, "a takeover burns no attempt: {saga}");
     two.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_comes_up_on_the_schema_of_a_newer_version() {
+    let place = Place::shared("newer").await;
+    place.replica("one").await.shut_down().await;
+    let mut db = PgConnection::connect(&place.database_url).await.expect("connected");
+    sqlx::query(
+        "INSERT INTO snorri._sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'of a newer version', true, '', 0)",
+    )
+    .execute(&mut db)
+    .await
+    .expect("the newer version was here");
+    let again = tokio::time::timeout(SOON, place.replica("one")).await.expect("it comes up");
+    let hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
+    let rest = Rest::of(&again);
+    rest.submit(&definition("still", &["a"])).await;
+    let id = rest.start("still", &json!({})).await;
+    assert_eq!(rest.ended(&id).await["status"], "completed");
+    assert_eq!(hand.asked()["a.action"], 1);
+    again.shut_down().await;
 }

@@ -1,12 +1,13 @@
 //! `snorri demo`: a private installation, one order that fails and is undone before the reader's eyes, a
 //! stream of orders, and what became of them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use snorri_demo::World;
 
+use super::folder::{claim, clear};
 use super::private::{Error, Plan, Private, Shares};
 
 mod api;
@@ -60,7 +61,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    if let Err(error) = claim(&args.dir) {
+    if let Err(error) = claim(&args.dir, "demo") {
         return super::fail(error);
     }
     let runtime = match super::runtime() {
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let result = runtime.block_on(async {
         tokio::select! {
             result = demo(args) => result,
-            () = interrupted() => Err(Error::Api("interrupted".to_owned())),
+            () = super::interrupted() => Err(Error::Api("interrupted".to_owned())),
         }
     });
     // Its children and servers end with the runtime; then the folder can go.
@@ -82,60 +83,6 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => super::fail("the audit found problems: see above"),
         Err(error) => super::fail(error),
-    }
-}
-
-async fn interrupted() {
-    let term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    match term {
-        Ok(mut term) => {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => {
-            // Then only the other one is listened for.
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
-}
-
-/// The file that says that a folder is the demo's own, with the process that uses it.
-const MARKER: &str = "snorri-demo.pid";
-
-/// Takes the folder for this demo. Refuses one that holds anything else, or in which a demo runs.
-fn claim(dir: &Path) -> Result<(), Error> {
-    let marker = dir.join(MARKER);
-    if let Ok(text) = std::fs::read_to_string(&marker) {
-        let pid: u32 = text.trim().parse().unwrap_or(0);
-        if pid != std::process::id() && Path::new(&format!("/proc/{pid}")).exists() {
-            let dir = dir.display();
-            return Err(Error::Api(format!(
-                "a demo runs in {dir} already (process {pid}): give this one --dir"
-            )));
-        }
-        clear(dir);
-    } else if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-        let dir = dir.display();
-        return Err(Error::Api(format!(
-            "{dir} is not empty and not a demo's folder: the demo deletes its folder at the end, so give it one of \
-             its own by --dir"
-        )));
-    }
-    let mark =
-        std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&marker, std::process::id().to_string()));
-    mark.map_err(|error| Error::Api(format!("cannot write in {}: {error}", dir.display())))
-}
-
-fn clear(dir: &Path) {
-    if let Err(error) = snorri_stack::Stack::wipe(&dir.join("servers")) {
-        eprintln!("could not delete {}: {error}", dir.display());
-    }
-    // Never there, or gone: both are as wanted.
-    let _ = std::fs::remove_dir_all(dir);
-    if let Some(parent) = dir.parent() {
-        let _ = std::fs::remove_dir(parent);
     }
 }
 
@@ -178,25 +125,4 @@ async fn demo(args: &Args) -> Result<bool, Error> {
     let is_clean = summary::show(&private, &world, &run).await?;
     private.stop().await;
     Ok(is_clean)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_with_somebody_elses_files_is_refused_and_left_alone() {
-        let dir = std::env::temp_dir().join(format!("snorri-claim-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("a folder");
-        std::fs::write(dir.join("thesis.txt"), "years of work").expect("a file");
-        assert!(claim(&dir).is_err());
-        assert!(dir.join("thesis.txt").exists());
-        std::fs::remove_file(dir.join("thesis.txt")).expect("deleted");
-        claim(&dir).expect("an empty folder is taken");
-        claim(&dir).expect("and its own taken again");
-        // The first process of a machine is always alive.
-        std::fs::write(dir.join(MARKER), "1").expect("a marker");
-        assert!(claim(&dir).is_err(), "a demo runs there");
-        std::fs::remove_dir_all(&dir).expect("deleted");
-    }
 }

@@ -1,5 +1,5 @@
 //! A private installation on this machine: Postgres, nats-server, an orchestrator and the demo's
-//! participants, each a process of its own, all their data in one folder. For `demo` and `dev`.
+//! participants, each a process of its own, all their data in one folder. For `demo` and `dev`; its parts for `chaos`.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -31,7 +31,7 @@ pub(crate) enum Error {
     Api(String),
 }
 
-fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
     let what = what.into();
     move |source| Error::Io { what, source }
 }
@@ -87,23 +87,11 @@ pub(crate) struct Private {
 impl Private {
     /// Brings everything up. `say` is told what is done.
     pub(crate) async fn start(plan: Plan, say: fn(&str)) -> Result<Self, Error> {
-        let options = Options {
-            dir: plan.dir.join("servers"),
-            install: plan.install,
-            fsync: true,
-            pg_port: plan.postgres,
-            nats_port: plan.nats,
-            say: Arc::new(say),
-        };
-        std::fs::create_dir_all(plan.dir.join("logs"))
-            .map_err(io(format!("cannot make {}", plan.dir.display())))?;
-        let stack = tokio::task::spawn_blocking(move || Stack::start(&options))
-            .await
-            .map_err(|error| Error::Api(error.to_string()))??;
+        let stack = servers(&plan.dir, plan.install, (plan.postgres, plan.nats), say).await?;
         let listen = free(plan.listen)?;
         let admin_listen = free(plan.admin)?;
         let mut private = Self {
-            stack: Arc::new(stack),
+            stack,
             api: format!("http://{listen}"),
             admin: format!("http://{admin_listen}"),
             plan,
@@ -112,9 +100,9 @@ impl Private {
             orchestrator: None,
             participants: Vec::new(),
         };
-        private.make_database("snorri").await?;
+        make_database(&private.stack, "snorri").await?;
         for service in Service::all() {
-            private.make_database(service.name()).await?;
+            make_database(&private.stack, service.name()).await?;
             snorri_demo::prepare(service, &private.database(service.name()), &private.plan.world).await?;
         }
         private.start_orchestrator()?;
@@ -125,19 +113,6 @@ impl Private {
         Ok(private)
     }
 
-    async fn make_database(&self, name: &'static str) -> Result<(), Error> {
-        let stack = self.stack.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            let sql = format!("SELECT 1 FROM pg_database WHERE datname = '{name}'");
-            if stack.postgres.query("postgres", &sql)?.is_empty() {
-                stack.postgres.create_database(name, None)?;
-            }
-            Ok::<(), snorri_stack::Error>(())
-        });
-        made.await.map_err(|error| Error::Api(error.to_string()))??;
-        Ok(())
-    }
-
     /// The address of one of the installation's databases.
     pub(crate) fn database(&self, name: &str) -> String {
         self.stack.postgres.url(name)
@@ -145,45 +120,28 @@ impl Private {
 
     /// Starts the orchestrator, on the same ports each time.
     pub(crate) fn start_orchestrator(&mut self) -> Result<(), Error> {
-        let mut args = vec![
-            "serve".to_owned(),
-            "--database-url".to_owned(),
-            self.database("snorri"),
-            "--nats-url".to_owned(),
-            self.stack.nats.url(),
-            "--listen".to_owned(),
-            self.listen.to_string(),
-            "--admin-listen".to_owned(),
-            self.admin_listen.to_string(),
-            "--replica".to_owned(),
-            "private".to_owned(),
-            "--until-stdin-closes".to_owned(),
-        ];
-        if let Some(endpoint) = &self.plan.otlp_endpoint {
-            args.extend(["--otlp-endpoint".to_owned(), endpoint.clone()]);
-        }
-        self.orchestrator = Some(spawn(&self.plan.dir, "orchestrator", &args)?);
+        let args = Serve {
+            database_url: self.database("snorri"),
+            nats_url: self.stack.nats.url(),
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            replica: "private",
+            otlp_endpoint: self.plan.otlp_endpoint.as_deref(),
+        };
+        let child = spawn(&own_program()?, &self.plan.dir, "orchestrator", &args.args())?;
+        self.orchestrator = Some(Process { name: "orchestrator".to_owned(), child });
         Ok(())
     }
 
     fn start_participant(&mut self, service: Service) -> Result<(), Error> {
-        let mut args = vec![
-            "participant".to_owned(),
-            service.name().to_owned(),
-            "--database-url".to_owned(),
-            self.database(service.name()),
-            "--nats-url".to_owned(),
-            self.stack.nats.url(),
-            "--until-stdin-closes".to_owned(),
-        ];
-        let Shares { fail, slow, crash } = self.plan.troubles;
-        for (flag, share) in [("--fail", fail), ("--slow", slow), ("--crash", crash)] {
-            args.extend([flag.to_owned(), share.to_string()]);
-        }
-        if let Some(endpoint) = &self.plan.otlp_endpoint {
-            args.extend(["--otlp-endpoint".to_owned(), endpoint.clone()]);
-        }
-        let process = spawn(&self.plan.dir, service.name(), &args)?;
+        let args = participant_args(
+            service,
+            (&self.database(service.name()), &self.stack.nats.url()),
+            self.plan.troubles,
+            self.plan.otlp_endpoint.as_deref(),
+        );
+        let child = spawn(&own_program()?, &self.plan.dir, service.name(), &args)?;
+        let process = Process { name: service.name().to_owned(), child };
         self.participants.retain(|other| other.name != service.name());
         self.participants.push(process);
         Ok(())
@@ -280,7 +238,84 @@ impl Private {
     }
 }
 
-fn spawn(dir: &Path, name: &str, args: &[String]) -> Result<Process, Error> {
+/// Starts the two servers in a folder, each on the wanted port if that is free, and makes the folder of logs.
+pub(crate) async fn servers(
+    dir: &Path,
+    install: bool,
+    (pg_port, nats_port): (Option<u16>, Option<u16>),
+    say: fn(&str),
+) -> Result<Arc<Stack>, Error> {
+    std::fs::create_dir_all(dir.join("logs")).map_err(io(format!("cannot make {}", dir.display())))?;
+    let dir = dir.join("servers");
+    let options = Options { dir, install, fsync: true, pg_port, nats_port, say: Arc::new(say) };
+    let stack = tokio::task::spawn_blocking(move || Stack::start(&options)).await;
+    Ok(Arc::new(stack.map_err(|error| Error::Api(error.to_string()))??))
+}
+
+/// Makes a database unless it is there.
+pub(crate) async fn make_database(stack: &Arc<Stack>, name: &'static str) -> Result<(), Error> {
+    let stack = stack.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let sql = format!("SELECT 1 FROM pg_database WHERE datname = '{name}'");
+        if stack.postgres.query("postgres", &sql)?.is_empty() {
+            stack.postgres.create_database(name, None)?;
+        }
+        Ok::<(), snorri_stack::Error>(())
+    });
+    made.await.map_err(|error| Error::Api(error.to_string()))??;
+    Ok(())
+}
+
+/// What an orchestrator's process is told.
+#[derive(Debug)]
+pub(crate) struct Serve<'a> {
+    pub(crate) database_url: String,
+    pub(crate) nats_url: String,
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin_listen: SocketAddr,
+    pub(crate) replica: &'a str,
+    pub(crate) otlp_endpoint: Option<&'a str>,
+}
+
+impl Serve<'_> {
+    /// As the arguments of `snorri`.
+    pub(crate) fn args(&self) -> Vec<String> {
+        let (listen, admin_listen) = (self.listen.to_string(), self.admin_listen.to_string());
+        let mut args = vec!["serve", "--database-url", &self.database_url, "--nats-url", &self.nats_url];
+        args.extend(["--listen", &listen, "--admin-listen", &admin_listen, "--replica", self.replica]);
+        args.push("--until-stdin-closes");
+        if let Some(endpoint) = self.otlp_endpoint {
+            args.extend(["--otlp-endpoint", endpoint]);
+        }
+        args.into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// The arguments of `snorri` that run one of the demo's services; `at` is its database and NATS.
+pub(crate) fn participant_args(
+    service: Service,
+    at: (&str, &str),
+    troubles: Shares,
+    otlp_endpoint: Option<&str>,
+) -> Vec<String> {
+    let Shares { fail, slow, crash } = troubles;
+    let [fail, slow, crash] = [fail, slow, crash].map(|share| share.to_string());
+    let mut args = vec!["participant", service.name(), "--database-url", at.0, "--nats-url", at.1];
+    args.extend(["--until-stdin-closes", "--fail", &fail, "--slow", &slow, "--crash", &crash]);
+    if let Some(endpoint) = otlp_endpoint {
+        args.extend(["--otlp-endpoint", endpoint]);
+    }
+    args.into_iter().map(str::to_owned).collect()
+}
+
+/// The file of the program that runs.
+pub(crate) fn own_program() -> Result<PathBuf, Error> {
+    std::env::current_exe().map_err(io("cannot find this program's own file"))
+}
+
+/// Starts a process of the installation, its output appended to a log of that name. It ends when its standard
+/// input closes, so with this process.
+pub(crate) fn spawn(program: &Path, dir: &Path, name: &str, args: &[String]) -> Result<Child, Error> {
     let log = dir.join("logs").join(format!("{name}.log"));
     let out = File::options()
         .create(true)
@@ -288,20 +323,26 @@ fn spawn(dir: &Path, name: &str, args: &[String]) -> Result<Process, Error> {
         .open(&log)
         .map_err(io(format!("cannot write {}", log.display())))?;
     let err = out.try_clone().map_err(io(format!("cannot write {}", log.display())))?;
-    let program = std::env::current_exe().map_err(io("cannot find this program's own file"))?;
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    // What the user has set for a production of his own must not reach this one.
+    for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SNORRI_")) {
+        command.env_remove(key);
+    }
+    command
         .args(args)
         .stdin(Stdio::piped())
         .stdout(out)
         .stderr(err)
         .kill_on_drop(true)
+        // Ctrl-C in the terminal reaches this process only, which stops the others in order. A frozen one whose
+        // parent is killed is ended by the kernel, since it is the only one of its group.
+        .process_group(0)
         .spawn()
-        .map_err(io(format!("cannot start {name}")))?;
-    Ok(Process { name: name.to_owned(), child })
+        .map_err(io(format!("cannot start {name}")))
 }
 
 /// The wanted port if it is free, or any that is.
-fn free(wanted: Option<u16>) -> Result<SocketAddr, Error> {
+pub(crate) fn free(wanted: Option<u16>) -> Result<SocketAddr, Error> {
     let any = || TcpListener::bind(("127.0.0.1", 0));
     let listener = match wanted {
         Some(port) => TcpListener::bind(("127.0.0.1", port)).or_else(|_| any()),

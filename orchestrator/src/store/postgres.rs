@@ -3,7 +3,7 @@
 //! Three pools, so that one kind of work cannot starve another: the engine's commits, everything that
 //! people ask for, and the replica's own upkeep (heartbeats, takeovers, sweeps).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
@@ -13,8 +13,13 @@ use super::kept::Kept;
 use super::trust::Trust;
 use super::{Error, UNIT_TIMEOUT};
 
-/// The migrations of the orchestrator's schema, embedded.
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/orchestrator");
+/// The migrations of the orchestrator's schema, embedded. A newer version may have applied more already: during an
+/// upgrade both run on one database, and whichever of them is restarted must come up.
+static MIGRATOR: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("../migrations/orchestrator");
+    migrator.set_ignore_missing(true);
+    migrator
+});
 
 /// Postgres as the store.
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::types::time::OffsetDateTime;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -18,6 +19,12 @@ use crate::{Error, Service};
 
 mod books;
 mod effects;
+mod findings;
+mod journal;
+mod records;
+
+pub use findings::{Findings, Invariant};
+pub use records::{Accepted, Promise, Records, audit_records};
 
 /// The databases of the services; they may be one and the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +118,9 @@ pub struct Audit {
     pub cents_on_accounts: i64,
     /// What is wrong, each in a sentence; at most [`PROBLEMS_MAX`], then how many more.
     pub problems: Vec<String>,
+    /// The same by invariant, all of it, with how much was looked at.
+    #[serde(skip)]
+    pub findings: Findings,
 }
 
 /// The most problems that an audit lists.
@@ -193,6 +203,7 @@ struct Effect {
     step: String,
     operation: String,
     direction: String,
+    at: OffsetDateTime,
 }
 
 /// What one service's books say, read in one snapshot.
@@ -212,7 +223,7 @@ pub async fn audit(
     sagas: Option<&HashMap<Uuid, EndStatus>>,
 ) -> Result<Audit, Error> {
     let mut audit = Audit::default();
-    let mut problems = Vec::new();
+    let mut problems = Findings::default();
     let mut pages = BTreeMap::new();
     for service in Service::all() {
         let options: PgConnectOptions = databases.url(service).parse()?;
@@ -231,12 +242,12 @@ pub async fn audit(
         pages.insert(service, page);
     }
     audit.sagas_with_effects = effects::across(&pages, sagas, &mut problems);
-    let more = problems.len().saturating_sub(PROBLEMS_MAX);
-    problems.truncate(PROBLEMS_MAX);
+    audit.problems = problems.problems().iter().take(PROBLEMS_MAX).map(|(_, text)| text.clone()).collect();
+    let more = problems.problems().len().saturating_sub(PROBLEMS_MAX);
     if more > 0 {
-        problems.push(format!("and {more} more problems"));
+        audit.problems.push(format!("and {more} more problems"));
     }
-    audit.problems = problems;
+    audit.findings = problems;
     Ok(audit)
 }
 
@@ -245,21 +256,21 @@ async fn read(db: &mut PgConnection, service: Service) -> Result<Page, Error> {
         Service::Inventory => (
             "SELECT saga, step, state, units AS size, 0::bigint AS units
              FROM inventory.reservations ORDER BY id",
-            "SELECT saga, step, operation, direction FROM inventory.effects ORDER BY id",
+            "SELECT saga, step, operation, direction, at FROM inventory.effects ORDER BY id",
         ),
         Service::Payments => (
             "SELECT saga, step, state, amount_cents AS size, 0::bigint AS units
              FROM payments.holds ORDER BY id",
-            "SELECT saga, step, operation, direction FROM payments.effects ORDER BY id",
+            "SELECT saga, step, operation, direction, at FROM payments.effects ORDER BY id",
         ),
         Service::Shipping => (
             "SELECT saga, step, state, units AS size, 0::bigint AS units
              FROM shipping.shipments ORDER BY id",
-            "SELECT saga, step, operation, direction FROM shipping.effects ORDER BY id",
+            "SELECT saga, step, operation, direction, at FROM shipping.effects ORDER BY id",
         ),
         Service::Orders => (
             "SELECT saga, step, state, amount_cents AS size, units FROM orders.orders ORDER BY id",
-            "SELECT saga, step, operation, direction FROM orders.effects ORDER BY id",
+            "SELECT saga, step, operation, direction, at FROM orders.effects ORDER BY id",
         ),
     };
     Ok(Page {

@@ -17,7 +17,10 @@ mod shipping;
 mod troubles;
 mod world;
 
-pub use audit::{Audit, Databases, EndStatus, PROBLEMS_MAX, audit};
+pub use audit::{
+    Accepted, Audit, Databases, EndStatus, Findings, Invariant, PROBLEMS_MAX, Promise, Records, audit,
+    audit_records,
+};
 pub use books::prepare;
 pub use order::{Expected, expected, order};
 pub use run::{ServiceConfig, run};

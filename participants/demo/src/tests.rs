@@ -14,6 +14,7 @@ mod auditing;
 mod definitions;
 mod operations;
 mod racing;
+mod recording;
 mod whole;
 
 /// A new, empty database on the tests' server.

@@ -59,6 +59,7 @@
 //!   not about duration. Five minutes are the end in any case.
 //! * When the database is away, commands wait in NATS and no attempt is used up.
 
+mod alive;
 mod answers;
 mod barrier;
 mod ctx;

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use snorri_bus::headers::{self, ReceivedCommand, parse_command};
+use snorri_bus::headers::{ReceivedCommand, parse_command};
 use snorri_bus::{Bus, ConsumerSpec, Consumption, Message, Next};
 use snorri_saga::ids::{Direction, EffectId, Name, SagaId};
-use snorri_saga::wire::Outcome;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::alive::alive;
 use crate::answers::{self, Answer, Answers};
 use crate::gate::Gate;
 use crate::handler::Handler;
@@ -24,8 +24,6 @@ use crate::work::{Job, Verdict, work};
 
 /// How long a command may remain unacknowledged.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// How often the server is told that a command is still being worked on.
-const PROGRESS: Duration = Duration::from_secs(10);
 /// The most unacknowledged commands of all replicas of a participant together.
 const UNACKNOWLEDGED_MAX: i64 = 4096;
 /// How long what is running may take after the shutdown began.
@@ -192,31 +190,6 @@ async fn read(shared: &Shared, message: Message) -> Option<Job> {
             tracing::warn!(%bad, subject = message.subject(), "a message that is no command");
             message.term().await;
             None
-        }
-    }
-}
-
-/// Runs a piece of work, and tells that the commands are being worked on for as long as it takes.
-async fn alive<T>(shared: &Shared, jobs: &[Job], work: impl Future<Output = T>) -> T {
-    let budget = jobs.iter().map(|job| job.command.budget.to_std()).min().unwrap_or(PROGRESS);
-    let every = (budget / 3).clamp(Duration::from_millis(50), PROGRESS);
-    let mut tick = interval_at(Instant::now() + every, every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            _ = tick.tick() => {
-                for job in jobs {
-                    snorri_kill::point!(AtWork, break);
-                    job.message.progress().await;
-                    let working =
-                        headers::reply(&job.command.reply_to, &job.command.id, &Outcome::Working);
-                    // Nobody is worse off without it than before.
-                    let _ = shared.bus.publish_core(working).await;
-                }
-            }
         }
     }
 }

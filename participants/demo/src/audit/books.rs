@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
-use super::Audit;
+use super::{Audit, Findings, Invariant};
 use crate::Error;
 use crate::world::World;
+
+/// What all of this is about.
+const B: Invariant = Invariant::BooksBalance;
 
 type Shelf = (String, i64, i64, i64);
 
@@ -16,7 +19,7 @@ pub(super) async fn stock(
     db: &mut PgConnection,
     world: &World,
     audit: &mut Audit,
-    problems: &mut Vec<String>,
+    problems: &mut Findings,
 ) -> Result<(), Error> {
     let shelves: Vec<Shelf> = sqlx::query_as("SELECT sku, free, reserved, shipped FROM inventory.stock")
         .fetch_all(&mut *db)
@@ -39,27 +42,35 @@ pub(super) async fn stock(
         let there = free + reserved + shipped;
         match delivered.remove(sku) {
             None => {
-                problems.push(format!("inventory: {sku} was never delivered, yet there are {there} units"));
+                problems
+                    .wrong(B, format!("inventory: {sku} was never delivered, yet there are {there} units"));
             }
-            Some(units) if units != there => problems.push(format!(
-                "inventory: of {sku} {units} units were delivered, and {there} are there ({free} free, \
+            Some(units) if units != there => problems.wrong(
+                B,
+                format!(
+                    "inventory: of {sku} {units} units were delivered, and {there} are there ({free} free, \
                  {reserved} reserved, {shipped} shipped)"
-            )),
+                ),
+            ),
             Some(_) => {}
         }
         for (state, on_shelf) in [("reserved", *reserved), ("shipped", *shipped)] {
             let in_books = written.get(&(sku.as_str(), state)).copied().unwrap_or(0);
             if in_books != on_shelf {
-                problems.push(format!(
-                    "inventory: of {sku} {on_shelf} units are {state} on the shelf and {in_books} in the \
+                problems.wrong(
+                    B,
+                    format!(
+                        "inventory: of {sku} {on_shelf} units are {state} on the shelf and {in_books} in the \
                      reservations"
-                ));
+                    ),
+                );
             }
         }
     }
-    problems.extend(
-        delivered.into_iter().map(|(sku, units)| format!("inventory: {sku} with its {units} units is gone")),
-    );
+    problems.checked(B, shelves.len());
+    for (sku, units) in delivered {
+        problems.wrong(B, format!("inventory: {sku} with its {units} units is gone"));
+    }
     Ok(())
 }
 
@@ -69,7 +80,7 @@ pub(super) async fn money(
     db: &mut PgConnection,
     world: &World,
     audit: &mut Audit,
-    problems: &mut Vec<String>,
+    problems: &mut Findings,
 ) -> Result<(), Error> {
     let (accounts, balance, held): (i64, i64, i64) = sqlx::query_as(
         "SELECT count(*), coalesce(sum(balance), 0)::bigint, coalesce(sum(held), 0)::bigint
@@ -97,7 +108,7 @@ pub(super) async fn money(
     audit.cents_captured = revenue;
     let mut same = |what: &str, expected: i64, found: i64| {
         if expected != found {
-            problems.push(format!("payments: {what}: {found} instead of {expected}"));
+            problems.wrong(B, format!("payments: {what}: {found} instead of {expected}"));
         }
     };
     same("accounts", i64::try_from(world.customers).unwrap_or(i64::MAX), accounts);
@@ -112,11 +123,9 @@ pub(super) async fn money(
     )
     .fetch_all(&mut *db)
     .await?;
-    problems.extend(
-        uneven
-            .into_iter()
-            .map(|(saga, cents)| format!("payments: the ledger's rows of {saga} sum to {cents} cents")),
-    );
+    for (saga, cents) in uneven {
+        problems.wrong(B, format!("payments: the ledger's rows of {saga} sum to {cents} cents"));
+    }
     let astray: Vec<(String, i64, i64)> = sqlx::query_as(
         "SELECT customer, balance, coalesce(entries.cents, 0)::bigint FROM payments.accounts
          LEFT JOIN (SELECT account, sum(amount_cents) AS cents FROM payments.ledger GROUP BY account) AS entries
@@ -125,8 +134,9 @@ pub(super) async fn money(
     )
     .fetch_all(&mut *db)
     .await?;
-    problems.extend(astray.into_iter().map(|(customer, balance, entries)| {
-        format!("payments: {customer} has {balance} cents, and {entries} by the ledger")
-    }));
+    for (customer, balance, entries) in astray {
+        problems.wrong(B, format!("payments: {customer} has {balance} cents, and {entries} by the ledger"));
+    }
+    problems.checked(B, usize::try_from(accounts).unwrap_or(0));
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use super::{Effect, EndStatus, Page};
+use super::{Effect, EndStatus, Findings, Invariant, Page};
 use crate::Service;
 
 /// The operations of the definitions that the demo knows: what a completed saga has done.
@@ -40,9 +40,9 @@ struct Tally {
 
 /// What holds within one service at any time, also while sagas are on their way: nothing twice, nothing
 /// after its compensation, no compensation of nothing, and the records agree with the journal.
-pub(super) fn within(service: Service, page: &Page, problems: &mut Vec<String>) {
+pub(super) fn within(service: Service, page: &Page, problems: &mut Findings) {
     let mut tallies: BTreeMap<(Uuid, &str), Tally> = BTreeMap::new();
-    for Effect { saga, step, operation, direction } in &page.effects {
+    for Effect { saga, step, operation, direction, .. } in &page.effects {
         let tally = tallies.entry((*saga, step)).or_default();
         if direction == "action" {
             tally.actions += 1;
@@ -64,31 +64,45 @@ pub(super) fn within(service: Service, page: &Page, problems: &mut Vec<String>) 
     }
     for ((saga, step), tally) in tallies {
         let Tally { actions, compensations, late, records, records_undone } = tally;
-        let mut say = |what: String| problems.push(format!("{service}: saga {saga}, step {step}: {what}"));
+        for invariant in [Invariant::OneEffect, Invariant::NothingAfterUndo, Invariant::NoUndoOfNothing] {
+            problems.checked(invariant, 1);
+        }
+        let mut say = |invariant, what: String| {
+            problems.wrong(invariant, format!("{service}: saga {saga}, step {step}: {what}"));
+        };
         if actions > 1 {
-            say(format!("the action was applied {actions} times"));
+            say(Invariant::OneEffect, format!("the action was applied {actions} times"));
         }
         if compensations > 1 {
-            say(format!("the compensation was applied {compensations} times"));
+            say(Invariant::OneEffect, format!("the compensation was applied {compensations} times"));
         }
         if compensations > 0 && actions == 0 {
-            say("a compensation was applied without its action".to_owned());
+            say(Invariant::NoUndoOfNothing, "a compensation was applied without its action".to_owned());
         }
         if late {
-            say("the action was applied after its compensation".to_owned());
+            say(Invariant::NothingAfterUndo, "the action was applied after its compensation".to_owned());
         }
         if records != actions {
-            say(format!("{actions} actions in the journal, and {records} records of them in the books"));
+            say(
+                Invariant::OneEffect,
+                format!("{actions} actions in the journal, and {records} records of them in the books"),
+            );
         }
         if records_undone != compensations {
-            say(format!(
-                "{compensations} compensations in the journal, and {records_undone} undone in the books"
-            ));
+            say(
+                Invariant::OneEffect,
+                format!(
+                    "{compensations} compensations in the journal, and {records_undone} undone in the books"
+                ),
+            );
         }
     }
     for effect in page.effects.iter().filter(|effect| effect.direction != "action") {
         if FINAL.contains(&effect.operation.as_str()) {
-            problems.push(format!("{service}: saga {}: `{}` was undone", effect.saga, effect.operation));
+            problems.wrong(
+                Invariant::CompletedIsDone,
+                format!("{service}: saga {}: `{}` was undone", effect.saga, effect.operation),
+            );
         }
     }
 }
@@ -97,7 +111,7 @@ pub(super) fn within(service: Service, page: &Page, problems: &mut Vec<String>) 
 pub(super) fn across(
     pages: &BTreeMap<Service, Page>,
     sagas: Option<&HashMap<Uuid, EndStatus>>,
-    problems: &mut Vec<String>,
+    problems: &mut Findings,
 ) -> u64 {
     let mut effects: BTreeMap<Uuid, Vec<(Service, &Effect)>> = BTreeMap::new();
     for (service, page) in pages {
@@ -112,27 +126,37 @@ pub(super) fn across(
         let effects = effects.get(&saga).map(Vec::as_slice).unwrap_or_default();
         match status {
             EndStatus::Completed => {
+                problems.checked(Invariant::CompletedIsDone, 1);
                 completed(saga, effects, problems);
                 sizes.agree(saga, problems);
             }
-            EndStatus::Compensated => compensated(saga, effects, problems),
+            EndStatus::Compensated => {
+                problems.checked(Invariant::CompensatedIsUndone, 1);
+                compensated(saga, effects, problems);
+            }
             EndStatus::Closed | EndStatus::Open => {}
         }
     }
     for saga in effects.keys().filter(|saga| !sagas.contains_key(saga)) {
-        problems.push(format!("saga {saga} has effects, and the orchestrator does not know it"));
+        problems.wrong(
+            Invariant::AcceptedExists,
+            format!("saga {saga} has effects, and the orchestrator does not know it"),
+        );
     }
     effects.len() as u64
 }
 
 /// A completed saga has done all that one of the plans asks, nothing else, and nothing is undone.
-fn completed(saga: Uuid, effects: &[(Service, &Effect)], problems: &mut Vec<String>) {
+fn completed(saga: Uuid, effects: &[(Service, &Effect)], problems: &mut Findings) {
     let mut done = BTreeSet::new();
     for (service, effect) in effects {
         if effect.direction == "action" {
             done.insert(format!("{service}/{}", effect.operation));
         } else {
-            problems.push(format!("saga {saga} is completed, and {service}/{} was undone", effect.operation));
+            problems.wrong(
+                Invariant::CompletedIsDone,
+                format!("saga {saga} is completed, and {service}/{} was undone", effect.operation),
+            );
         }
     }
     let plans =
@@ -143,16 +167,22 @@ fn completed(saga: Uuid, effects: &[(Service, &Effect)], problems: &mut Vec<Stri
         .min_by_key(|(_, plan): &&(_, BTreeSet<String>)| plan.symmetric_difference(&done).count());
     let Some((name, plan)) = best else { return };
     for operation in plan.difference(&done) {
-        problems.push(format!("saga {saga} ({name}) is completed, and {operation} was never applied"));
+        problems.wrong(
+            Invariant::CompletedIsDone,
+            format!("saga {saga} ({name}) is completed, and {operation} was never applied"),
+        );
     }
     for operation in done.difference(plan) {
-        problems.push(format!("saga {saga} ({name}) is completed, and {operation} does not belong to it"));
+        problems.wrong(
+            Invariant::CompletedIsDone,
+            format!("saga {saga} ({name}) is completed, and {operation} does not belong to it"),
+        );
     }
 }
 
-/// In a compensated saga every action is undone, and none is final. (That nothing is undone twice holds
+/// In a compensated saga every action is undone, the last one first, and none is final. (That nothing is undone twice holds
 /// within each service.)
-fn compensated(saga: Uuid, effects: &[(Service, &Effect)], problems: &mut Vec<String>) {
+fn compensated(saga: Uuid, effects: &[(Service, &Effect)], problems: &mut Findings) {
     let undone: BTreeSet<(Service, &str)> = effects
         .iter()
         .filter(|(_, effect)| effect.direction != "action")
@@ -160,11 +190,29 @@ fn compensated(saga: Uuid, effects: &[(Service, &Effect)], problems: &mut Vec<St
         .collect();
     for (service, effect) in effects.iter().filter(|(_, effect)| effect.direction == "action") {
         if !undone.contains(&(*service, effect.step.as_str())) {
-            problems.push(format!(
-                "saga {saga} is compensated, and {service}/{} is not undone",
-                effect.operation
-            ));
+            problems.wrong(
+                Invariant::CompensatedIsUndone,
+                format!("saga {saga} is compensated, and {service}/{} is not undone", effect.operation),
+            );
         }
+    }
+    let by_time = |is_action: bool| {
+        let of = effects.iter().filter(|(_, effect)| (effect.direction == "action") == is_action);
+        let mut of: Vec<_> = of.map(|(_, effect)| (effect.at, effect.step.as_str())).collect();
+        of.sort_unstable();
+        of.into_iter().map(|(_, step)| step)
+    };
+    // All services read the clock of one machine, and a step is begun when the one before it is committed.
+    let mut expected: Vec<&str> =
+        by_time(true).filter(|step| undone.iter().any(|(_, of)| of == step)).collect();
+    expected.reverse();
+    let found: Vec<&str> = by_time(false).collect();
+    if expected.len() == found.len() && expected != found {
+        let (expected, found) = (expected.join(", "), found.join(", "));
+        problems.wrong(
+            Invariant::CompensatedIsUndone,
+            format!("saga {saga} was undone in the order {found}, and not {expected}"),
+        );
     }
 }
 
@@ -198,7 +246,7 @@ impl Sizes {
         Self(sizes)
     }
 
-    fn agree(&self, saga: Uuid, problems: &mut Vec<String>) {
+    fn agree(&self, saga: Uuid, problems: &mut Findings) {
         let Some(of) = self.0.get(&saga) else { return };
         for (ordered, got) in [
             ("cents ordered", "cents captured"),
@@ -208,7 +256,10 @@ impl Sizes {
             if let (Some(expected), Some(found)) = (of.get(ordered), of.get(got))
                 && expected != found
             {
-                problems.push(format!("saga {saga}: {expected} {ordered}, and {found} {got}"));
+                problems.wrong(
+                    Invariant::CompletedIsDone,
+                    format!("saga {saga}: {expected} {ordered}, and {found} {got}"),
+                );
             }
         }
     }

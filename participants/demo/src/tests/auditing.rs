@@ -74,6 +74,19 @@ async fn an_undo_that_is_missing_is_found() {
 }
 
 #[tokio::test]
+async fn an_undo_in_the_wrong_order_is_found() {
+    let (mut shop, ends) = shop_with_history().await;
+    shop.sql("UPDATE inventory.effects SET at = at + interval '1 min' WHERE direction = 'compensation'")
+        .await;
+    let problems = shop.problems(Some(&ends)).await;
+    let saga = Uuid::from_u128(2);
+    assert_eq!(
+        problems,
+        [format!("saga {saga} was undone in the order hold, place, reserve, and not hold, reserve, place")]
+    );
+}
+
+#[tokio::test]
 async fn an_undo_of_nothing_is_found() {
     let mut shop = Shop::open().await;
     shipping::cancel(&mut shop.db, &mark(Uuid::from_u128(8), "book")).await.expect("cancelled");

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use snorri_saga::time::Millis;
 use snorri_saga::wire::Outcome;
 
 use crate::rig::{Command, How, Rig, ok, on_both, saga, undone};
@@ -126,5 +127,29 @@ async fn rows_that_make_no_sense_are_left_as_they_are_and_can_be_mended() {
         .expect("mended");
     assert_eq!(rig.ask(&unclear.undo().again()).await, undone(false));
     assert_eq!(rig.ledger(unclear.saga()).await, (1, -5));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_without_time_left_does_not_make_its_batch_tell_as_often_that_it_is_at_work() {
+    let mut rig = Rig::new("batch_pulse").await;
+    let mut late = Command::action(saga(), "pay", 1, How::Wait);
+    late.budget = Millis(0);
+    let mut others: Vec<Command> =
+        (0..10).map(|number| Command::action(saga(), "pay", number, How::Well)).collect();
+    for other in &mut others {
+        other.budget = Millis(60_000);
+    }
+    others.insert(0, late.clone());
+    rig.send(&others).await;
+    let running = rig.run(rig.participant().batch(64));
+    for _ in 0..6 {
+        assert_eq!(rig.word(&late).await, Outcome::Working);
+    }
+    rig.stage.go_on.notify_one();
+    assert_eq!(rig.reply(&late).await, ok(1));
+    for (other, number) in others.iter().zip(-1..).skip(1) {
+        assert_eq!(rig.word(other).await, ok(number), "the first word of it is its answer");
+    }
     running.stop().await;
 }
