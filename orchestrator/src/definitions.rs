@@ -194,8 +194,10 @@ impl Definitions {
 
     /// A definition by name, in the given or the newest version.
     pub async fn get(&self, name: &str, version: Option<u32>) -> Result<Arc<Versioned>, Error> {
+        // What was the newest, when it has to be asked whether it still is.
+        let mut last = None;
         {
-            let cache = self.cache();
+            let mut cache = self.cache();
             match version {
                 Some(version) => {
                     if let Ok(name) = Name::new(name)
@@ -205,10 +207,13 @@ impl Definitions {
                     }
                 }
                 None => {
-                    if let Some((since, found)) = cache.newest.get(name)
-                        && since.elapsed() < NEWEST_FOR
-                    {
-                        return Ok(found.clone());
+                    if let Some((since, found)) = cache.newest.get_mut(name) {
+                        if since.elapsed() < NEWEST_FOR {
+                            return Ok(found.clone());
+                        }
+                        // One asks; those who come meanwhile go on with what there is.
+                        *since = Instant::now();
+                        last = Some(found.clone());
                     }
                 }
             }
@@ -218,6 +223,11 @@ impl Definitions {
             return Err(unknown());
         }
         let stored = self.store.definition(name, version).await?.ok_or_else(unknown)?;
+        if let Some(last) = last
+            && last.version == stored.version
+        {
+            return Ok(last);
+        }
         let draft: Draft = serde_json::from_str(&stored.body)
             .map_err(|error| store::Error::Corrupt(format!("definition {name}: {error}")))?;
         let definition = Definition::from_draft(&draft)

@@ -214,14 +214,16 @@ macro_rules! with_connection {
         let deadline = tokio::time::Instant::now() + $crate::store::UNIT_TIMEOUT;
         let taken = tokio::time::timeout_at(deadline, $store.engine.take()).await;
         let result = match taken {
-            Ok(Ok((mut $connection, made))) => {
-                let result = match tokio::time::timeout_at(deadline, $work).await {
-                    Ok(result) => result.map_err($crate::store::Error::from),
-                    Err(_) => Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT)),
+            Ok(Ok(mut taken)) => {
+                let result = match taken.connection() {
+                    Ok($connection) => match tokio::time::timeout_at(deadline, $work).await {
+                        Ok(result) => result.map_err($crate::store::Error::from),
+                        Err(_) => Err($crate::store::Error::Timeout($crate::store::UNIT_TIMEOUT)),
+                    },
+                    Err(error) => Err(error.into()),
                 };
-                match &result {
-                    Err(error) if error.is_of_the_connection() => $crate::store::kept::close($connection),
-                    _ => $store.engine.keep($connection, made),
+                if !matches!(&result, Err(error) if error.is_of_the_connection()) {
+                    $store.engine.keep(taken);
                 }
                 result
             }

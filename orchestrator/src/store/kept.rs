@@ -4,43 +4,69 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
 use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::trust::Trust;
 
 /// How long a connection is used.
 const AGE_MAX: Duration = Duration::from_mins(5);
 
-/// A connection that is in use.
-pub(super) type Connection = PoolConnection<sqlx::Postgres>;
+type Connection = PoolConnection<sqlx::Postgres>;
 
-/// The connections that nobody uses just now, and the pool that makes new ones and limits their number.
+/// A connection that is in use. One that is not [kept](Kept::keep) afterwards is closed.
+#[derive(Debug)]
+pub(super) struct Taken {
+    connection: Option<Connection>,
+    made: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Taken {
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.close_on_drop();
+        }
+    }
+}
+
+/// The connections that nobody uses just now, and the pool that makes new ones.
 #[derive(Debug)]
 pub(super) struct Kept {
     pool: PgPool,
     idle: Mutex<Vec<(Connection, Instant)>>,
+    /// As many as the pool may have: whoever has a place finds a connection that is idle, or room for a new one.
+    places: Arc<Semaphore>,
     trust: Arc<Trust>,
 }
 
 impl Kept {
     pub(super) fn new(pool: PgPool, trust: Arc<Trust>) -> Self {
-        Self { pool, idle: Mutex::default(), trust }
+        let places = pool.options().get_max_connections() as usize;
+        Self { pool, idle: Mutex::default(), places: Arc::new(Semaphore::new(places)), trust }
     }
 
-    /// Takes a connection, a kept one if there is one, with the time at which it was made. What is not
-    /// [kept](Self::keep) afterwards is to be [closed](close).
-    pub(super) async fn take(&self) -> Result<(Connection, Instant), sqlx::Error> {
-        while let Some((connection, made)) = self.pop() {
+    /// Takes a connection, a kept one if there is one. Waits its turn while all are in use. Cancel-safe.
+    pub(super) async fn take(&self) -> Result<Taken, sqlx::Error> {
+        let place = self.places.clone().acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        while let Some((mut connection, made)) = self.pop() {
             let age = made.elapsed();
             if age < AGE_MAX && self.trust.is_trusted(age) {
-                return Ok((connection, made));
+                return Ok(Taken { connection: Some(connection), made, _place: place });
             }
-            close(connection);
+            connection.close_on_drop();
         }
         // None is ever given back, so that this is a new one.
         let made = Instant::now();
-        Ok((self.pool.acquire().await?, made))
+        let connection = self.pool.acquire().await?;
+        Ok(Taken { connection: Some(connection), made, _place: place })
     }
 
     fn pop(&self) -> Option<(Connection, Instant)> {
@@ -48,20 +74,18 @@ impl Kept {
     }
 
     /// Keeps a connection that did what it was asked to.
-    pub(super) fn keep(&self, connection: Connection, made: Instant) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((connection, made));
+    pub(super) fn keep(&self, mut taken: Taken) {
+        if let Some(connection) = taken.connection.take() {
+            // Before the place is free.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((connection, taken.made));
+        }
     }
 
     /// Closes those that nobody uses, and the pool.
     pub(super) async fn close(&self) {
-        while let Some((connection, _)) = self.pop() {
-            close(connection);
+        while let Some((mut connection, _)) = self.pop() {
+            connection.close_on_drop();
         }
         self.pool.close().await;
     }
-}
-
-/// Closes a connection in the background.
-pub(super) fn close(mut connection: Connection) {
-    connection.close_on_drop();
 }
