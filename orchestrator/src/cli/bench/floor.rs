@@ -9,10 +9,11 @@
 //! ```
 //!
 //! For every saga as many journal rows, commands, replies and announcements as the product's, of the same sizes, in
-//! the same batches (of what is waiting, up to 256 in one commit), on the same servers, in streams with the
-//! same settings. It uses `snorri-bus` as it is, which is what messages cost.
+//! the same batches (of what is waiting, up to 256 in one commit, up to 64 replies in a message), on the same servers, in
+//! streams with the same settings. It uses `snorri-bus` as it is, which is what messages cost.
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -31,8 +32,8 @@ pub(super) mod sizes;
 
 /// The participant's and the definition's name.
 const NAME: &str = "floor";
-/// How many batches are committed side by side: as many as the orchestrator has lanes.
-const LANES: usize = 2;
+/// The most replies in one message, as from the SDK.
+const REPLIES_MAX: usize = snorri_saga::wire::limit::REPLIES_MAX;
 /// The most messages of one batch, as in the engine.
 const BATCH_MAX: usize = snorri::engine::BATCH_MAX;
 /// The most batches of a lane, or of the responder, whose messages are on their way.
@@ -154,7 +155,7 @@ impl Place {
     /// The lane that it belongs to.
     fn lane(self) -> usize {
         // The id's tail is random.
-        usize::from(self.saga.as_bytes()[15]) % LANES
+        usize::from(self.saga.as_bytes()[15]) % lanes()
     }
 
     /// A payload of the given size that begins with it.
@@ -180,6 +181,17 @@ fn headers(id: Option<String>, bytes: usize) -> HeaderMap {
 
 /// What a line of headers has beside its name and value: a colon, a space, a line's end.
 const LINE_EXTRA: usize = 4;
+
+/// How many batches are committed side by side: as many as the orchestrator does.
+fn lanes() -> usize {
+    static LANES: LazyLock<usize> = LazyLock::new(|| snorri::config::default_lanes() as usize);
+    *LANES
+}
+
+/// The bytes of one reply in a message: it names its command there, and not in the headers.
+fn reply_bytes(size: MessageSize) -> usize {
+    size.headers + size.payload
+}
 
 /// The name of a lane, where the product has a replica's.
 fn lane_name(lane: usize) -> Result<Name, Error> {

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{BATCH_MAX, JOBS_MAX, LANES, NAME, Place, Sizes, headers, lane_name};
+use super::{BATCH_MAX, JOBS_MAX, NAME, Place, Sizes, headers, lane_name, reply_bytes};
 use crate::cli::bench::{Error, compensation_of, steps};
 
 /// How many starts may wait for a lane.
@@ -47,7 +47,7 @@ pub(super) async fn run(bus: Bus, database_url: &str, sizes: Sizes) -> Result<()
     let mut tasks = JoinSet::new();
     let mut lanes = Vec::new();
     let known = Arc::new(Known::new(&bus, sizes)?);
-    for lane in 0..LANES {
+    for lane in 0..super::lanes() {
         let (sender, starts) = mpsc::channel(STARTS_MAX);
         lanes.push(sender);
         let lane = Lane {
@@ -185,14 +185,26 @@ impl Lane {
 
     /// One batch: commit, then publish, then acknowledge.
     async fn process(&mut self, starts: Vec<Place>, messages: Vec<Message>) -> Result<(), Error> {
-        let replied = messages.iter().map(|message| Place::read(message.payload()));
+        let bytes = reply_bytes(self.known.sizes.reply);
+        let replied = messages.iter().flat_map(|message| message.payload().chunks(bytes).map(Place::read));
         let places: Option<Vec<Place>> = starts.into_iter().map(Some).chain(replied).collect();
         let Some(places) = places else {
             return Err(Error::Floor("a reply that cannot be read".to_owned()));
         };
+        let mut acks = Some(messages);
+        let mut chunks = places.chunks(BATCH_MAX).peekable();
+        while let Some(places) = chunks.next() {
+            // What they came with is acknowledged with the last of them.
+            let messages = if chunks.peek().is_none() { acks.take() } else { None };
+            self.commit(places, messages.unwrap_or_default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, places: &[Place], messages: Vec<Message>) -> Result<(), Error> {
         // Each has one journal row more than before, and sends what follows from it.
         let places: Vec<Place> =
-            places.into_iter().map(|place| Place { sent: place.sent + 1, ..place }).collect();
+            places.iter().map(|place| Place { sent: place.sent + 1, ..*place }).collect();
         let sagas: Vec<Uuid> = places.iter().map(|place| place.saga).collect();
         let seqs: Vec<i32> = places.iter().map(|place| i32::from(place.sent)).collect();
         let events: Vec<&str> = places.iter().map(|place| self.events(*place)).collect();

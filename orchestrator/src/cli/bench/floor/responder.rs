@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use snorri_bus::{Bus, ConsumerSpec, Message, Next, Outgoing};
+use snorri_bus::{Bus, ConsumerSpec, Next, Outgoing};
 use snorri_saga::ids::Name;
 use tokio::sync::Semaphore;
 
-use super::{JOBS_MAX, LANES, NAME, Place, Sizes, headers, lane_name};
+use super::{JOBS_MAX, MessageSize, NAME, Place, REPLIES_MAX, Sizes, headers, lane_name, lanes, reply_bytes};
 use crate::cli::bench::Error;
 
 /// Runs until it is killed.
@@ -14,7 +14,7 @@ pub(super) async fn run(bus: Bus, sizes: Sizes) -> Result<(), Error> {
     let name = Name::new(NAME)?;
     let subjects = bus.subjects();
     let reply_to: Result<Vec<String>, Error> =
-        (0..LANES).map(|lane| Ok(subjects.reply(&name, &lane_name(lane)?))).collect();
+        (0..lanes()).map(|lane| Ok(subjects.reply(&name, &lane_name(lane)?))).collect();
     let reply_to: Arc<[String]> = reply_to?.into();
     let mut commands = bus.consume(ConsumerSpec::new(
         subjects.commands_stream(),
@@ -32,18 +32,21 @@ pub(super) async fn run(bus: Bus, sizes: Sizes) -> Result<(), Error> {
         let slot = slots.clone().acquire_owned().await;
         let (bus, reply_to, size) = (bus.clone(), reply_to.clone(), sizes.reply);
         tokio::spawn(async move {
-            let reply = |message: &Message| {
-                let place = Place::read(message.payload())?;
-                Some(Outgoing {
-                    subject: reply_to.get(place.lane())?.clone(),
-                    headers: Some(headers(None, size.headers)),
-                    payload: place.payload(size.payload),
-                })
-            };
-            let replies: Vec<Outgoing> = messages.iter().filter_map(reply).collect();
-            if replies.len() < messages.len() {
-                tracing::error!("a command that cannot be read");
+            let mut places: Vec<Vec<Place>> = vec![Vec::new(); reply_to.len()];
+            for message in &messages {
+                let Some(place) = Place::read(message.payload()) else {
+                    tracing::error!("a command that cannot be read");
+                    continue;
+                };
+                if let Some(of) = places.get_mut(place.lane()) {
+                    of.push(place);
+                }
             }
+            let replies: Vec<Outgoing> = places
+                .iter()
+                .zip(reply_to.iter())
+                .flat_map(|(places, to)| places.chunks(REPLIES_MAX).map(move |some| together(some, to, size)))
+                .collect();
             for result in bus.publish_all(replies).await {
                 if let Err(error) = result {
                     tracing::error!(%error, "a reply is lost, and its saga with it");
@@ -55,4 +58,11 @@ pub(super) async fn run(bus: Bus, sizes: Sizes) -> Result<(), Error> {
             drop(slot);
         });
     }
+}
+
+/// Replies to the same lane in one message.
+fn together(places: &[Place], to: &str, size: MessageSize) -> Outgoing {
+    let bytes = reply_bytes(size);
+    let payload: Vec<u8> = places.iter().flat_map(|place| place.payload(bytes)).collect();
+    Outgoing { subject: to.to_owned(), headers: Some(headers(None, size.headers)), payload: payload.into() }
 }
