@@ -2,13 +2,15 @@
 //!
 //! One row for each operation of each step of each saga, in the participant's own database and in the same
 //! transaction as its business writes. Inserting the row *is* taking the turn: a second transaction that
-//! inserts the same key waits for the first to end, and then sees what it left. That needs READ COMMITTED.
+//! inserts the same key waits for the first to end, and then sees what it left. What the rows mean is decided
+//! here; how they are kept, behind the [port](crate::store).
 
 use snorri_saga::ids::{Direction, EffectId};
 use snorri_saga::json::Json;
 use snorri_saga::wire::ReplyBody;
-use sqlx::PgConnection;
 use uuid::Uuid;
+
+use crate::store::{Done, NewRows, Row, StepRows, StoreError, Transaction};
 
 /// What the barrier has to say to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,15 +33,6 @@ pub(crate) enum Entered {
     Forgotten,
     /// The rows make no sense, as after a restored backup or a hand in the table.
     Unclear,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-struct Row {
-    saga_id: Uuid,
-    step: String,
-    undo: bool,
-    outcome: Option<String>,
-    reply: Option<String>,
 }
 
 /// Decides from the rows of one step. `mine` says whether this transaction has just inserted the row of
@@ -74,159 +67,86 @@ fn output(row: &Row) -> Option<Json> {
 /// two otherwise. Waits for other transactions that work on the same effects. Of sagas whose ids are lower than
 /// `forgotten_before`, rows may have been deleted: where there are none, no turn is taken and none is left.
 pub(crate) async fn enter(
-    conn: &mut PgConnection,
+    tx: &mut dyn Transaction,
     effects: &[&EffectId],
     forgotten_before: Uuid,
-) -> Result<Vec<Entered>, sqlx::Error> {
-    let sagas: Vec<Uuid> = effects.iter().map(|effect| effect.saga.0).collect();
-    let steps: Vec<&str> = effects.iter().map(|effect| effect.step.as_str()).collect();
-    let undos: Vec<bool> = effects.iter().map(|effect| effect.direction == Direction::Compensation).collect();
-    // In the order of the key: two batches that share effects wait for each other and never in a circle.
-    let inserted: Vec<(Uuid, String, bool)> = sqlx::query_as(
-        "WITH asked (saga_id, step, undo) AS (SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bool[]))
-         INSERT INTO snorri_participant.barrier (saga_id, step, undo, outcome)
-         SELECT saga_id, step, of_undo, CASE WHEN undo AND NOT of_undo THEN 'tombstone' END
-         FROM asked CROSS JOIN (VALUES (false), (true)) AS row_of (of_undo)
-         WHERE undo OR NOT of_undo
-         ORDER BY saga_id, step, of_undo
-         ON CONFLICT DO NOTHING
-         RETURNING saga_id, step, undo",
-    )
-    .bind(&sagas)
-    .bind(&steps)
-    .bind(&undos)
-    .fetch_all(&mut *conn)
-    .await?;
-    let inserted: std::collections::HashSet<(Uuid, &str, bool)> =
-        inserted.iter().map(|(saga, step, undo)| (*saga, step.as_str(), *undo)).collect();
-
-    let new = |effect: &EffectId, undo: bool| inserted.contains(&(effect.saga.0, effect.step.as_str(), undo));
-    let all_new = |effect: &EffectId| {
-        new(effect, false) && (effect.direction == Direction::Action || new(effect, true))
-    };
-    let forgotten = |effect: &EffectId| effect.saga.0 < forgotten_before && all_new(effect);
-    let taken_back: Vec<EffectId> = effects
-        .iter()
-        .filter(|effect| forgotten(effect))
-        .flat_map(|effect| {
-            let of = |direction| EffectId { direction, ..(*effect).clone() };
-            // An action has inserted its own row, an undo both.
-            let undo = (effect.direction == Direction::Compensation).then(|| of(Direction::Compensation));
-            std::iter::once(of(Direction::Action)).chain(undo)
-        })
-        .collect();
-    if !taken_back.is_empty() {
-        forget(conn, &taken_back.iter().collect::<Vec<_>>()).await?;
+) -> Result<Vec<Entered>, StoreError> {
+    let new = tx.take_turns(effects).await?;
+    if new.len() != effects.len() {
+        return Err(StoreError::row_missing());
     }
-    let asked: Vec<&EffectId> = effects.iter().copied().filter(|effect| !all_new(effect)).collect();
-    let rows = if asked.is_empty() { Vec::new() } else { rows_of(conn, &asked).await? };
-    let row = |effect: &EffectId, undo: bool| {
-        rows.iter()
-            .find(|row| row.saga_id == effect.saga.0 && row.step == effect.step.as_str() && row.undo == undo)
+    let new: Vec<(&EffectId, NewRows)> = effects.iter().copied().zip(new).collect();
+    let all_new = |(effect, new): &(&EffectId, NewRows)| {
+        new.action && (effect.direction == Direction::Action || new.compensation)
     };
-    Ok(effects
+    let forgotten = |one: &(&EffectId, NewRows)| one.0.saga.0 < forgotten_before && all_new(one);
+    take_back_new(tx, new.iter().filter(|one| forgotten(one))).await?;
+    let asked: Vec<&EffectId> = new.iter().filter(|one| !all_new(one)).map(|(effect, _)| *effect).collect();
+    let rows = if asked.is_empty() { Vec::new() } else { tx.rows(&asked).await? };
+    if rows.len() != asked.len() {
+        return Err(StoreError::row_missing());
+    }
+    let mut rows = rows.into_iter();
+    let entered: Vec<Entered> = new
         .iter()
-        .map(|effect| match (effect.direction, all_new(effect)) {
-            _ if forgotten(effect) => Entered::Forgotten,
+        .map(|one| match (one.0.direction, all_new(one)) {
+            _ if forgotten(one) => Entered::Forgotten,
             (Direction::Action, true) => Entered::Run,
             (Direction::Compensation, true) => Entered::Empty,
             (direction, false) => {
-                let mine = direction == Direction::Compensation && new(effect, true);
-                decide(direction, mine, row(effect, false), row(effect, true))
+                let mine = direction == Direction::Compensation && one.1.compensation;
+                let StepRows { action, compensation } = rows.next().unwrap_or_default();
+                decide(direction, mine, action.as_ref(), compensation.as_ref())
             }
         })
-        .collect())
+        .collect();
+    // Of these nothing is done either, whatever becomes of the others in the transaction.
+    let unclear = new.iter().zip(&entered).filter(|(_, entered)| **entered == Entered::Unclear);
+    take_back_new(tx, unclear.map(|(one, _)| one)).await?;
+    Ok(entered)
 }
 
-async fn rows_of(conn: &mut PgConnection, effects: &[&EffectId]) -> Result<Vec<Row>, sqlx::Error> {
-    let sagas: Vec<Uuid> = effects.iter().map(|effect| effect.saga.0).collect();
-    let steps: Vec<&str> = effects.iter().map(|effect| effect.step.as_str()).collect();
-    sqlx::query_as(
-        "SELECT saga_id, step, undo, outcome, reply FROM snorri_participant.barrier
-         JOIN UNNEST($1::uuid[], $2::text[]) AS asked (saga_id, step) USING (saga_id, step)",
-    )
-    .bind(&sagas)
-    .bind(&steps)
-    .fetch_all(conn)
-    .await
-}
-
-/// What is to be stored for one effect.
-#[derive(Debug)]
-pub(crate) struct Done<'a> {
-    pub(crate) effect: &'a EffectId,
-    pub(crate) outcome: &'static str,
-    pub(crate) reply: String,
+/// Takes back what has just been inserted.
+async fn take_back_new<'a>(
+    tx: &mut dyn Transaction,
+    of: impl Iterator<Item = &'a (&'a EffectId, NewRows)>,
+) -> Result<(), StoreError> {
+    let rows: Vec<EffectId> = of
+        .flat_map(|(effect, new)| {
+            let row = |direction| EffectId { direction, ..(*effect).clone() };
+            let action = new.action.then(|| row(Direction::Action));
+            action.into_iter().chain(new.compensation.then(|| row(Direction::Compensation)))
+        })
+        .collect();
+    if rows.is_empty() { Ok(()) } else { tx.take_back(&rows.iter().collect::<Vec<_>>()).await }
 }
 
 /// Stores the replies, in one statement.
-pub(crate) async fn complete(conn: &mut PgConnection, done: &[Done<'_>]) -> Result<(), sqlx::Error> {
-    let sagas: Vec<Uuid> = done.iter().map(|done| done.effect.saga.0).collect();
-    let steps: Vec<&str> = done.iter().map(|done| done.effect.step.as_str()).collect();
-    let undos: Vec<bool> = done.iter().map(|done| done.effect.direction == Direction::Compensation).collect();
-    let outcomes: Vec<&str> = done.iter().map(|done| done.outcome).collect();
-    let replies: Vec<&str> = done.iter().map(|done| done.reply.as_str()).collect();
-    let updated = sqlx::query(
-        "UPDATE snorri_participant.barrier AS row SET outcome = new.outcome, reply = new.reply
-         FROM UNNEST($1::uuid[], $2::text[], $3::bool[], $4::text[], $5::text[])
-              AS new (saga_id, step, undo, outcome, reply)
-         WHERE row.saga_id = new.saga_id AND row.step = new.step AND row.undo = new.undo",
-    )
-    .bind(&sagas)
-    .bind(&steps)
-    .bind(&undos)
-    .bind(&outcomes)
-    .bind(&replies)
-    .execute(conn)
-    .await?
-    .rows_affected();
-    if updated == done.len() as u64 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
-}
-
-/// Takes the turns back: as if these commands had never come.
-pub(crate) async fn forget(conn: &mut PgConnection, effects: &[&EffectId]) -> Result<(), sqlx::Error> {
-    let sagas: Vec<Uuid> = effects.iter().map(|effect| effect.saga.0).collect();
-    let steps: Vec<&str> = effects.iter().map(|effect| effect.step.as_str()).collect();
-    let undos: Vec<bool> = effects.iter().map(|effect| effect.direction == Direction::Compensation).collect();
-    sqlx::query(
-        "DELETE FROM snorri_participant.barrier AS row
-         USING UNNEST($1::uuid[], $2::text[], $3::bool[]) AS gone (saga_id, step, undo)
-         WHERE row.saga_id = gone.saga_id AND row.step = gone.step AND row.undo = gone.undo",
-    )
-    .bind(&sagas)
-    .bind(&steps)
-    .bind(&undos)
-    .execute(conn)
-    .await?;
-    Ok(())
+pub(crate) async fn complete(tx: &mut dyn Transaction, done: &[Done<'_>]) -> Result<(), StoreError> {
+    let updated = tx.complete(done).await?;
+    if updated == done.len() as u64 { Ok(()) } else { Err(StoreError::row_missing()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(undo: bool, outcome: Option<&str>, reply: Option<&str>) -> Row {
-        Row {
-            saga_id: Uuid::nil(),
-            step: "reserve".to_owned(),
-            undo,
-            outcome: outcome.map(str::to_owned),
-            reply: reply.map(str::to_owned),
-        }
+    fn row(outcome: Option<&str>, reply: Option<&str>) -> Row {
+        Row { outcome: outcome.map(str::to_owned), reply: reply.map(str::to_owned) }
     }
 
     #[test]
     fn an_action_runs_once_and_never_after_its_compensation() {
-        let ok = row(false, Some("ok"), Some("R"));
-        let undone = row(true, Some("ok"), Some("U"));
-        let tombstone = row(false, Some("tombstone"), None);
+        let ok = row(Some("ok"), Some("R"));
+        let undone = row(Some("ok"), Some("U"));
+        let tombstone = row(Some("tombstone"), None);
         let action =
             |mine, action: Option<&Row>, undo: Option<&Row>| decide(Direction::Action, mine, action, undo);
         assert_eq!(action(true, None, None), Entered::Run);
         assert_eq!(action(false, Some(&ok), None), Entered::Stored("R".to_owned()));
         assert_eq!(action(false, Some(&ok), Some(&undone)), Entered::Tombstoned);
         assert_eq!(action(false, Some(&tombstone), None), Entered::Tombstoned);
-        let unclear = row(false, None, None);
+        let unclear = row(None, None);
         assert_eq!(action(false, Some(&unclear), None), Entered::Unclear);
     }
 
@@ -235,17 +155,17 @@ mod tests {
         let undo = |mine, action: Option<&Row>, undo: Option<&Row>| {
             decide(Direction::Compensation, mine, action, undo)
         };
-        let ok = row(false, Some("ok"), Some(r#"{"outcome":"ok","output":{"a":1}}"#));
+        let ok = row(Some("ok"), Some(r#"{"outcome":"ok","output":{"a":1}}"#));
         let output = Some(Json::parse(r#"{"a":1}"#).expect("json"));
         assert_eq!(undo(true, Some(&ok), None), Entered::Undo { output });
-        let partial = row(false, Some("partial"), Some("not a reply"));
-        let unclear = row(false, None, None);
+        let partial = row(Some("partial"), Some("not a reply"));
+        let unclear = row(None, None);
         assert_eq!(undo(true, Some(&partial), None), Entered::Undo { output: None });
         for nothing in ["rejected", "tombstone"] {
-            let action = row(false, Some(nothing), None);
+            let action = row(Some(nothing), None);
             assert_eq!(undo(true, Some(&action), None), Entered::Empty);
         }
-        let undone = row(true, Some("ok"), Some("U"));
+        let undone = row(Some("ok"), Some("U"));
         assert_eq!(undo(false, Some(&ok), Some(&undone)), Entered::Stored("U".to_owned()));
         assert_eq!(undo(true, Some(&unclear), None), Entered::Unclear);
     }

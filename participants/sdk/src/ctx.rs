@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
 use tokio::time::{Instant, timeout};
 
 use crate::fail::Fail;
-use crate::lease::OwnTx;
+use crate::store::Transaction;
 
 /// A handler's view of its command. Cheap to clone.
 #[derive(Clone)]
@@ -86,14 +86,18 @@ impl Ctx {
         let Some((cell, turn)) = &self.turn else {
             return Err(Fail::failed("this participant has no database: give it one with `.database(pool)`"));
         };
+        let over = || Fail::failed("the transaction is over: it ends when the handler returns");
         let mut state = cell.0.clone().lock_owned().await;
         if state.turn != *turn {
-            return Err(Fail::failed("the transaction is over: it ends when the handler returns"));
+            return Err(over());
         }
-        state.open().await?;
-        OwnedMutexGuard::try_map(state, |state| state.tx.as_deref_mut())
+        let Some(postgres) = state.tx.as_mut().ok_or_else(over)?.as_postgres() else {
+            return Err(Fail::failed("this participant's store is no Postgres: it has no such transaction"));
+        };
+        postgres.connection().await?;
+        OwnedMutexGuard::try_map(state, |state| state.tx.as_mut()?.as_postgres()?.opened())
             .map(Tx)
-            .map_err(|_| Fail::failed("the transaction is over: it ends when the handler returns"))
+            .map_err(|_| over())
     }
 }
 
@@ -120,53 +124,13 @@ impl std::ops::DerefMut for Tx {
     }
 }
 
-/// The transaction of one command, or of a batch of commands that use it in turn. Each turn that asks for
-/// it writes behind a savepoint of its own, taken only then.
+/// The transaction of one command, or of a batch of commands that use it in turn.
 #[derive(Clone)]
 pub(crate) struct TxCell(Arc<Mutex<TxState>>);
 
 pub(crate) struct TxState {
-    tx: Option<OwnTx>,
+    tx: Option<Box<dyn Transaction>>,
     turn: u64,
-    savepoint: Savepoint,
-    /// A statement on the savepoint was begun and not seen to end.
-    broken: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Savepoint {
-    /// None is set.
-    None,
-    /// Set by the turn under way.
-    Open,
-    /// Left behind by a turn whose writes count: to be released.
-    Keep,
-    /// Left behind by a turn whose writes do not count: to be rolled back to.
-    Undo,
-}
-
-impl TxState {
-    /// Makes sure that the turn under way has its savepoint, in one round trip.
-    async fn open(&mut self) -> Result<(), Fail> {
-        let statement = match self.savepoint {
-            Savepoint::Open => return Ok(()),
-            Savepoint::None => "SAVEPOINT snorri",
-            Savepoint::Keep => "RELEASE SAVEPOINT snorri; SAVEPOINT snorri",
-            // Rolling back to a savepoint leaves it set, for the next turn.
-            Savepoint::Undo => "ROLLBACK TO SAVEPOINT snorri",
-        };
-        self.run(statement).await?;
-        self.savepoint = Savepoint::Open;
-        Ok(())
-    }
-
-    async fn run(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
-        let Some(tx) = &mut self.tx else { return Err(sqlx::Error::PoolClosed) };
-        self.broken = true;
-        sqlx::raw_sql(statement).execute(&mut **tx).await?;
-        self.broken = false;
-        Ok(())
-    }
 }
 
 /// A handler did not let go of its transaction.
@@ -177,50 +141,29 @@ pub(crate) struct StillHeld;
 const LET_GO: Duration = Duration::from_secs(1);
 
 impl TxCell {
-    pub(crate) fn new(tx: OwnTx) -> Self {
-        Self(Arc::new(Mutex::new(TxState {
-            tx: Some(tx),
-            turn: 0,
-            savepoint: Savepoint::None,
-            broken: false,
-        })))
+    pub(crate) fn new(tx: Box<dyn Transaction>) -> Self {
+        Self(Arc::new(Mutex::new(TxState { tx: Some(tx), turn: 0 })))
     }
 
-    /// Ends a turn, and says whether its writes are to count. The next turn's number is one more.
-    pub(crate) async fn end_turn(&self, keep: bool) -> Result<(), StillHeld> {
+    /// Ends an effect's turn, and says whether its writes are to count. The next turn's number is one more.
+    pub(crate) async fn end_turn(&self, effect: &EffectId, keep: bool) -> Result<(), StillHeld> {
         let mut state = timeout(LET_GO, self.0.lock()).await.map_err(|_| StillHeld)?;
         state.turn += 1;
-        if state.savepoint == Savepoint::Open {
-            state.savepoint = if keep { Savepoint::Keep } else { Savepoint::Undo };
-        }
+        state.tx.as_mut().ok_or(StillHeld)?.end_turn(effect, keep);
         Ok(())
     }
 
-    /// Takes the transaction away to undo it, when nobody uses it and its connection can be trusted.
-    pub(crate) fn take_to_undo(&self) -> Option<OwnTx> {
+    /// Takes the transaction away to undo it, when nobody uses it.
+    pub(crate) fn take_to_undo(&self) -> Option<Box<dyn Transaction>> {
         let mut state = self.0.try_lock().ok()?;
         state.turn += 1;
-        if state.broken { None } else { state.tx.take() }
+        state.tx.take()
     }
 
     /// Takes the transaction back when all turns are over.
-    pub(crate) async fn take(&self) -> Result<OwnTx, TakeError> {
-        let mut state = timeout(LET_GO, self.0.lock()).await.map_err(|_| TakeError::StillHeld(StillHeld))?;
+    pub(crate) async fn take(&self) -> Result<Box<dyn Transaction>, StillHeld> {
+        let mut state = timeout(LET_GO, self.0.lock()).await.map_err(|_| StillHeld)?;
         state.turn += 1;
-        if state.broken {
-            return Err(TakeError::Sql(sqlx::Error::Protocol("a statement was abandoned".to_owned())));
-        }
-        if state.savepoint == Savepoint::Undo {
-            state.run("ROLLBACK TO SAVEPOINT snorri").await.map_err(TakeError::Sql)?;
-            state.savepoint = Savepoint::None;
-        }
-        state.tx.take().ok_or(TakeError::StillHeld(StillHeld))
+        state.tx.take().ok_or(StillHeld)
     }
-}
-
-/// Why a transaction could not be taken back.
-#[derive(Debug)]
-pub(crate) enum TakeError {
-    StillHeld(StillHeld),
-    Sql(sqlx::Error),
 }

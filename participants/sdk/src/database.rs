@@ -1,17 +1,15 @@
-//! The participant's Postgres: its pool, its tables, and whether it is there.
+//! The participant's Postgres as a whole: its pool, its tables, whether it is there, and what in it is old.
 
 use std::str::FromStr as _;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
-use tokio::time::{Instant, sleep, timeout};
-use uuid::Uuid;
+use tokio::time::{sleep, timeout};
 
-use crate::fail::{Trouble, trouble};
 use crate::lease::Lease;
+use crate::retention::first_id_since;
 
 /// A pool with the settings that a participant needs: connections are given up on in seconds, renewed
 /// every five minutes, never used when they lead to a server that cannot be written to, and no statement,
@@ -111,44 +109,8 @@ async fn up_to_date(connection: &mut PgConnection, migrator: &Migrator) -> Resul
     Ok(applied >= migrator.iter().map(|migration| migration.version).max())
 }
 
-/// Waits while the database is away, so that commands are not pulled only to be put back.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    /// How many probes or transactions failed in a row.
-    failures: AtomicU32,
-}
-
-impl Gate {
-    /// The database did not do what it must.
-    pub(crate) fn shut(&self) {
-        self.failures.fetch_max(1, Ordering::Relaxed);
-    }
-
-    /// Returns when the database answers; at once when nothing was wrong. Cancel-safe.
-    pub(crate) async fn pass(&self, pool: &PgPool) {
-        loop {
-            let failures = self.failures.load(Ordering::Relaxed);
-            if failures == 0 {
-                return;
-            }
-            if failures == 1 {
-                tracing::warn!("the database is away; waiting for it");
-            }
-            sleep(Duration::from_millis(50 << failures.min(5))).await;
-            match timeout(Duration::from_secs(4), probe(pool)).await {
-                Ok(true) => {
-                    tracing::info!("the database is back");
-                    self.failures.store(0, Ordering::Relaxed);
-                }
-                _ => {
-                    self.failures.store(failures.saturating_add(1), Ordering::Relaxed);
-                }
-            }
-        }
-    }
-}
-
-async fn probe(pool: &PgPool) -> bool {
+/// Whether it answers and can be written to.
+pub(crate) async fn is_writable(pool: &PgPool) -> bool {
     let Ok(mut lease) = Lease::take(pool).await else { return false };
     let read_only: Result<String, _> =
         sqlx::query_scalar("SHOW transaction_read_only").fetch_one(&mut *lease).await;
@@ -159,43 +121,8 @@ async fn probe(pool: &PgPool) -> bool {
     writable
 }
 
-/// Makes the tables, waiting for the database as long as it takes; any other trouble is an error.
-pub(crate) async fn migrate_when_there(pool: PgPool) -> Result<(), sqlx::Error> {
-    let mut pause = Duration::from_millis(100);
-    loop {
-        match migrate(&pool).await {
-            Ok(()) => return Ok(()),
-            Err(error) if trouble(&error) == Trouble::Other => return Err(error),
-            Err(error) => {
-                tracing::warn!(error = crate::fail::describe(&error), "waiting for the database");
-                sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
-            }
-        }
-    }
-}
-
-/// The server limits a statement to five seconds; this is for one that is not heard of any more.
-const FORGET_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Forgets, every now and then, the barrier's rows of sagas that began longer ago than `retention`.
-pub(crate) async fn forget_old(pool: PgPool, retention: Duration) {
-    loop {
-        let begun = Instant::now();
-        let forgotten = timeout(FORGET_TIMEOUT, forget_some(&pool, retention)).await;
-        match forgotten.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
-            Ok(0) => sleep(Duration::from_mins(10)).await,
-            // Never more than half of the time.
-            Ok(_) => sleep(begun.elapsed().max(Duration::from_millis(50))).await,
-            Err(error) => {
-                tracing::debug!(error = crate::fail::describe(&error), "old rows were not forgotten");
-                sleep(Duration::from_mins(1)).await;
-            }
-        }
-    }
-}
-
-async fn forget_some(pool: &PgPool, retention: Duration) -> Result<u64, sqlx::Error> {
+/// Forgets up to two thousand of the rows that are older than `retention` by the server's own clock.
+pub(crate) async fn forget_some(pool: &PgPool, retention: Duration) -> Result<u64, sqlx::Error> {
     let mut lease = Lease::take(pool).await?;
     let now_millis: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM now()) * 1000)::bigint")
         .fetch_one(&mut *lease)
@@ -210,19 +137,4 @@ async fn forget_some(pool: &PgPool, retention: Duration) -> Result<u64, sqlx::Er
     .await?;
     lease.well();
     Ok(gone.rows_affected())
-}
-
-/// The lowest id of a saga that began at most `age` before the given time. A UUIDv7 begins with its time, so
-/// age is a range of the primary key.
-fn first_id_since(now_millis: u128, age: Duration) -> Uuid {
-    Uuid::from_u128(now_millis.saturating_sub(age.as_millis()) << 80)
-}
-
-/// How much earlier than it forgets a saga the barrier owns up to it: clocks differ.
-const FORGETS_EARLIER: Duration = Duration::from_hours(1);
-
-/// Of sagas with lower ids than this, rows may be deleted already.
-pub(crate) fn forgotten_before(now: SystemTime, retention: Duration) -> Uuid {
-    let now_millis = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-    first_id_since(now_millis, retention.saturating_sub(FORGETS_EARLIER))
 }

@@ -63,11 +63,15 @@ mod barrier;
 mod ctx;
 mod database;
 mod fail;
+mod gate;
 mod handler;
 mod lease;
 mod participant;
+mod postgres;
+mod retention;
 mod run;
 mod stats;
+pub mod store;
 pub mod telemetry;
 mod work;
 

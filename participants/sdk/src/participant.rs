@@ -1,6 +1,6 @@
 //! Putting a participant together.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::ctx::Ctx;
-use crate::database::{self, Gate};
 use crate::fail::Fail;
+use crate::gate::{self, Gate};
 use crate::handler::{self, Handler, Undo};
 use crate::run::{self, Mode, Shared};
 use crate::stats::Stats;
+use crate::store::{Postgres, Store, StoreError};
 use crate::telemetry::Spans;
 
 /// How many commands are worked on at once unless told otherwise.
@@ -43,7 +44,7 @@ pub enum Error {
     BatchWithoutDatabase,
     /// The barrier's tables cannot be made.
     #[error("cannot make the barrier's tables: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] StoreError),
     /// NATS cannot be used.
     #[error(transparent)]
     Bus(#[from] snorri_bus::Error),
@@ -52,8 +53,8 @@ pub enum Error {
 /// A service's side of its sagas: its operations, and how they are run.
 pub struct Participant {
     name: Name,
-    pool: Option<PgPool>,
-    handlers: HashMap<(Direction, Name), Handler>,
+    store: Option<Arc<dyn Store>>,
+    handlers: BTreeMap<(Direction, Name), Handler>,
     wrong: Option<Error>,
     mode: Mode,
     retention: Duration,
@@ -75,8 +76,8 @@ impl Participant {
     pub fn new(name: &str) -> Result<Self, NotAName> {
         Ok(Self {
             name: Name::new(name)?,
-            pool: None,
-            handlers: HashMap::new(),
+            store: None,
+            handlers: BTreeMap::new(),
             wrong: None,
             mode: Mode::Singly(CONCURRENCY_DEFAULT),
             retention: RETENTION_DEFAULT,
@@ -92,8 +93,16 @@ impl Participant {
     /// run more than once and in any order, and must cope with it by themselves, by
     /// [`Ctx::effect_id`].
     #[must_use]
-    pub fn database(mut self, pool: PgPool) -> Self {
-        self.pool = Some(pool);
+    pub fn database(self, pool: PgPool) -> Self {
+        self.store(Arc::new(Postgres::new(pool)))
+    }
+
+    /// The barrier in another store than a Postgres: for a simulator that runs this very loop over a model of a
+    /// database. [`Ctx::tx`] is an error then, and handlers write by means of their own. A service wants
+    /// [`database`](Self::database).
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -182,10 +191,11 @@ impl Participant {
         if self.handlers.is_empty() {
             return Err(Error::NoOperations);
         }
-        match &self.pool {
-            Some(pool) => tokio::select! {
+        match &self.store {
+            Some(store) => tokio::select! {
+                biased;
                 () = shutdown.clone().cancelled_owned() => return Ok(()),
-                made = database::migrate_when_there(pool.clone()) => made?,
+                made = gate::migrate_when_there(&**store) => made?,
             },
             None if matches!(self.mode, Mode::Batches(_)) => return Err(Error::BatchWithoutDatabase),
             None => {}
@@ -194,7 +204,7 @@ impl Participant {
             name: self.name,
             bus: bus.clone(),
             handlers: self.handlers,
-            pool: self.pool,
+            store: self.store,
             retention: self.retention,
             stats: self.stats,
             gate: Gate::default(),

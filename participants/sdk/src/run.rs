@@ -1,22 +1,23 @@
 //! The loop: pull, work, answer, acknowledge.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use snorri_bus::headers::{self, ReceivedCommand, parse_command};
 use snorri_bus::{Bus, ConsumerSpec, Consumption, Message, Next, Outgoing};
 use snorri_saga::ids::{Direction, EffectId, Name, SagaId};
 use snorri_saga::wire::Outcome;
-use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::database::{self, Gate};
+use crate::gate::Gate;
 use crate::handler::Handler;
+use crate::retention;
 use crate::stats::Stats;
+use crate::store::Store;
 use crate::telemetry::{self, Spans};
 use crate::work::{Job, Verdict, work};
 
@@ -44,8 +45,8 @@ pub(crate) enum Mode {
 pub(crate) struct Shared {
     pub(crate) name: Name,
     pub(crate) bus: Bus,
-    pub(crate) handlers: HashMap<(Direction, Name), Handler>,
-    pub(crate) pool: Option<PgPool>,
+    pub(crate) handlers: BTreeMap<(Direction, Name), Handler>,
+    pub(crate) store: Option<Arc<dyn Store>>,
     /// How long the barrier remembers.
     pub(crate) retention: Duration,
     pub(crate) stats: Arc<Stats>,
@@ -56,11 +57,6 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn handler(&self, command: &ReceivedCommand) -> Option<&Handler> {
         self.handlers.get(&(command.effect().direction, command.operation.clone()))
-    }
-
-    /// Of sagas with lower ids than this, the barrier may have forgotten something.
-    pub(crate) fn forgotten_before(&self) -> Uuid {
-        database::forgotten_before(SystemTime::now(), self.retention)
     }
 
     /// The operations, for people.
@@ -92,8 +88,11 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationT
         )
     };
     let mut consumption = shared.bus.consume(spec);
-    let retention = shared.retention;
-    let cleaner = shared.pool.clone().map(|pool| tokio::spawn(database::forget_old(pool, retention)));
+    // Like the commands at work it ends with this future, also when that is dropped.
+    let cleaner = shared
+        .store
+        .clone()
+        .map(|store| AbortOnDropHandle::new(tokio::spawn(retention::forget_old(store, shared.retention))));
     let mut tasks = JoinSet::new();
     let stopped = shutdown.cancelled_owned();
     tokio::pin!(stopped);
@@ -124,9 +123,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationT
             },
         }
     }
-    if let Some(cleaner) = cleaner {
-        cleaner.abort();
-    }
+    drop(cleaner);
     // Others may have at once what was pulled and not begun.
     consumption.close().await;
     let finish = async { while tasks.join_next().await.is_some() {} };
@@ -141,8 +138,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationT
 
 /// Pulls, but not while the database is away. Cancel-safe.
 async fn pull(shared: &Shared, consumption: &mut Consumption, limit: usize) -> Next {
-    if let Some(pool) = &shared.pool {
-        shared.gate.pass(pool).await;
+    if let Some(store) = &shared.store {
+        shared.gate.pass(&**store).await;
     }
     consumption.next_up_to(limit).await
 }

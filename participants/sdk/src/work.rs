@@ -10,23 +10,17 @@ use snorri_bus::{Bytes, Message};
 use snorri_saga::ids::{Direction, EffectId};
 use snorri_saga::json::Json;
 use snorri_saga::wire::Outcome;
-use sqlx::PgPool;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
-use crate::barrier::{self, Done, Entered};
-use crate::ctx::{Ctx, StillHeld, TakeError, TxCell};
-use crate::fail::{Fail, Trouble, describe, trouble};
+use crate::barrier::{self, Entered};
+use crate::ctx::{Ctx, StillHeld, TxCell};
+use crate::fail::{Fail, Trouble};
 use crate::handler::{Call, Handler};
-use crate::lease::OwnTx;
+use crate::retention;
 use crate::run::Shared;
 use crate::stats::Stats;
-
-/// READ COMMITTED, whatever the database's default: the barrier needs it. The limits in one go with it; a
-/// handler may take its time between two statements, so the idle limit is that of handlers.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
-     SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '2s'; \
-     SET LOCAL idle_in_transaction_session_timeout = '5min'";
+use crate::store::{Done, Store, StoreError, Transaction};
 
 /// The longest that a handler may run.
 pub(crate) const HANDLER_TIME_MAX: Duration = Duration::from_mins(5);
@@ -71,16 +65,16 @@ impl Verdict {
 /// The transaction as a whole came to nothing.
 #[derive(Debug)]
 enum Broken {
-    Sql(sqlx::Error),
+    Store(StoreError),
     /// A handler asks for another delivery.
     Unavailable,
     /// A handler kept hold of the transaction.
     StillHeld,
 }
 
-impl From<sqlx::Error> for Broken {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sql(error)
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -90,18 +84,9 @@ impl From<StillHeld> for Broken {
     }
 }
 
-impl From<TakeError> for Broken {
-    fn from(error: TakeError) -> Self {
-        match error {
-            TakeError::StillHeld(_) => Self::StillHeld,
-            TakeError::Sql(error) => Self::Sql(error),
-        }
-    }
-}
-
 /// Works on commands of different steps, in one transaction if it can be, and says what to do about each.
 pub(crate) async fn work(shared: &Shared, jobs: &[Job]) -> Vec<Verdict> {
-    let Some(pool) = &shared.pool else {
+    let Some(store) = &shared.store else {
         let mut verdicts = Vec::with_capacity(jobs.len());
         for job in jobs {
             verdicts.push(without_barrier(shared, job).await);
@@ -109,7 +94,7 @@ pub(crate) async fn work(shared: &Shared, jobs: &[Job]) -> Vec<Verdict> {
         return verdicts;
     };
     if jobs.len() > 1 {
-        match in_transaction(shared, pool, jobs).await {
+        match in_transaction(shared, &**store, jobs).await {
             Ok(verdicts) => return verdicts,
             Err(broken) => {
                 tracing::debug!(?broken, commands = jobs.len(), "a batch failed; doing it one by one");
@@ -119,7 +104,7 @@ pub(crate) async fn work(shared: &Shared, jobs: &[Job]) -> Vec<Verdict> {
     }
     let mut verdicts = Vec::with_capacity(jobs.len());
     for job in jobs {
-        verdicts.push(match in_transaction(shared, pool, std::slice::from_ref(job)).await {
+        verdicts.push(match in_transaction(shared, &**store, std::slice::from_ref(job)).await {
             Ok(mut verdicts) => verdicts.pop().unwrap_or(Verdict::Later(Duration::from_secs(1))),
             Err(broken) => after_breaking(shared, &broken),
         });
@@ -134,7 +119,7 @@ fn after_breaking(shared: &Shared, broken: &Broken) -> Verdict {
         Verdict::failed(&shared.stats, message)
     };
     match broken {
-        Broken::Sql(error) => match trouble(error) {
+        Broken::Store(error) => match error.trouble() {
             Trouble::Away => {
                 shared.gate.shut();
                 Verdict::Later(Duration::from_secs(1))
@@ -142,7 +127,7 @@ fn after_breaking(shared: &Shared, broken: &Broken) -> Verdict {
             // Mostly another attempt of the same command, still at work.
             Trouble::Contended => Verdict::Later(Duration::from_millis(500)),
             Trouble::Aborted => failed("the handler went on after a statement of its failed".to_owned()),
-            Trouble::Other => failed(format!("the barrier: {}", describe(error))),
+            Trouble::Other => failed(format!("the barrier: {}", error.describe())),
         },
         // If the database is away, the next transaction will find it so.
         Broken::Unavailable => Verdict::Later(Duration::from_secs(1)),
@@ -185,7 +170,7 @@ fn judge(direction: Direction, result: Result<Json, Fail>) -> (Outcome, Option<&
     (outcome, stored)
 }
 
-async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<Vec<Verdict>, Broken> {
+async fn in_transaction(shared: &Shared, store: &dyn Store, jobs: &[Job]) -> Result<Vec<Verdict>, Broken> {
     // Those that cannot run must not leave rows.
     let known: Vec<Option<&Handler>> = jobs.iter().map(|job| shared.handler(&job.command)).collect();
     let effects: Vec<&EffectId> =
@@ -193,12 +178,13 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
     if effects.is_empty() {
         return Ok(jobs.iter().map(|job| unknown_operation(shared, job)).collect());
     }
-    let mut tx = bounded(OwnTx::begin(pool, BEGIN)).await?;
-    let entered = match heard(barrier::enter(&mut tx, &effects, shared.forgotten_before())).await? {
+    let mut tx = bounded(store.begin()).await?;
+    let forgotten_before = retention::forgotten_before(store.now(), shared.retention);
+    let entered = match heard(barrier::enter(&mut *tx, &effects, forgotten_before)).await? {
         Ok(entered) => entered,
         Err(error) => {
             undo(tx).await;
-            return Err(Broken::Sql(error));
+            return Err(Broken::Store(error));
         }
     };
     let cell = TxCell::new(tx);
@@ -212,19 +198,19 @@ async fn in_transaction(shared: &Shared, pool: &PgPool, jobs: &[Job]) -> Result<
         }
     };
 
-    let mut tx = bounded(async { Ok(cell.take().await) }).await??;
+    let mut tx = cell.take().await?;
     let (done, gone) = rows_to_write(jobs, &told);
     if done.is_empty() {
         // Nothing to keep: no row, no business write that counts.
         bounded(tx.rollback()).await?;
     } else {
         let written = heard(async {
-            barrier::complete(&mut tx, &done).await?;
-            if gone.is_empty() { Ok(()) } else { barrier::forget(&mut tx, &gone).await }
+            barrier::complete(&mut *tx, &done).await?;
+            if gone.is_empty() { Ok(()) } else { tx.take_back(&gone).await }
         });
         if let Err(error) = written.await? {
             undo(tx).await;
-            return Err(Broken::Sql(error));
+            return Err(Broken::Store(error));
         }
         drop(done);
         // Given up on or not: whether it was done, the next delivery finds out.
@@ -257,14 +243,14 @@ async fn in_turns(
                 told.push(Told::Already(other));
                 continue;
             }
-            None => return Err(Broken::Sql(sqlx::Error::RowNotFound)),
+            None => return Err(Broken::Store(StoreError::row_missing())),
         };
         let result = call(shared, handler, job, Some((cell.clone(), turn)), output).await;
         if matches!(&result, Err(fail) if fail.is_unavailable()) {
             return Err(Broken::Unavailable);
         }
         let (outcome, stored) = judge(job.effect().direction, result);
-        cell.end_turn(matches!(outcome, Outcome::Ok { .. })).await?;
+        cell.end_turn(job.effect(), matches!(outcome, Outcome::Ok { .. })).await?;
         turn += 1;
         told.push(Told::Handled(outcome, stored));
     }
@@ -274,21 +260,21 @@ async fn in_turns(
 /// The server limits its own time; this is for a server that is not heard of any more.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
 
-async fn bounded<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+async fn bounded<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     heard(work).await.unwrap_or_else(Err)
 }
 
-/// The same, and tells an error that the server said (inside) from its silence (outside). After silence a
+/// The same, and tells an error that the store said (inside) from its silence (outside). After silence a
 /// transaction must only be dropped: its connection is closed then.
-async fn heard<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<Result<T, E>, sqlx::Error> {
-    timeout(SILENCE_MAX, work).await.map_err(|_| sqlx::Error::PoolTimedOut)
+async fn heard<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<Result<T, E>, StoreError> {
+    timeout(SILENCE_MAX, work).await.map_err(|_| StoreError::Away("it did not answer in time".to_owned()))
 }
 
 /// Rolls back, so that the connection can be used again. If that cannot be done, it is closed.
-async fn undo(tx: OwnTx) {
+async fn undo(tx: Box<dyn Transaction>) {
     if let Err(error) = bounded(tx.rollback()).await {
         tracing::debug!(
-            error = describe(&error),
+            error = error.describe(),
             "a transaction was not rolled back; its connection is closed"
         );
     }

@@ -8,11 +8,24 @@ use snorri_saga::time::Millis;
 use snorri_saga::wire::Outcome;
 use uuid::Uuid;
 
-use crate::rig::{Command, Done, How, Rig, Wish, ok, saga, undone, within};
+use crate::rig::{Command, Done, How, Rig, Wish, ok, on_both, saga, undone, within};
 
-#[tokio::test]
-async fn an_action_happens_once_and_its_duplicates_get_the_stored_reply() {
-    let mut rig = Rig::new("once").await;
+on_both! {
+    an_action_happens_once_and_its_duplicates_get_the_stored_reply,
+    an_undo_reverses_its_action_once_and_knows_the_result_from_the_barrier,
+    e08_an_undo_before_its_action_finds_nothing_and_fences_the_action_off,
+    e12_two_overlapping_attempts_have_one_effect_and_both_are_answered,
+    an_undo_that_overlaps_its_action_waits_for_it_and_reverses_it,
+    a_rejection_is_stored_and_its_writes_are_rolled_back,
+    e09_a_partial_rejection_is_undone_and_a_rejected_undo_may_be_tried_again,
+    a_failure_leaves_nothing_and_the_next_attempt_runs,
+    a_panic_is_a_failure_and_tells_nothing,
+    e19_an_output_that_is_too_large_is_rejected_and_its_writes_are_rolled_back,
+    an_unknown_operation_fails_and_names_the_known_ones,
+    several_replicas_make_their_tables_at_once_and_share_the_work,
+}
+
+async fn an_action_happens_once_and_its_duplicates_get_the_stored_reply(mut rig: Rig) {
     let running = rig.start();
     let command = Command::action(saga(), "pay", 5, How::Well);
     assert_eq!(rig.ask(&command).await, ok(5));
@@ -28,9 +41,7 @@ async fn an_action_happens_once_and_its_duplicates_get_the_stored_reply() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn an_undo_reverses_its_action_once_and_knows_the_result_from_the_barrier() {
-    let mut rig = Rig::new("undo").await;
+async fn an_undo_reverses_its_action_once_and_knows_the_result_from_the_barrier(mut rig: Rig) {
     let running = rig.start();
     let command = Command::action(saga(), "pay", 5, How::Well);
     assert_eq!(rig.ask(&command).await, ok(5));
@@ -46,9 +57,7 @@ async fn an_undo_reverses_its_action_once_and_knows_the_result_from_the_barrier(
     running.stop().await;
 }
 
-#[tokio::test]
-async fn e08_an_undo_before_its_action_finds_nothing_and_fences_the_action_off() {
-    let mut rig = Rig::new("e08").await;
+async fn e08_an_undo_before_its_action_finds_nothing_and_fences_the_action_off(mut rig: Rig) {
     let running = rig.start();
     let command = Command::action(saga(), "pay", 5, How::Well);
     assert_eq!(rig.ask(&command.undo()).await, undone(true));
@@ -61,9 +70,7 @@ async fn e08_an_undo_before_its_action_finds_nothing_and_fences_the_action_off()
     running.stop().await;
 }
 
-#[tokio::test]
-async fn e12_two_overlapping_attempts_have_one_effect_and_both_are_answered() {
-    let mut rig = Rig::new("e12").await;
+async fn e12_two_overlapping_attempts_have_one_effect_and_both_are_answered(mut rig: Rig) {
     let running = rig.start();
     let first = Command::action(saga(), "pay", 5, How::Wait);
     let second = first.again();
@@ -80,9 +87,7 @@ async fn e12_two_overlapping_attempts_have_one_effect_and_both_are_answered() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn an_undo_that_overlaps_its_action_waits_for_it_and_reverses_it() {
-    let mut rig = Rig::new("overlap").await;
+async fn an_undo_that_overlaps_its_action_waits_for_it_and_reverses_it(mut rig: Rig) {
     let running = rig.start();
     let action = Command::action(saga(), "pay", 5, How::Wait);
     rig.send(std::slice::from_ref(&action)).await;
@@ -98,9 +103,7 @@ async fn an_undo_that_overlaps_its_action_waits_for_it_and_reverses_it() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn a_rejection_is_stored_and_its_writes_are_rolled_back() {
-    let mut rig = Rig::new("rejected").await;
+async fn a_rejection_is_stored_and_its_writes_are_rolled_back(mut rig: Rig) {
     let running = rig.start();
     let command = Command::action(saga(), "pay", 5, How::Reject);
     let no = Outcome::Rejected { code: "no".into(), message: "not like this".into(), partial: false };
@@ -114,9 +117,7 @@ async fn a_rejection_is_stored_and_its_writes_are_rolled_back() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn e09_a_partial_rejection_is_undone_and_a_rejected_undo_may_be_tried_again() {
-    let mut rig = Rig::new("e09").await;
+async fn e09_a_partial_rejection_is_undone_and_a_rejected_undo_may_be_tried_again(mut rig: Rig) {
     let running = rig.start();
     let command = Command::action(saga(), "pay", 5, How::RejectPartly);
     let Outcome::Rejected { partial: true, .. } = rig.ask(&command).await else { panic!("a partial no") };
@@ -128,9 +129,7 @@ async fn e09_a_partial_rejection_is_undone_and_a_rejected_undo_may_be_tried_agai
     running.stop().await;
 }
 
-#[tokio::test]
-async fn a_failure_leaves_nothing_and_the_next_attempt_runs() {
-    let mut rig = Rig::new("failed").await;
+async fn a_failure_leaves_nothing_and_the_next_attempt_runs(mut rig: Rig) {
     let running = rig.start();
     let command = Command::action(saga(), "pay", 5, How::FailOnce);
     let Outcome::Failed { message, .. } = rig.ask(&command).await else { panic!("a failure") };
@@ -147,9 +146,7 @@ async fn a_failure_leaves_nothing_and_the_next_attempt_runs() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn a_panic_is_a_failure_and_tells_nothing() {
-    let mut rig = Rig::new("panic").await;
+async fn a_panic_is_a_failure_and_tells_nothing(mut rig: Rig) {
     let running = rig.start();
     let command = Command::action(saga(), "pay", 5, How::Panic);
     let Outcome::Failed { message, .. } = rig.ask(&command).await else { panic!("a failure") };
@@ -172,9 +169,7 @@ async fn a_bad_input_is_rejected_with_its_place() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn e19_an_output_that_is_too_large_is_rejected_and_its_writes_are_rolled_back() {
-    let mut rig = Rig::new("e19").await;
+async fn e19_an_output_that_is_too_large_is_rejected_and_its_writes_are_rolled_back(mut rig: Rig) {
     let running = rig.start();
     let command = Command::action(saga(), "pay", 5, How::Large);
     let Outcome::Rejected { code, partial, .. } = rig.ask(&command).await else { panic!("a no") };
@@ -194,9 +189,7 @@ async fn a_handler_that_goes_on_after_a_failed_statement_has_failed() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn an_unknown_operation_fails_and_names_the_known_ones() {
-    let mut rig = Rig::new("unknown").await;
+async fn an_unknown_operation_fails_and_names_the_known_ones(mut rig: Rig) {
     let running = rig.start();
     let mut command = Command::action(saga(), "pay", 5, How::Well);
     command.operation = "scribble";
@@ -329,9 +322,7 @@ async fn without_a_database_handlers_simply_run() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn several_replicas_make_their_tables_at_once_and_share_the_work() {
-    let mut rig = Rig::new("replicas").await;
+async fn several_replicas_make_their_tables_at_once_and_share_the_work(mut rig: Rig) {
     let running: Vec<_> = (0..4).map(|_| rig.start()).collect();
     let commands: Vec<Command> =
         (0..40).map(|number| Command::action(saga(), "pay", number, How::Well)).collect();

@@ -4,11 +4,15 @@ use std::sync::atomic::Ordering;
 
 use snorri_saga::wire::Outcome;
 
-use crate::rig::{Command, How, Rig, ok, saga, undone};
+use crate::rig::{Command, How, Rig, ok, on_both, saga, undone};
 
-#[tokio::test]
-async fn a_rejected_and_a_failing_command_take_nothing_of_the_others_with_them() {
-    let mut rig = Rig::new("batch_mixed").await;
+on_both! {
+    a_rejected_and_a_failing_command_take_nothing_of_the_others_with_them,
+    duplicates_and_an_undo_in_the_same_batch_take_their_turns,
+    two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_twice,
+}
+
+async fn a_rejected_and_a_failing_command_take_nothing_of_the_others_with_them(mut rig: Rig) {
     let hows =
         [How::Well, How::Reject, How::Well, How::Fail, How::Nothing, How::Panic, How::Large, How::Well];
     let commands: Vec<Command> =
@@ -52,9 +56,7 @@ async fn a_batch_whose_transaction_breaks_is_done_one_by_one() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn duplicates_and_an_undo_in_the_same_batch_take_their_turns() {
-    let mut rig = Rig::new("batch_turns").await;
+async fn duplicates_and_an_undo_in_the_same_batch_take_their_turns(mut rig: Rig) {
     let action = Command::action(saga(), "pay", 5, How::Well);
     let early = Command::action(saga(), "pay", 7, How::Well);
     let other_step = Command::action(action.saga(), "ship", 1, How::Well);
@@ -80,9 +82,7 @@ async fn duplicates_and_an_undo_in_the_same_batch_take_their_turns() {
     running.stop().await;
 }
 
-#[tokio::test]
-async fn two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_twice() {
-    let mut rig = Rig::new("batch_many").await;
+async fn two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_twice(mut rig: Rig) {
     let commands: Vec<Command> =
         (0..300).map(|number| Command::action(saga(), "pay", number, How::Well)).collect();
     // Each attempt twice over, so that both replicas often hold the same effect.
@@ -98,4 +98,33 @@ async fn two_replicas_in_batches_share_hundreds_of_commands_without_doing_one_tw
     for one in running {
         one.stop().await;
     }
+}
+
+#[tokio::test]
+async fn rows_that_make_no_sense_are_left_as_they_are_and_can_be_mended() {
+    let mut rig = Rig::new("batch_unclear").await;
+    let (unclear, fine) =
+        (Command::action(saga(), "pay", 5, How::Well), Command::action(saga(), "pay", 6, How::Well));
+    snorri_participant::migrate(&rig.pool).await.expect("migrated");
+    // As after a hand in the table: an action without an outcome.
+    sqlx::query("INSERT INTO snorri_participant.barrier (saga_id, step, undo) VALUES ($1, 'pay', false)")
+        .bind(unclear.saga().0)
+        .execute(&rig.pool)
+        .await
+        .expect("a row");
+    rig.send(&[unclear.undo(), fine.clone()]).await;
+    let running = rig.run(rig.participant().batch(64));
+    let Outcome::Failed { message, .. } = rig.reply(&unclear.undo()).await else { panic!("a failure") };
+    assert!(message.contains("make no sense"), "{message}");
+    assert_eq!(rig.reply(&fine).await, ok(6));
+    assert_eq!(rig.barrier_rows(unclear.saga()).await, 1);
+    // A person finds out that it was done, and says so.
+    sqlx::query("UPDATE snorri_participant.barrier SET outcome = 'ok' WHERE saga_id = $1")
+        .bind(unclear.saga().0)
+        .execute(&rig.pool)
+        .await
+        .expect("mended");
+    assert_eq!(rig.ask(&unclear.undo().again()).await, undone(false));
+    assert_eq!(rig.ledger(unclear.saga()).await, (1, -5));
+    running.stop().await;
 }

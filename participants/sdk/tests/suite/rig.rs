@@ -23,6 +23,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::barrier_model::Model;
+
 /// What a test's action is to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Wish {
@@ -69,9 +71,14 @@ pub(crate) struct Stage {
     pub(crate) calls: AtomicU32,
     pub(crate) began: Notify,
     pub(crate) go_on: Notify,
+    /// The database, when it is not Postgres.
+    pub(crate) model: Option<Arc<Model<i64>>>,
 }
 
-async fn write(cx: &Ctx, amount: i64) -> Result<(), Fail> {
+async fn write(stage: &Stage, cx: &Ctx, amount: i64) -> Result<(), Fail> {
+    if let Some(model) = &stage.model {
+        return model.write(cx.effect_id(), amount).map_err(Fail::failed);
+    }
     let mut tx = cx.tx().await?;
     sqlx::query("INSERT INTO ledger (saga, step, amount) VALUES ($1, $2, $3)")
         .bind(Uuid::from(cx.saga()))
@@ -87,7 +94,7 @@ async fn act(stage: Arc<Stage>, cx: Ctx, wish: Wish) -> Result<serde_json::Value
     if wish.how == How::Nothing {
         return Ok(serde_json::json!({ "number": wish.amount }));
     }
-    write(&cx, wish.amount).await?;
+    write(&stage, &cx, wish.amount).await?;
     match wish.how {
         How::Reject => return Err(Fail::rejected("no", "not like this")),
         How::RejectPartly => return Err(Fail::rejected("half", "half of it").partial()),
@@ -114,8 +121,27 @@ async fn undo(stage: Arc<Stage>, cx: Ctx, undo: Undo<Wish, Done>) -> Result<(), 
         return Err(Fail::rejected("cannot", "not undoable just now"));
     }
     let amount = undo.result.map_or(undo.input.amount, |result| result.number);
-    write(&cx, -amount).await
+    write(&stage, &cx, -amount).await
 }
+
+/// One suite for both: each of these runs over Postgres, and over the model of it that simulations use.
+macro_rules! on_both {
+    ($($law:ident),+ $(,)?) => {
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $law() {
+                super::$law(crate::rig::Rig::new("law").await).await;
+            })+
+        }
+        mod on_the_model {
+            $(#[tokio::test]
+            async fn $law() {
+                super::$law(crate::rig::Rig::over_the_model().await).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both;
 
 /// The orchestrator's side, and the participant's database.
 pub(crate) struct Rig {
@@ -199,6 +225,13 @@ impl Rig {
         rig
     }
 
+    /// Its participants have the model of a database instead of Postgres.
+    pub(crate) async fn over_the_model() -> Self {
+        let mut rig = Self::new("model").await;
+        rig.stage = Arc::new(Stage { model: Some(Arc::default()), ..Stage::default() });
+        rig
+    }
+
     pub(crate) async fn at(postgres: &str, nats: &str, prefix: &str) -> Self {
         let pool = connect_pool(postgres, 12).await.expect("a pool");
         sqlx::query(
@@ -237,9 +270,12 @@ impl Rig {
     /// The participant, not yet running.
     pub(crate) fn participant(&self) -> Participant {
         let (acting, undoing) = (self.stage.clone(), self.stage.clone());
-        Participant::new("ledger")
-            .expect("a name")
-            .database(self.pool.clone())
+        let participant = Participant::new("ledger").expect("a name");
+        let participant = match &self.stage.model {
+            Some(model) => participant.store(model.clone()),
+            None => participant.database(self.pool.clone()),
+        };
+        participant
             .action("write", move |cx, wish: Wish| act(acting.clone(), cx, wish))
             .compensation("erase", move |cx, wish| undo(undoing.clone(), cx, wish))
     }
@@ -308,6 +344,10 @@ impl Rig {
 
     /// What a saga has in the ledger: how many entries, and their sum.
     pub(crate) async fn ledger(&self, saga: SagaId) -> (i64, i64) {
+        if let Some(model) = &self.stage.model {
+            let entries = model.ledger().into_iter().filter(|(effect, _)| effect.saga == saga);
+            return entries.fold((0, 0), |(count, sum), (_, amount)| (count + 1, sum + amount));
+        }
         sqlx::query_as("SELECT count(*), coalesce(sum(amount), 0)::bigint FROM ledger WHERE saga = $1")
             .bind(saga.0)
             .fetch_one(&self.pool)
@@ -317,6 +357,9 @@ impl Rig {
 
     /// How many rows the barrier has for a saga.
     pub(crate) async fn barrier_rows(&self, saga: SagaId) -> i64 {
+        if let Some(model) = &self.stage.model {
+            return model.rows().keys().map(|effect| i64::from(effect.saga == saga)).sum();
+        }
         sqlx::query_scalar("SELECT count(*) FROM snorri_participant.barrier WHERE saga_id = $1")
             .bind(saga.0)
             .fetch_one(&self.pool)
