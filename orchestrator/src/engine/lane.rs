@@ -108,7 +108,7 @@ impl Lane {
         let mut places: HashMap<SagaId, usize> = HashMap::with_capacity(items.len());
         let mut add = |id: SagaId, item: Item| {
             let place = *places.entry(id).or_insert_with(|| {
-                works.push(Work { id, items: Vec::new() });
+                works.push(Work { id, items: Vec::new(), may_be_in: false });
                 works.len() - 1
             });
             if let Some(work) = works.get_mut(place) {

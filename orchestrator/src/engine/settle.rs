@@ -36,7 +36,7 @@ impl Lane {
         if events.iter().any(|event| matches!(event, Event::Ended { .. })) {
             self.shared.waiters.ended(work.id);
         }
-        let mut repeat = false;
+        let mut repeat = work.may_be_in;
         for (item, verdict) in work.items.into_iter().zip(verdicts) {
             match item {
                 Item::Start(start) => {
