@@ -165,7 +165,8 @@ impl StorePort {
         }
         if world.strikes(Fault::StoreLate) {
             // Given up on by the caller, and carried out all the same: the server does not know of it.
-            let late = world.ms(8_000, 20_000);
+            // Often just while the caller looks whether it was done, and tries again.
+            let late = if world.chance(0.5) { world.ms(8_000, 8_100) } else { world.ms(8_000, 20_000) };
             world.say(format_args!("{}: {name} is done late, in {} ms", process.name, late.as_millis()));
             let (database, at) = (database.clone(), Instant::now() + late);
             tokio::spawn(async move {
