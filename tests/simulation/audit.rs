@@ -100,7 +100,8 @@ impl Audit<'_> {
             if let Some(key) = &story.started.key {
                 keys.entry(key).or_default().push(*id);
             }
-            let definition = tables.definition(story.started.definition.as_str(), Some(story.started.version));
+            let definition =
+                tables.definition(story.started.definition.as_str(), Some(story.started.version));
             let Some((_, definition)) = definition else {
                 self.world.violated("I9", format!("{id} has no definition"));
                 continue;
@@ -138,7 +139,10 @@ impl Audit<'_> {
         if let Some(letter) = tables.dead_letters.first()
             && !self.world.plan.has(Fault::StoreFailover)
         {
-            self.world.violated("I14", format!("{} messages were put aside: {letter:?}", tables.dead_letters.len()));
+            self.world.violated(
+                "I14",
+                format!("{} messages were put aside: {letter:?}", tables.dead_letters.len()),
+            );
         }
         totals
     }
@@ -224,27 +228,40 @@ impl Audit<'_> {
                 Some((End::Completed, _)) => {
                     if !is_done || !undos.is_empty() {
                         let (done, undos) = (actions.len(), undos.len());
-                        world.violated("I4", format!("{id} is completed; {name} was done {done} times, undone {undos}"));
+                        world.violated(
+                            "I4",
+                            format!("{id} is completed; {name} was done {done} times, undone {undos}"),
+                        );
                     }
                     should += amount;
                 }
                 Some((End::Compensated, _)) if step.has_undo => {
                     if (is_done || is_left) && undos.len() != 1 {
                         let count = undos.len();
-                        world.violated("I5", format!("{id} is compensated; {name} was done, and undone {count} times"));
+                        world.violated(
+                            "I5",
+                            format!("{id} is compensated; {name} was done, and undone {count} times"),
+                        );
                     }
                     if let (Some(action), Some(undo)) = (actions.first(), undos.first())
                         && action.input != undo.input
                     {
-                        world.violated("E13", format!("{id}: {name} is undone by another input than it was done"));
+                        world.violated(
+                            "E13",
+                            format!("{id}: {name} is undone by another input than it was done"),
+                        );
                     }
                     undone.extend(undos.first().map(|undo| (undo.order, name.as_str())));
                 }
                 Some((End::Compensated, _)) => {
-                    if is_done && step.kind != "compensatable" && self.may_have_run_late(&story.failed, name) {
+                    if is_done && step.kind != "compensatable" && self.may_have_run_late(&story.failed, name)
+                    {
                         world.count(Fault::FailedAndRan);
                     } else if is_done && step.kind != "compensatable" {
-                        world.violated("I5", format!("{id} is compensated; {name}, which nobody can undo, was done"));
+                        world.violated(
+                            "I5",
+                            format!("{id} is compensated; {name}, which nobody can undo, was done"),
+                        );
                     }
                     should += if is_done { amount } else { 0 };
                 }
@@ -275,7 +292,8 @@ impl Audit<'_> {
         let (id, world) = (story.id, self.world);
         let Some(row) = tables.sagas.get(&id) else { return };
         if row.quarantine.is_none() && row.status != story.status {
-            world.violated("I9", format!("the journal of {id} says {}, its row {}", story.status, row.status));
+            world
+                .violated("I9", format!("the journal of {id} says {}, its row {}", story.status, row.status));
         }
         let Some((_, at)) = story.end else {
             if self.is_over {
@@ -284,7 +302,10 @@ impl Audit<'_> {
                     .flat_map(|(seq, row)| row.events.iter().map(move |event| format!("{seq}: {event:?}")))
                     .collect();
                 let tail = tail.iter().rev().take(6).rev().cloned().collect::<Vec<_>>().join("\n      ");
-                world.violated("I2", format!("{id} has not ended, now {}: {row:?}\n      {tail}", self.database.now()));
+                world.violated(
+                    "I2",
+                    format!("{id} has not ended, now {}: {row:?}\n      {tail}", self.database.now()),
+                );
             }
             return;
         };
@@ -348,18 +369,23 @@ impl Audit<'_> {
             let has_entry = books.entries.contains_key(effect);
             let is_read = reads.contains(&(effect.saga, effect.step.to_string()));
             if is_ok && !has_entry && !is_read {
-                world.violated("B1", format!("the barrier says that {effect} was done, and the books do not"));
+                world
+                    .violated("B1", format!("the barrier says that {effect} was done, and the books do not"));
             }
             if is_fenced && has_entry {
                 world.violated("I6", format!("{effect} was fenced off, and took effect"));
             }
             if rows.iter().any(Option::is_none) {
-                world.violated("B1", format!("the barrier's row of {effect} was committed without an outcome"));
+                world.violated(
+                    "B1",
+                    format!("the barrier's row of {effect} was committed without an outcome"),
+                );
             }
             let undo = EffectId { direction: Direction::Compensation, ..effect.clone() };
-            let is_empty = books.outcomes.get(&undo).is_some_and(|rows| {
-                rows.iter().any(|row| row.as_deref() == Some("empty"))
-            });
+            let is_empty = books
+                .outcomes
+                .get(&undo)
+                .is_some_and(|rows| rows.iter().any(|row| row.as_deref() == Some("empty")));
             if effect.direction == Direction::Action && is_empty && has_entry {
                 world.violated("I6", format!("{effect} took effect, and its undo found nothing"));
             }
@@ -371,7 +397,9 @@ impl Audit<'_> {
         let mut reads = BTreeSet::new();
         for (id, row) in &tables.sagas {
             if let Some((_, definition)) = tables.definition(&row.definition, Some(row.version)) {
-                let steps = steps_of(definition).into_iter().filter(|step| [LOOK, PEEK].contains(&step.action.as_str()));
+                let steps = steps_of(definition)
+                    .into_iter()
+                    .filter(|step| [LOOK, PEEK].contains(&step.action.as_str()));
                 reads.extend(steps.map(|step| (*id, step.name)));
             }
         }
@@ -414,9 +442,8 @@ impl Audit<'_> {
 
 fn steps_of(definition: &DefinitionRow) -> Vec<Step> {
     let body: Value = serde_json::from_str(&definition.body).unwrap_or_default();
-    let text = |step: &Value, field: &str| {
-        step.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
+    let text =
+        |step: &Value, field: &str| step.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let steps = body.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
     steps
         .iter()

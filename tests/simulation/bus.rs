@@ -222,7 +222,8 @@ impl Transport for BusPort {
                 true => self.publish_one(message).and(Err(PublishError::Unknown)),
                 false => self.publish_one(message),
             };
-            let id = message.headers.as_ref().and_then(|of| of.get("Nats-Msg-Id").or(of.get("Snorri-Command")));
+            let id =
+                message.headers.as_ref().and_then(|of| of.get("Nats-Msg-Id").or(of.get("Snorri-Command")));
             let id = id.map_or("", |id| id.as_str());
             world.say(format_args!(
                 "{} publishes {} {id}{}",
@@ -263,7 +264,9 @@ impl Transport for BusPort {
         // The real one takes the time from the machine's clock, a little before its process began.
         let from = match (spec.deliver_new_only, spec.deliver_from) {
             (true, _) => Some(Instant::now()),
-            (false, Some(_)) => Some(Instant::now().checked_sub(Duration::from_secs(5)).unwrap_or(self.server.began)),
+            (false, Some(_)) => {
+                Some(Instant::now().checked_sub(Duration::from_secs(5)).unwrap_or(self.server.began))
+            }
             (false, None) => None,
         };
         Box::new(Pull { port: self.clone(), spec, from, known: None, failures: 0, begun: false })
@@ -344,9 +347,15 @@ impl Source for Pull {
         let world = server.world.clone();
         loop {
             self.port.connected().await;
-            if self.known.is_none() || server.streams().find_consumer(&self.spec.stream, &self.spec.durable) != self.known {
+            if self.known.is_none()
+                || server.streams().find_consumer(&self.spec.stream, &self.spec.durable) != self.known
+            {
                 // Noticed after a while, unless it is the first time.
-                let pause = if std::mem::replace(&mut self.begun, true) { world.ms(20, 3_500) } else { Duration::ZERO };
+                let pause = if std::mem::replace(&mut self.begun, true) {
+                    world.ms(20, 3_500)
+                } else {
+                    Duration::ZERO
+                };
                 sleep(pause).await;
                 process.enter("ensure_consumer").await;
                 if !process.link_now().up {
@@ -357,7 +366,10 @@ impl Source for Pull {
                 self.known = Some(born);
                 self.failures = 0;
                 if is_news {
-                    world.say(format_args!("{}: the consumer {} was made anew", process.name, self.spec.durable));
+                    world.say(format_args!(
+                        "{}: the consumer {} was made anew",
+                        process.name, self.spec.durable
+                    ));
                     return Next::Recreated;
                 }
             }

@@ -104,15 +104,20 @@ impl Checks {
                 continue;
             }
             inner.seen.transitions += 1;
-            let words: Vec<&str> = write.events.split(['"', '{', '[']).filter(|word| is_event(word)).collect();
+            let words: Vec<&str> =
+                write.events.split(['"', '{', '[']).filter(|word| is_event(word)).collect();
             self.world.say(format_args!("{incarnation} commits {id} {} {}", write.seq, words.join(" ")));
             let stored = tables.journal.get(&(id, write.seq));
             let Some(row) = stored.filter(|row| row.text == write.events && row.at == write.at) else {
-                self.world.violated("I11", format!("{incarnation} is told that it won {id} {}, and lost", write.seq));
+                self.world.violated(
+                    "I11",
+                    format!("{incarnation} is told that it won {id} {}, and lost", write.seq),
+                );
                 continue;
             };
             if row.events.is_empty() {
-                self.world.violated("I9", format!("{id} {}: a row that nobody can read: {}", write.seq, row.text));
+                self.world
+                    .violated("I9", format!("{id} {}: a row that nobody can read: {}", write.seq, row.text));
                 continue;
             }
             let before = inner.folds.remove(&id);
@@ -120,16 +125,19 @@ impl Checks {
                 // A writer that did not hear of the failover goes on after rows that are lost.
                 inner.torn.insert(id);
             }
+            if inner.tainted.contains(&id) && !is_continued(before.as_ref(), write, &row.events) {
+                // A writer goes on from what the failover has lost, and the journal tells of something else by now.
+                inner.torn.insert(id);
+            }
             if inner.torn.contains(&id) {
                 continue;
             }
             let folded = fold(&self.world, before, write, &row.events);
             if let Some(saga) = folded {
-                if saga.ended_at.is_some() && row.events.iter().any(|event| matches!(event, Event::Ended { .. })) {
-                    let ending = Ending {
-                        by: incarnation.to_owned(),
-                        lag_ms: now.since(write.at).0,
-                    };
+                if saga.ended_at.is_some()
+                    && row.events.iter().any(|event| matches!(event, Event::Ended { .. }))
+                {
+                    let ending = Ending { by: incarnation.to_owned(), lag_ms: now.since(write.at).0 };
                     inner.ended.insert(id, ending);
                 }
                 self.check_projection(tables, &saga);
@@ -171,7 +179,9 @@ impl Checks {
     pub(crate) fn stored(&self, tables: &Tables, by: &str, message: &Outgoing) {
         let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name));
         if message.subject.starts_with("snorri.command.") {
-            let Some(Ok(id)) = header("Nats-Msg-Id").map(|id| id.as_str().parse::<CommandId>()) else { return };
+            let Some(Ok(id)) = header("Nats-Msg-Id").map(|id| id.as_str().parse::<CommandId>()) else {
+                return;
+            };
             self.inner().seen.commands += 1;
             if !was_sent(tables, &id) && !self.inner().tainted.contains(&id.effect.saga) {
                 self.world.violated("I11", format!("{by} publishes {id}, which no journal knows"));
@@ -180,11 +190,13 @@ impl Checks {
             let Some(Ok(id)) = header("Snorri-Saga").map(|id| id.as_str().parse::<SagaId>()) else { return };
             let status = message.subject.rsplit('.').next().unwrap_or_default();
             let mut inner = self.inner();
-            let is_true = inner.folds.get(&id).is_some_and(|(saga, _)| {
-                saga.status().is_end() && saga.status().as_str() == status
-            });
+            let is_true = inner
+                .folds
+                .get(&id)
+                .is_some_and(|(saga, _)| saga.status().is_end() && saga.status().as_str() == status);
             if !is_true && !inner.tainted.contains(&id) {
-                self.world.violated("I11", format!("{by} announces {id} as {status}, which no journal knows"));
+                self.world
+                    .violated("I11", format!("{by} announces {id} as {status}, which no journal knows"));
             }
             inner.announced.insert(id);
         }
@@ -217,18 +229,28 @@ fn is_event(word: &str) -> bool {
     )
 }
 
+/// Whether a row goes on from the journal before it, in the state that its writer has.
+fn is_continued(before: Option<&(Saga, i32)>, write: &Write, events: &[Event]) -> bool {
+    let Some((saga, _)) = before else { return write.seq == 1 };
+    let mut saga = saga.clone();
+    for event in events {
+        saga.evolve(write.at, event);
+    }
+    saga == write.after
+}
+
 /// Folds a row in, and compares with what the writer thought.
 fn fold(world: &World, before: Option<(Saga, i32)>, write: &Write, events: &[Event]) -> Option<Saga> {
     let id = write.id;
     let mut events = events.iter();
     let mut saga = match (before, write.seq) {
-        (None, 1) => match events.next() {
-            Some(Event::Started(started)) => Saga::started(id, write.at, started),
-            _ => {
+        (None, 1) => {
+            let Some(Event::Started(started)) = events.next() else {
                 world.violated("I9", format!("{id} does not begin with its start"));
                 return None;
-            }
-        },
+            };
+            Saga::started(id, write.at, started)
+        }
         (Some((saga, last)), seq) if last + 1 == seq => saga,
         (before, seq) => {
             let last = before.map(|(_, seq)| seq);
@@ -250,7 +272,10 @@ fn fold(world: &World, before: Option<(Saga, i32)>, write: &Write, events: &[Eve
         saga.evolve(write.at, event);
     }
     if saga != write.after {
-        world.violated("I9", format!("{id} {}: the journal tells another state than its writer has", write.seq));
+        world.violated(
+            "I9",
+            format!("{id} {}: the journal tells another state than its writer has", write.seq),
+        );
     }
     Some(saga)
 }

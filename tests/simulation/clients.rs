@@ -214,7 +214,8 @@ impl Clients {
         for _ in 0..5 {
             let open: Vec<_> = self.orchestrators.iter().filter_map(Orchestrator::door).collect();
             if let Some(door) = self.world.pick(&open).cloned() {
-                let asked = door.engine.cancel(id, "a client".to_owned(), "changed its mind".to_owned(), PATIENCE);
+                let asked =
+                    door.engine.cancel(id, "a client".to_owned(), "changed its mind".to_owned(), PATIENCE);
                 match timeout(PATIENCE + Duration::from_secs(1), asked).await {
                     Ok(Ok(_) | Err(CancelError::Refused(..))) => {
                         self.world.say(format_args!("cancelled {id}, or too late"));

@@ -113,7 +113,7 @@ impl Orchestrator {
             if self.slot.stays_dead() {
                 return;
             }
-            sleep(self.slot.rest(&world)).await;
+            sleep(world.rest()).await;
         }
     }
 }

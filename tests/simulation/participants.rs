@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use snorri_bus::Bus;
@@ -17,6 +16,7 @@ use crate::bus::{BusPort, Server};
 use crate::fault::Fault;
 use crate::ledger::{Entry, Ledger, LedgerPort};
 use crate::process::{Kind, Process};
+use crate::process_slot::Slot;
 use crate::world::World;
 
 /// The operations that every participant has. `book` is undone by `unbook`.
@@ -91,7 +91,8 @@ impl Services {
         let Ok(sdk) = Participant::new(&name(participant)) else { return };
         let mut sdk = sdk.store(Arc::new(port));
         for operation in [BOOK, PAY, SHIP, LOOK, PEEK] {
-            let handlers = Handlers { services: self.clone(), process: process.clone(), ledger: ledger.clone() };
+            let handlers =
+                Handlers { services: self.clone(), process: process.clone(), ledger: ledger.clone() };
             sdk = sdk.action(operation, move |cx, input| {
                 let handlers = handlers.clone();
                 async move { handlers.act(operation, cx, input).await }
@@ -196,7 +197,7 @@ impl Handlers {
 }
 
 /// A participant's replica as it lives on: started, killed, started again.
-pub(crate) async fn keep(services: Arc<Services>, participant: usize, replica: usize, slot: crate::process_slot::Slot) {
+pub(crate) async fn keep(services: Arc<Services>, participant: usize, replica: usize, slot: Slot) {
     let world = services.world.clone();
     loop {
         let process = slot.begin(Kind::Participant);
@@ -207,18 +208,6 @@ pub(crate) async fn keep(services: Arc<Services>, participant: usize, replica: u
         if slot.stays_dead() {
             return;
         }
-        sleep(slot.rest(&world)).await;
-    }
-}
-
-/// A short rest, or a longer one.
-pub(crate) fn rest(world: &World) -> Duration {
-    if world.is_healed() {
-        return world.ms(100, 1_000);
-    }
-    match world.below(10) {
-        0..5 => world.ms(50, 2_000),
-        5..9 => world.ms(1_000, 15_000),
-        _ => world.ms(10_000, 60_000),
+        sleep(world.rest()).await;
     }
 }

@@ -63,60 +63,6 @@ pub(crate) struct ParticipantPlan {
     pub(crate) concurrency: usize,
 }
 
-/// The usual rate of a fault: a share of calls for those that strike calls, events an hour for those that strike
-/// at times.
-fn usual(fault: Fault) -> f64 {
-    match fault {
-        Fault::StoreError | Fault::DatabaseError => 0.02,
-        Fault::StoreAmbiguous | Fault::DatabaseAmbiguous => 0.02,
-        Fault::StoreSlow | Fault::DatabaseSlow => 0.02,
-        Fault::StoreLate | Fault::DatabaseLate => 0.006,
-        Fault::BusRefused => 0.01,
-        Fault::BusUnknown | Fault::BusAmbiguous => 0.015,
-        Fault::BusLate => 0.005,
-        Fault::BusLostDelivery | Fault::BusLostAck => 0.02,
-        Fault::BusDuplicate => 0.05,
-        Fault::BusReorder => 0.10,
-        Fault::HandlerRejects => 0.06,
-        Fault::HandlerPartial => 0.02,
-        Fault::HandlerFails => 0.06,
-        Fault::HandlerSlow => 0.05,
-        Fault::HandlerHangs => 0.005,
-        Fault::HandlerPanics => 0.01,
-        Fault::FailedAndRan => 0.0,
-        // A share of the port calls of a process.
-        Fault::OrchestratorKilled => 0.001,
-        Fault::ParticipantKilled => 0.003,
-        // From here on: so many an hour.
-        Fault::StoreAway => 12.0,
-        Fault::StoreReadOnly => 8.0,
-        Fault::StoreFailover => 8.0,
-        Fault::StoreClock => 6.0,
-        Fault::BusForgetsIds => 12.0,
-        Fault::BusTailLost => 12.0,
-        Fault::BusWiped => 8.0,
-        Fault::BusRestarted => 12.0,
-        Fault::BusStreamDeleted | Fault::BusConsumerDeleted => 12.0,
-        Fault::BusCut | Fault::StoreCut => 20.0,
-        Fault::OrchestratorStopped | Fault::ParticipantStopped => 15.0,
-        Fault::OrchestratorPaused | Fault::ParticipantPaused => 20.0,
-        Fault::DatabaseAway => 12.0,
-    }
-}
-
-/// In how many of the seeds a fault is switched on.
-fn share(fault: Fault) -> f64 {
-    match fault {
-        Fault::StoreAmbiguous => 0.8,
-        Fault::HandlerRejects | Fault::HandlerFails => 0.8,
-        Fault::StoreFailover | Fault::StoreClock | Fault::BusWiped => 0.12,
-        Fault::OrchestratorKilled | Fault::ParticipantKilled => 0.5,
-        // Nothing that is done: something that is found.
-        Fault::FailedAndRan => 0.0,
-        _ => 0.4,
-    }
-}
-
 impl Plan {
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -125,10 +71,10 @@ impl Plan {
         let is_calm = unit() < 0.04;
         let mut rates = BTreeMap::new();
         for fault in Fault::ALL {
-            let (is_on, stretch) = (unit() < share(*fault), unit());
+            let (is_on, stretch) = (unit() < fault.share(), unit());
             if is_on && !is_calm {
                 // From a quarter of the usual to four times of it.
-                rates.insert(*fault, usual(*fault) * 4.0_f64.powf(2.0 * stretch - 1.0));
+                rates.insert(*fault, fault.rate() * 4.0_f64.powf(2.0 * stretch - 1.0));
             }
         }
         let mode = if unit() < 0.3 { Mode::Safety } else { Mode::Liveness };
@@ -147,7 +93,7 @@ impl Plan {
         };
         let starts_over = Duration::from_secs(rng.random_range(60..=300));
         let chaos_for = match mode {
-            Mode::Safety => Duration::from_secs(600),
+            Mode::Safety => Duration::from_mins(10),
             Mode::Liveness => starts_over.mul_f64(rng.random_range(0.6..1.6)).max(Duration::from_secs(90)),
         };
         Self {

@@ -104,7 +104,11 @@ impl Process {
     }
 
     pub(crate) fn cut_store(&self, time: Duration) {
-        self.world.say(format_args!("{} is cut off from its database for {} ms", self.name, time.as_millis()));
+        self.world.say(format_args!(
+            "{} is cut off from its database for {} ms",
+            self.name,
+            time.as_millis()
+        ));
         self.state().store_cut_until = Some(Instant::now() + time);
     }
 

@@ -1,11 +1,9 @@
 //! A process's place: who is running there just now, and how to get at it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use snorri_participant::CancellationToken;
 
-use crate::participants;
 use crate::process::{Kind, Process};
 use crate::world::World;
 
@@ -90,10 +88,5 @@ impl Slot {
         if let Some(process) = process {
             process.set_link(up);
         }
-    }
-
-    /// How long its place is empty.
-    pub(crate) fn rest(&self, world: &World) -> Duration {
-        participants::rest(world)
     }
 }

@@ -24,7 +24,7 @@ use crate::weather::Weather;
 use crate::world::{Violation, World};
 
 /// How long after all has healed a saga may take.
-const AFTER_HEAL: Duration = Duration::from_secs(300);
+const AFTER_HEAL: Duration = Duration::from_mins(5);
 /// How long nothing is left to do before a simulation is over: late messages may still come, and must change nothing.
 const QUIET: Duration = Duration::from_secs(45);
 

@@ -79,7 +79,7 @@ impl Sum {
 
     fn print(&self, took: Duration) {
         let Self { runs, totals, seen, .. } = self;
-        let share = |part: u64, of: u64| if of == 0 { 0 } else { part * 100 / of };
+        let share = |part: u64, of: u64| (part * 100).checked_div(of).unwrap_or(0);
         println!(
             "{runs} seeds in {:.1} s ({:.1} a second), {} virtual hours",
             took.as_secs_f64(),
@@ -139,13 +139,12 @@ fn run_all(seeds: &[u64]) -> Sum {
 
 #[test]
 fn no_seed_breaks_an_invariant() {
-    let seeds: Vec<u64> = match setting("SNORRI_SIM_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            let from = setting("SNORRI_SIM_FROM").unwrap_or(1);
-            let count = setting("SNORRI_SIM_SEEDS").unwrap_or(SEEDS);
-            known().into_iter().chain(from..from.saturating_add(count)).collect()
-        }
+    let seeds: Vec<u64> = if let Some(seed) = setting("SNORRI_SIM_SEED") {
+        vec![seed]
+    } else {
+        let from = setting("SNORRI_SIM_FROM").unwrap_or(1);
+        let count = setting("SNORRI_SIM_SEEDS").unwrap_or(SEEDS);
+        known().into_iter().chain(from..from.saturating_add(count)).collect()
     };
     let began = Instant::now();
     let sum = run_all(&seeds);
@@ -155,11 +154,17 @@ fn no_seed_breaks_an_invariant() {
     }
     assert!(sum.failed.is_empty(), "{} of {} seeds failed: {:?}", sum.failed.len(), sum.runs, sum.failed);
     if seeds.len() >= ENOUGH {
-        let never: Vec<&str> =
-            Fault::ALL.iter().filter(|fault| **fault != Fault::FailedAndRan && !sum.counts.contains_key(fault)).map(|fault| fault.word()).collect();
+        let never: Vec<&str> = Fault::ALL
+            .iter()
+            .filter(|fault| **fault != Fault::FailedAndRan && !sum.counts.contains_key(fault))
+            .map(|fault| fault.word())
+            .collect();
         assert!(never.is_empty(), "these faults never happened: {never:?}");
         assert!(sum.totals.compensated * 10 > sum.totals.sagas, "too few sagas turned round");
-        assert!(sum.seen.taken_over > 0 && sum.seen.races_lost > 0, "nobody took over, or nobody lost a race");
+        assert!(
+            sum.seen.taken_over > 0 && sum.seen.races_lost > 0,
+            "nobody took over, or nobody lost a race"
+        );
     }
 }
 

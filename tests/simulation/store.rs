@@ -353,8 +353,7 @@ impl Store for StorePort {
         self.call("heartbeat", true, move |database| {
             let now = database.now();
             let dead_after = Millis(u64::try_from(dead_after_ms).unwrap_or(0));
-            let (is_usurped, dead) =
-                database.tables().heartbeat(&name, incarnation, dead_after, now);
+            let (is_usurped, dead) = database.tables().heartbeat(&name, incarnation, dead_after, now);
             let dead = dead.into_iter().filter_map(|(name, at)| Some((Name::new(&name).ok()?, at)));
             Heartbeat { now, is_usurped, dead: dead.collect() }
         })

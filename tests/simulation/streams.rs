@@ -79,7 +79,7 @@ pub(crate) enum Published {
 /// The server.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    streams: BTreeMap<String, Stream>,
+    all: BTreeMap<String, Stream>,
     births: u64,
     /// Told of what concerns a consumer, by its durable name.
     bells: BTreeMap<String, Arc<Notify>>,
@@ -120,7 +120,7 @@ impl Streams {
 
     /// Creates a stream that is missing, and says whether it did.
     pub(crate) fn ensure_stream(&mut self, spec: &StreamSpec) -> bool {
-        if self.streams.contains_key(&spec.name) {
+        if self.all.contains_key(&spec.name) {
             return false;
         }
         let stream = Stream {
@@ -133,14 +133,14 @@ impl Streams {
             ids: BTreeMap::new(),
             consumers: BTreeMap::new(),
         };
-        self.streams.insert(spec.name.clone(), stream);
+        self.all.insert(spec.name.clone(), stream);
         true
     }
 
     /// Stores a message. `ready` is when consumers may have it.
     pub(crate) fn publish(&mut self, message: &Outgoing, ready: Instant, forgets: bool) -> Published {
         let now = Instant::now();
-        let found = self.streams.values_mut().find(|stream| matches(&stream.subjects, &message.subject));
+        let found = self.all.values_mut().find(|stream| matches(&stream.subjects, &message.subject));
         let Some(stream) = found else { return Published::NoStream };
         let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
         if let Some(id) = id {
@@ -171,7 +171,7 @@ impl Streams {
 
     /// The incarnation of a consumer, if it is there.
     pub(crate) fn find_consumer(&self, stream: &str, durable: &str) -> Option<u64> {
-        self.streams.get(stream)?.consumers.get(durable).map(|consumer| consumer.born)
+        self.all.get(stream)?.consumers.get(durable).map(|consumer| consumer.born)
     }
 
     /// Creates a consumer that begins with what was stored at that time or later. Nothing without its stream.
@@ -184,7 +184,7 @@ impl Streams {
         max_pending: usize,
         from: Option<Instant>,
     ) -> Option<u64> {
-        let stream = self.streams.get_mut(stream)?;
+        let stream = self.all.get_mut(stream)?;
         self.births += 1;
         let queue = stream
             .messages
@@ -208,13 +208,13 @@ impl Streams {
     }
 
     pub(crate) fn delete_consumer(&mut self, stream: &str, durable: &str) -> bool {
-        let gone = self.streams.get_mut(stream).is_some_and(|one| one.consumers.remove(durable).is_some());
+        let gone = self.all.get_mut(stream).is_some_and(|one| one.consumers.remove(durable).is_some());
         self.ring(durable);
         gone
     }
 
     pub(crate) fn delete_stream(&mut self, name: &str) -> bool {
-        let gone = self.streams.remove(name).is_some();
+        let gone = self.all.remove(name).is_some();
         self.ring_all();
         gone
     }
@@ -222,16 +222,16 @@ impl Streams {
     /// The names of the streams, and of the consumers with their streams.
     pub(crate) fn names(&self) -> (Vec<String>, Vec<(String, String)>) {
         let consumers = self
-            .streams
+            .all
             .iter()
             .flat_map(|(stream, of)| of.consumers.keys().map(|name| (stream.clone(), name.clone())));
-        (self.streams.keys().cloned().collect(), consumers.collect())
+        (self.all.keys().cloned().collect(), consumers.collect())
     }
 
     /// The next message of a consumer, or when there may be one.
     pub(crate) fn next(&mut self, stream: &str, durable: &str) -> Result<Delivery, Option<Instant>> {
         let now = Instant::now();
-        let Some(of) = self.streams.get_mut(stream) else { return Err(None) };
+        let Some(of) = self.all.get_mut(stream) else { return Err(None) };
         let (messages, max_age) = (&of.messages, of.max_age);
         let Some(consumer) = of.consumers.get_mut(durable) else { return Err(None) };
         loop {
@@ -261,7 +261,7 @@ impl Streams {
     }
 
     fn consumer(&mut self, stream: &str, durable: &str, born: u64) -> Option<&mut Consumer> {
-        let consumer = self.streams.get_mut(stream)?.consumers.get_mut(durable)?;
+        let consumer = self.all.get_mut(stream)?.consumers.get_mut(durable)?;
         (consumer.born == born).then_some(consumer)
     }
 
@@ -302,7 +302,7 @@ impl Streams {
     /// acknowledgements. Returns how many messages.
     pub(crate) fn lose_tail(&mut self, since: Instant) -> usize {
         let mut lost = 0;
-        for stream in self.streams.values_mut() {
+        for stream in self.all.values_mut() {
             let before = stream.messages.len();
             stream.messages.retain(|_, stored| stored.at < since);
             lost += before - stream.messages.len();
@@ -321,19 +321,19 @@ impl Streams {
 
     /// The server was restarted: what was only in memory is gone.
     pub(crate) fn lose_memory(&mut self) {
-        self.streams.retain(|_, stream| !stream.in_memory);
+        self.all.retain(|_, stream| !stream.in_memory);
         self.ring_all();
     }
 
     /// The server's store is gone.
     pub(crate) fn wipe(&mut self) {
-        self.streams.clear();
+        self.all.clear();
         self.ring_all();
     }
 
     /// The duplicate window is lost, as after some restarts.
     pub(crate) fn forget_ids(&mut self) {
-        for stream in self.streams.values_mut() {
+        for stream in self.all.values_mut() {
             stream.ids.clear();
         }
     }

@@ -197,7 +197,11 @@ impl Tables {
     }
 
     /// `commit_fast`: all or nothing.
-    pub(crate) fn commit_fast(&mut self, replica: &str, batch: &[Write]) -> Result<BTreeSet<SagaId>, Conflict> {
+    pub(crate) fn commit_fast(
+        &mut self,
+        replica: &str,
+        batch: &[Write],
+    ) -> Result<BTreeSet<SagaId>, Conflict> {
         let mut keys = BTreeSet::new();
         let is_free = batch.iter().all(|write| {
             let is_key_free = write
@@ -321,8 +325,7 @@ impl Tables {
         body: &str,
         at: Timestamp,
     ) -> (u32, bool) {
-        let newest =
-            self.definitions.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX)).next_back();
+        let newest = self.definitions.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX)).next_back();
         if let Some(((_, version), row)) = newest
             && row.digest == digest
         {
@@ -402,9 +405,7 @@ impl Tables {
     ) -> Vec<SagaId> {
         self.live()
             .filter(|(id, row)| {
-                row.owner == owner
-                    && after.is_none_or(|after| *id > after)
-                    && row.started_at < started_before
+                row.owner == owner && after.is_none_or(|after| *id > after) && row.started_at < started_before
             })
             .map(|(id, _)| id)
             .take(limit)
@@ -421,10 +422,8 @@ impl Tables {
     }
 
     pub(crate) fn forget(&mut self, dead: &str, now: Timestamp) -> bool {
-        let is_over = self
-            .replicas
-            .get(dead)
-            .is_some_and(|row| row.left || row.heartbeat_at < now - Millis::secs(10));
+        let is_over =
+            self.replicas.get(dead).is_some_and(|row| row.left || row.heartbeat_at < now - Millis::secs(10));
         if !is_over || self.live().any(|(_, row)| row.owner == dead) {
             return false;
         }

@@ -128,7 +128,11 @@ impl Weather {
             Fault::BusCut => {
                 if let Some(slot) = self.anybody() {
                     let time = world.ms(200, 30_000);
-                    world.say(format_args!("{} is cut off from the bus for {} ms", slot.name, time.as_millis()));
+                    world.say(format_args!(
+                        "{} is cut off from the bus for {} ms",
+                        slot.name,
+                        time.as_millis()
+                    ));
                     slot.set_link(false);
                     let (slot, world) = (slot.clone(), world.clone());
                     tokio::spawn(async move {

@@ -136,6 +136,18 @@ impl World {
         Duration::from_millis(self.inner().rng.random_range(from..=to.max(from)))
     }
 
+    /// How long the place of a process that has ended is empty: shortly, or for longer.
+    pub(crate) fn rest(&self) -> Duration {
+        if self.is_healed() {
+            return self.ms(100, 1_000);
+        }
+        match self.below(10) {
+            0..5 => self.ms(50, 2_000),
+            5..9 => self.ms(1_000, 15_000),
+            _ => self.ms(10_000, 60_000),
+        }
+    }
+
     /// One of these.
     pub(crate) fn pick<'a, T>(&self, of: &'a [T]) -> Option<&'a T> {
         of.get(self.below(of.len()))
