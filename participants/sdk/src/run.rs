@@ -189,7 +189,9 @@ async fn read(shared: &Shared, message: Message) -> Option<Job> {
 
 /// Runs a piece of work, and tells that the commands are being worked on for as long as it takes.
 async fn alive<T>(shared: &Shared, jobs: &[Job], work: impl Future<Output = T>) -> T {
-    let budget = jobs.iter().map(|job| job.command.budget.to_std()).min().unwrap_or(PROGRESS);
+    // Where the time is up already, as in a command that was sent again late, nobody waits to hear it often.
+    let budgets = jobs.iter().map(|job| job.command.budget.to_std()).filter(|budget| !budget.is_zero());
+    let budget = budgets.min().unwrap_or(3 * PROGRESS);
     let every = (budget / 3).clamp(Duration::from_millis(50), PROGRESS);
     let mut tick = interval_at(Instant::now() + every, every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
