@@ -403,6 +403,7 @@ impl Source for Pull {
                 }
             }
             if !batch.is_empty() {
+                world.say(format_args!("{} takes {} of {}", process.name, batch.len(), self.spec.durable));
                 // No await between the taking and the return: cancelled here, they would be lost until `ack_wait`.
                 return Next::Batch(batch);
             }

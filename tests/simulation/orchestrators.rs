@@ -114,6 +114,10 @@ impl Orchestrator {
                 return;
             }
             sleep(world.rest()).await;
+            // It may have been decided meanwhile.
+            if self.slot.stays_dead() {
+                return;
+            }
         }
     }
 }

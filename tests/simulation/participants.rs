@@ -209,5 +209,9 @@ pub(crate) async fn keep(services: Arc<Services>, participant: usize, replica: u
             return;
         }
         sleep(world.rest()).await;
+        // It may have been decided meanwhile.
+        if slot.stays_dead() {
+            return;
+        }
     }
 }

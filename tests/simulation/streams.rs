@@ -36,8 +36,10 @@ struct Consumer {
     filter: String,
     ack_wait: Duration,
     max_pending: usize,
-    /// What may be delivered, and from when on.
+    /// What was never delivered, and from when on it may be.
     queue: BTreeSet<(Instant, u64)>,
+    /// What is to be delivered again, and when.
+    again: BTreeSet<(Instant, u64)>,
     under_way: BTreeMap<u64, UnderWay>,
     /// What was acknowledged lately: a server that crashes forgets the newest of it.
     acked: BTreeMap<u64, Instant>,
@@ -200,6 +202,7 @@ impl Streams {
             ack_wait,
             max_pending,
             queue,
+            again: BTreeSet::new(),
             under_way: BTreeMap::new(),
             acked: BTreeMap::new(),
         };
@@ -235,15 +238,20 @@ impl Streams {
         let (messages, max_age) = (&of.messages, of.max_age);
         let Some(consumer) = of.consumers.get_mut(durable) else { return Err(None) };
         loop {
-            let Some((ready, seq)) = consumer.queue.first().copied() else { return Err(None) };
-            if ready > now {
-                return Err(Some(ready));
+            let again = consumer.again.first().copied();
+            // New ones only while not too many are under way; old ones always.
+            let is_full = consumer.under_way.len() >= consumer.max_pending;
+            let fresh = consumer.queue.first().copied().filter(|_| !is_full);
+            let first = match (again, fresh) {
+                (Some(again), _) if again.0 <= now => again,
+                (_, Some(fresh)) if fresh.0 <= now => fresh,
+                (again, fresh) => return Err(again.into_iter().chain(fresh).map(|(at, _)| at).min()),
+            };
+            let (_, seq) = first;
+            if !consumer.again.remove(&first) {
+                consumer.queue.remove(&first);
             }
             let before = consumer.under_way.get(&seq).copied();
-            if before.is_none() && consumer.under_way.len() >= consumer.max_pending {
-                return Err(None);
-            }
-            consumer.queue.pop_first();
             // An entry that an acknowledgement or a later deadline has overtaken.
             if consumer.acked.contains_key(&seq) || before.is_some_and(|before| before.due > now) {
                 continue;
@@ -255,7 +263,7 @@ impl Streams {
             let deliveries = before.map_or(0, |before| before.deliveries) + 1;
             let due = now + consumer.ack_wait;
             consumer.under_way.insert(seq, UnderWay { deliveries, due });
-            consumer.queue.insert((due, seq));
+            consumer.again.insert((due, seq));
             return Ok(Delivery { seq, deliveries, stored: stored.clone(), born: consumer.born });
         }
     }
@@ -282,7 +290,7 @@ impl Streams {
             && let Some(under_way) = consumer.under_way.get_mut(&seq)
         {
             under_way.due = due;
-            consumer.queue.insert((due, seq));
+            consumer.again.insert((due, seq));
             self.ring(durable);
         }
     }
@@ -293,7 +301,7 @@ impl Streams {
             let due = Instant::now() + consumer.ack_wait;
             if let Some(under_way) = consumer.under_way.get_mut(&seq) {
                 under_way.due = due;
-                consumer.queue.insert((due, seq));
+                consumer.again.insert((due, seq));
             }
         }
     }
