@@ -187,12 +187,16 @@ async fn read(shared: &Shared, message: Message) -> Option<Job> {
     }
 }
 
+/// How often it is told that commands with these budgets are being worked on: three times in the shortest. Where the time
+/// is up already, as in a command that was sent again late, nobody waits to hear it often.
+fn report_every(budgets: impl Iterator<Item = Duration>) -> Duration {
+    let shortest = budgets.filter(|budget| !budget.is_zero()).min();
+    shortest.map_or(PROGRESS, |budget| (budget / 3).clamp(Duration::from_millis(50), PROGRESS))
+}
+
 /// Runs a piece of work, and tells that the commands are being worked on for as long as it takes.
 async fn alive<T>(shared: &Shared, jobs: &[Job], work: impl Future<Output = T>) -> T {
-    // Where the time is up already, as in a command that was sent again late, nobody waits to hear it often.
-    let budgets = jobs.iter().map(|job| job.command.budget.to_std()).filter(|budget| !budget.is_zero());
-    let budget = budgets.min().unwrap_or(3 * PROGRESS);
-    let every = (budget / 3).clamp(Duration::from_millis(50), PROGRESS);
+    let every = report_every(jobs.iter().map(|job| job.command.budget.to_std()));
     let mut tick = interval_at(Instant::now() + every, every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(work);
@@ -255,5 +259,21 @@ async fn settle(shared: &Shared, jobs: Vec<Job>, verdicts: Vec<Verdict>) {
             }
             (None, Ok(())) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_reported_three_times_in_the_shortest_budget_that_is_left() {
+        let every = |millis: &[u64]| report_every(millis.iter().map(|ms| Duration::from_millis(*ms)));
+        assert_eq!(every(&[9000, 3000]), Duration::from_secs(1));
+        assert_eq!(every(&[10]), Duration::from_millis(50));
+        assert_eq!(every(&[3_600_000]), PROGRESS);
+        // Too late is not a reason to hurry: it would be twenty times a second for as long as a handler hangs.
+        assert_eq!(every(&[0]), PROGRESS);
+        assert_eq!(every(&[0, 3000]), Duration::from_secs(1));
     }
 }
