@@ -31,8 +31,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Work {
     pub(super) id: SagaId,
     pub(super) items: Vec<Item>,
-    /// It was decided before, and whether that was committed was not known for a while.
-    pub(super) was_in_limbo: bool,
+    /// A try of it was not answered by Postgres, and was not found in the journal. It may come into it all the same, after
+    /// it was looked for: then what follows from it was never sent.
+    pub(super) may_be_in: bool,
 }
 
 /// A saga's transition, decided and not committed yet.
@@ -122,7 +123,7 @@ impl Lane {
             if is_in && !one.events.is_empty() {
                 self.settle(one, &mut job);
             } else {
-                back.push(Work { was_in_limbo: true, ..one.work });
+                back.push(Work { may_be_in: true, ..one.work });
             }
         }
         self.publisher.publish(job).await;

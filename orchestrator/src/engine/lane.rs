@@ -109,7 +109,7 @@ impl Lane {
         let mut places: HashMap<SagaId, usize> = HashMap::with_capacity(items.len());
         let mut add = |id: SagaId, item: Item| {
             let place = *places.entry(id).or_insert_with(|| {
-                works.push(Work { id, items: Vec::new(), was_in_limbo: false });
+                works.push(Work { id, items: Vec::new(), may_be_in: false });
                 works.len() - 1
             });
             if let Some(work) = works.get_mut(place) {

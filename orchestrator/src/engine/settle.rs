@@ -36,8 +36,7 @@ impl Lane {
         if events.iter().any(|event| matches!(event, Event::Ended { .. })) {
             self.shared.waiters.ended(work.id);
         }
-        // What was not known to be committed may be so all the same, and nothing that follows from it was sent.
-        let mut repeat = work.was_in_limbo;
+        let mut repeat = work.may_be_in;
         for (item, verdict) in work.items.into_iter().zip(verdicts) {
             match item {
                 Item::Start(start) => {

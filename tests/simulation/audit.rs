@@ -1,0 +1,458 @@
+//! What is checked when a simulation is over: the raw journals against the participants' own books, by code that shares
+//! nothing with the orchestrator but the words of its events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use snorri_saga::ids::{Direction, EffectId, Name, SagaId};
+use snorri_saga::journal::{End, Event, Started};
+use snorri_saga::time::Timestamp;
+
+use crate::clients::Clients;
+use crate::fault::Fault;
+use crate::ledger::Entry;
+use crate::participants::{LOOK, PEEK, Services};
+use crate::plan::Mode;
+use crate::process_slot::Slot;
+use crate::store::Database;
+use crate::tables::{DefinitionRow, Tables};
+use crate::world::World;
+
+/// All that is looked at.
+pub(crate) struct Audit<'a> {
+    pub(crate) world: &'a Arc<World>,
+    pub(crate) database: &'a Arc<Database>,
+    pub(crate) services: &'a Arc<Services>,
+    pub(crate) clients: &'a Arc<Clients>,
+    pub(crate) orchestrators: &'a [Slot],
+    /// All was given its time to end.
+    pub(crate) is_over: bool,
+}
+
+/// What a simulation came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) sagas: u64,
+    pub(crate) completed: u64,
+    pub(crate) compensated: u64,
+    pub(crate) not_ended: u64,
+    pub(crate) windows_missed: u64,
+    pub(crate) effects: u64,
+    pub(crate) dead_letters: u64,
+    /// Journals with a gap, after a failover that lost the tail.
+    pub(crate) torn: u64,
+}
+
+/// A step, as the text of the definition has it.
+struct Step {
+    name: String,
+    kind: String,
+    action: String,
+    has_undo: bool,
+}
+
+/// A saga's journal, as it reads.
+struct Story<'a> {
+    id: SagaId,
+    started: &'a Started,
+    end: Option<(End, Timestamp)>,
+    status: &'static str,
+    is_missed: bool,
+    /// The steps whose action was answered `failed` at the last.
+    failed: BTreeSet<String>,
+}
+
+/// The books of all participants together.
+struct Books {
+    entries: BTreeMap<EffectId, Vec<Entry>>,
+    outcomes: BTreeMap<EffectId, Vec<Option<String>>>,
+    left: BTreeMap<EffectId, u64>,
+}
+
+impl Books {
+    fn of(&self, id: SagaId, step: &str, direction: Direction) -> &[Entry] {
+        let Ok(step) = Name::new(step) else { return &[] };
+        let effect = EffectId { saga: id, step, direction };
+        self.entries.get(&effect).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Audit<'_> {
+    /// Checks everything.
+    pub(crate) fn run(&self) -> Totals {
+        let tables = self.database.tables();
+        let tainted = self.database.checks.tainted();
+        let books = self.books();
+        let mut totals = Totals::default();
+        let mut ids: BTreeSet<SagaId> = tables.journal.keys().map(|(id, _)| *id).collect();
+        ids.extend(tables.sagas.keys());
+        let mut keys: BTreeMap<&str, Vec<SagaId>> = BTreeMap::new();
+        let (mut expected, mut found) = (0_i64, 0_i64);
+        for id in &ids {
+            if self.database.checks.is_torn(*id) {
+                totals.torn += 1;
+                continue;
+            }
+            let Some(story) = self.read(&tables, *id) else { continue };
+            totals.sagas += 1;
+            totals.windows_missed += u64::from(story.is_missed);
+            if let Some(key) = &story.started.key {
+                keys.entry(key).or_default().push(*id);
+            }
+            let definition =
+                tables.definition(story.started.definition.as_str(), Some(story.started.version));
+            let Some((_, definition)) = definition else {
+                self.world.violated("I9", format!("{id} has no definition"));
+                continue;
+            };
+            let steps = steps_of(definition);
+            match story.end {
+                Some((End::Completed, _)) => totals.completed += 1,
+                Some((End::Compensated, _)) => totals.compensated += 1,
+                None => totals.not_ended += 1,
+            }
+            if tainted.contains(id) {
+                // Less is promised of what they did, but they end all the same.
+                if self.is_over && story.end.is_none() {
+                    self.check_end(&tables, &story);
+                }
+                continue;
+            }
+            let (should, is) = self.check_effects(&story, &steps, &books);
+            expected += should;
+            found += is;
+            self.check_end(&tables, &story);
+        }
+        if expected != found {
+            self.world.violated("I8", format!("the books have {found}, and should have {expected}"));
+        }
+        for (key, ids) in keys {
+            if ids.len() > 1 && !ids.iter().any(|id| tainted.contains(id)) {
+                self.world.violated("I12", format!("the key {key} began {ids:?}"));
+            }
+        }
+        self.check_books(&tables, &books);
+        self.check_clients(&tables, &tainted);
+        totals.effects = books.entries.values().map(|entries| entries.len() as u64).sum();
+        totals.dead_letters = tables.dead_letters.len() as u64;
+        if let Some(letter) = tables.dead_letters.first()
+            && !self.world.plan.has(Fault::StoreFailover)
+        {
+            self.world.violated(
+                "I14",
+                format!("{} messages were put aside: {letter:?}", tables.dead_letters.len()),
+            );
+        }
+        totals
+    }
+
+    fn books(&self) -> Books {
+        let mut entries: BTreeMap<EffectId, Vec<Entry>> = BTreeMap::new();
+        let mut outcomes: BTreeMap<EffectId, Vec<Option<String>>> = BTreeMap::new();
+        for ledger in &self.services.ledgers {
+            for (effect, entry) in ledger.model.ledger() {
+                entries.entry(effect).or_default().push(entry);
+            }
+            for (effect, row) in ledger.model.rows() {
+                outcomes.entry(effect).or_default().push(row.outcome);
+            }
+        }
+        // A rejection whose transaction came to nothing was never said: it will be said again, or the action done.
+        let mut left = self.services.left();
+        left.retain(|effect, _| {
+            outcomes.get(effect).is_some_and(|rows| rows.iter().any(|row| row.as_deref() == Some("partial")))
+        });
+        Books { entries, outcomes, left }
+    }
+
+    /// Reads a journal by itself.
+    fn read<'a>(&self, tables: &'a Tables, id: SagaId) -> Option<Story<'a>> {
+        let rows: Vec<_> = tables.rows(id).collect();
+        let is_dense = rows.iter().zip(1..).all(|((seq, _), place)| *seq == place);
+        let first = rows.first().and_then(|(_, row)| row.events.first());
+        let Some(Event::Started(started)) = first.filter(|_| is_dense) else {
+            self.world.violated("I9", format!("the journal of {id} has a gap, or no beginning"));
+            return None;
+        };
+        let (mut end, mut is_backward, mut is_missed) = (None, false, false);
+        let mut blocked: Option<&Name> = None;
+        let mut failed = BTreeSet::new();
+        for (_, row) in &rows {
+            for event in &row.events {
+                match event {
+                    Event::CompensationBegan { .. } => (is_backward, blocked) = (true, None),
+                    Event::Blocked { step, .. } => blocked = Some(step),
+                    Event::Unblocked { step } if blocked == Some(step) => blocked = None,
+                    Event::WindowMissed => is_missed = true,
+                    Event::Failed { step, direction: Direction::Action, .. } => {
+                        failed.insert(step.to_string());
+                    }
+                    Event::Ended { .. } if end.is_some() => {
+                        self.world.violated("I9", format!("{id} ends twice"));
+                    }
+                    Event::Ended { end: how } => end = Some((*how, row.at)),
+                    _ => {}
+                }
+            }
+        }
+        let status = match (end, blocked, is_backward) {
+            (Some((End::Completed, _)), ..) => "completed",
+            (Some((End::Compensated, _)), ..) => "compensated",
+            (None, Some(_), _) => "blocked",
+            (None, None, true) => "compensating",
+            (None, None, false) => "running",
+        };
+        Some(Story { id, started, end, status, is_missed, failed })
+    }
+
+    /// The effects of one saga against its end. Returns what its steps should have moved, and what they did.
+    fn check_effects(&self, story: &Story<'_>, steps: &[Step], books: &Books) -> (i64, i64) {
+        let (id, world) = (story.id, self.world);
+        let amount: i64 = serde_json::from_str::<Value>(story.started.input.get())
+            .ok()
+            .and_then(|input| input.get("amount")?.as_i64())
+            .unwrap_or(1);
+        let (mut should, mut is) = (0, 0);
+        let mut undone: Vec<(u64, &str)> = Vec::new();
+        for step in steps.iter().filter(|step| step.kind != "read") {
+            let actions = books.of(id, &step.name, Direction::Action);
+            let undos = books.of(id, &step.name, Direction::Compensation);
+            let name = &step.name;
+            let is_done = !actions.is_empty();
+            let is_left = Name::new(name).is_ok_and(|step| {
+                books.left.contains_key(&EffectId { saga: id, step, direction: Direction::Action })
+            });
+            match story.end {
+                None => continue,
+                Some((End::Completed, _)) => {
+                    if !is_done || !undos.is_empty() {
+                        let (done, undos) = (actions.len(), undos.len());
+                        world.violated(
+                            "I4",
+                            format!("{id} is completed; {name} was done {done} times, undone {undos}"),
+                        );
+                    }
+                    should += amount;
+                }
+                Some((End::Compensated, _)) if step.has_undo => {
+                    if (is_done || is_left) && undos.len() != 1 {
+                        let count = undos.len();
+                        world.violated(
+                            "I5",
+                            format!("{id} is compensated; {name} was done, and undone {count} times"),
+                        );
+                    }
+                    if let (Some(action), Some(undo)) = (actions.first(), undos.first())
+                        && action.input != undo.input
+                    {
+                        world.violated(
+                            "E13",
+                            format!("{id}: {name} is undone by another input than it was done"),
+                        );
+                    }
+                    undone.extend(undos.first().map(|undo| (undo.order, name.as_str())));
+                }
+                Some((End::Compensated, _)) => {
+                    if is_done && step.kind != "compensatable" && self.may_have_run_late(&story.failed, name)
+                    {
+                        world.count(Fault::FailedAndRan);
+                    } else if is_done && step.kind != "compensatable" {
+                        world.violated(
+                            "I5",
+                            format!("{id} is compensated; {name}, which nobody can undo, was done"),
+                        );
+                    }
+                    should += if is_done { amount } else { 0 };
+                }
+            }
+            is += actions.iter().map(|entry| entry.amount).sum::<i64>();
+            // What a rejection left is undone, and was never in the books.
+            let booked = if is_done { undos.iter().map(|entry| entry.amount).sum::<i64>() } else { 0 };
+            is -= booked;
+        }
+        let orders: Vec<u64> = undone.iter().map(|(order, _)| *order).collect();
+        if orders.windows(2).any(|pair| pair.first() < pair.last()) {
+            world.violated("I5", format!("{id} is not undone in reverse order: {undone:?}"));
+        }
+        (should, is)
+    }
+
+    /// A known hole: `failed` promises that the command will not apply later, and nothing but its acknowledgement keeps it
+    /// from that. When that is lost, or the consumer, or when it was stored twice, it is delivered again all the same,
+    /// and what nobody can undo is done.
+    fn may_have_run_late(&self, failed: &BTreeSet<String>, step: &str) -> bool {
+        !self.world.plan.is_calm() && failed.contains(step)
+    }
+
+    /// The end of one saga: its row, its window, its announcement; and that there is one.
+    fn check_end(&self, tables: &Tables, story: &Story<'_>) {
+        let (id, world) = (story.id, self.world);
+        let Some(row) = tables.sagas.get(&id) else { return };
+        if row.quarantine.is_none() && row.status != story.status {
+            world
+                .violated("I9", format!("the journal of {id} says {}, its row {}", story.status, row.status));
+        }
+        let Some((_, at)) = story.end else {
+            if self.is_over {
+                let tail: Vec<String> = tables
+                    .rows(id)
+                    .flat_map(|(seq, row)| row.events.iter().map(move |event| format!("{seq}: {event:?}")))
+                    .collect();
+                let tail = tail.iter().rev().take(6).rev().cloned().collect::<Vec<_>>().join("\n      ");
+                world.violated(
+                    "I2",
+                    format!("{id} has not ended, now {}: {row:?}\n      {tail}", self.database.now()),
+                );
+            }
+            return;
+        };
+        if at > story.started.deadline && !story.is_missed {
+            world.violated("I9", format!("{id} ended after its window, and nobody says so"));
+        }
+        if story.is_missed && world.plan.is_calm() {
+            world.violated("I2", format!("{id} missed its window without any fault"));
+        }
+        if self.is_over && !self.database.checks.was_announced(id) && !self.may_be_unannounced(id) {
+            world.violated("A1", format!("{id} has ended, and it was never announced"));
+        }
+    }
+
+    /// An announcement may be lost only with the replica that owed it: one that died while NATS did not take messages, or
+    /// so slowly that its last heartbeat tells too little.
+    fn may_be_unannounced(&self, id: SagaId) -> bool {
+        let Some(ending) = self.database.checks.ending(id) else { return true };
+        let is_alive = self
+            .orchestrators
+            .iter()
+            .filter_map(Slot::now)
+            .any(|process| process.name == ending.by && !process.is_dead());
+        let is_troubled = Fault::ALL.iter().any(|fault| {
+            self.world.plan.has(*fault)
+                && (fault.word().starts_with("bus: ") || fault.word().starts_with("store: "))
+        });
+        !is_alive && (is_troubled || ending.lag_ms > 1_000)
+    }
+
+    /// The participants' books by themselves: each effect once, none after its undo, none undone that was never done,
+    /// and the barrier's rows say what the books say.
+    fn check_books(&self, tables: &Tables, books: &Books) {
+        let world = self.world;
+        let reads = self.reads(tables);
+        for (effect, entries) in &books.entries {
+            if entries.len() > 1 {
+                world.violated("I3", format!("{effect} took effect {} times", entries.len()));
+            }
+            let rows = books.outcomes.get(effect).map_or(&[][..], Vec::as_slice);
+            if !rows.iter().any(|row| row.as_deref() == Some("ok")) {
+                world.violated("B1", format!("{effect} took effect, and its barrier says {rows:?}"));
+            }
+            if effect.direction == Direction::Action {
+                continue;
+            }
+            let action = EffectId { direction: Direction::Action, ..effect.clone() };
+            let done = books.entries.get(&action);
+            let left = books.left.get(&action);
+            if done.is_none() && left.is_none() {
+                world.violated("I7", format!("{effect} undid what was never done"));
+            }
+            let undone_at = entries.first().map_or(0, |entry| entry.order);
+            if done.into_iter().flatten().any(|entry| entry.order > undone_at) {
+                world.violated("I6", format!("{action} took effect after it was undone"));
+            }
+        }
+        for (effect, rows) in &books.outcomes {
+            let is_ok = rows.iter().any(|row| row.as_deref() == Some("ok"));
+            let is_fenced = rows.iter().any(|row| row.as_deref() == Some("tombstone"));
+            let has_entry = books.entries.contains_key(effect);
+            let is_read = reads.contains(&(effect.saga, effect.step.to_string()));
+            if is_ok && !has_entry && !is_read {
+                world
+                    .violated("B1", format!("the barrier says that {effect} was done, and the books do not"));
+            }
+            if is_fenced && has_entry {
+                world.violated("I6", format!("{effect} was fenced off, and took effect"));
+            }
+            if rows.iter().any(Option::is_none) {
+                world.violated(
+                    "B1",
+                    format!("the barrier's row of {effect} was committed without an outcome"),
+                );
+            }
+            let undo = EffectId { direction: Direction::Compensation, ..effect.clone() };
+            let is_empty = books
+                .outcomes
+                .get(&undo)
+                .is_some_and(|rows| rows.iter().any(|row| row.as_deref() == Some("empty")));
+            if effect.direction == Direction::Action && is_empty && has_entry {
+                world.violated("I6", format!("{effect} took effect, and its undo found nothing"));
+            }
+        }
+    }
+
+    /// The steps that have no effect.
+    fn reads(&self, tables: &Tables) -> BTreeSet<(SagaId, String)> {
+        let mut reads = BTreeSet::new();
+        for (id, row) in &tables.sagas {
+            if let Some((_, definition)) = tables.definition(&row.definition, Some(row.version)) {
+                let steps = steps_of(definition)
+                    .into_iter()
+                    .filter(|step| [LOOK, PEEK].contains(&step.action.as_str()));
+                reads.extend(steps.map(|step| (*id, step.name)));
+            }
+        }
+        // Of a saga that a failover lost nothing is known; its steps may have been reads.
+        let lost = self.database.checks.tainted();
+        for effect in self.services.ledgers.iter().flat_map(|ledger| ledger.model.rows().into_keys()) {
+            if lost.contains(&effect.saga) && !tables.sagas.contains_key(&effect.saga) {
+                reads.insert((effect.saga, effect.step.to_string()));
+            }
+        }
+        reads
+    }
+
+    /// What clients were told.
+    fn check_clients(&self, tables: &Tables, tainted: &BTreeSet<SagaId>) {
+        let world = self.world;
+        let told = self.clients.told();
+        for (id, key) in &told.accepted {
+            if !tainted.contains(id) && !tables.journal.contains_key(&(*id, 1)) {
+                world.violated("I1", format!("{id} ({key:?}) was accepted, and is not there"));
+            }
+        }
+        for (key, ids) in &told.keys {
+            if ids.len() > 1 && !ids.iter().any(|id| tainted.contains(id)) {
+                world.violated("I12", format!("the key {key} was answered with {ids:?}"));
+            }
+        }
+        let is_lossy = [Fault::BusTailLost, Fault::BusWiped, Fault::BusStreamDeleted, Fault::StoreFailover]
+            .iter()
+            .any(|fault| world.plan.has(*fault));
+        if self.is_over && world.plan.mode == Mode::Liveness && !is_lossy {
+            for key in &told.kept {
+                if !tables.keys.contains_key(key) {
+                    world.violated("I1", format!("the start {key} was kept by the bus, and never begun"));
+                }
+            }
+        }
+    }
+}
+
+fn steps_of(definition: &DefinitionRow) -> Vec<Step> {
+    let body: Value = serde_json::from_str(&definition.body).unwrap_or_default();
+    let text =
+        |step: &Value, field: &str| step.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let steps = body.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    steps
+        .iter()
+        .map(|step| Step {
+            name: text(step, "name"),
+            kind: match text(step, "kind") {
+                kind if kind.is_empty() => "compensatable".to_owned(),
+                kind => kind,
+            },
+            action: text(step, "action"),
+            has_undo: step.get("compensation").is_some_and(|undo| undo.as_str() != Some("none")),
+        })
+        .collect()
+}
