@@ -5,7 +5,7 @@
 //! a saga is always in the same lane is a convenience of this process; what keeps two writers apart is the
 //! journal's key alone.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -166,6 +166,8 @@ pub(crate) struct Shared {
     pub(crate) streams_wanted: Notify,
     /// Postgres's clock jumped: until then no timeout counts.
     pub(crate) clock_doubted_until: Mutex<Option<Instant>>,
+    /// One more after each failure of the store: what is in memory from before may be more than it has by now.
+    pub(crate) store_generation: AtomicU64,
     /// A commit failed and none has succeeded since.
     pub(crate) is_postgres_down: AtomicBool,
     /// A publish failed and none has succeeded since.

@@ -1,7 +1,7 @@
 //! One orchestrator over its two ports, the store and the bus, without servers: the engine, and the doors through which
 //! time and NATS reach it. The simulator runs exactly this.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -126,6 +126,7 @@ impl Replica {
             aside: Aside::default(),
             streams_wanted: Notify::new(),
             clock_doubted_until: Mutex::new(None),
+            store_generation: AtomicU64::new(0),
             is_postgres_down: AtomicBool::new(false),
             is_bus_failing: AtomicBool::new(false),
         });

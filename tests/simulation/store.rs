@@ -2,6 +2,7 @@
 //! database answers wrongly, late or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ struct Weather {
     jumped: i64,
     /// How far it has jumped backwards in all, in milliseconds.
     back_ms: u64,
+    /// Which server it is: one more with each failover.
+    server: u64,
 }
 
 impl Database {
@@ -96,6 +99,7 @@ impl Database {
     /// A standby that lags becomes the primary: the last transactions are lost.
     pub(crate) fn fail_over(&self, transactions: usize) {
         let touched = self.tables().lose_tail(transactions);
+        self.weather().server += 1;
         self.world.say(format_args!(
             "failover: the last {transactions} transactions are lost, {} sagas touched",
             touched.len()
@@ -107,6 +111,10 @@ impl Database {
         let mut weather = self.weather();
         weather.away_until = None;
         weather.read_only_until = None;
+    }
+
+    fn server(&self) -> u64 {
+        self.weather().server
     }
 
     fn is_away(&self) -> bool {
@@ -123,6 +131,8 @@ impl Database {
 pub(crate) struct StorePort {
     database: Arc<Database>,
     process: Arc<Process>,
+    /// The server that the connections lead to.
+    server: Arc<AtomicU64>,
 }
 
 fn away(after: Duration) -> Error {
@@ -131,7 +141,11 @@ fn away(after: Duration) -> Error {
 
 impl StorePort {
     pub(crate) fn new(database: &Arc<Database>, process: &Arc<Process>) -> Arc<Self> {
-        Arc::new(Self { database: database.clone(), process: process.clone() })
+        Arc::new(Self {
+            database: database.clone(),
+            process: process.clone(),
+            server: Arc::new(AtomicU64::new(database.server())),
+        })
     }
 
     /// One unit of work: what `work` does to the tables it does at once, when the server comes to it. Everything that
@@ -142,7 +156,7 @@ impl StorePort {
         is_write: bool,
         work: impl FnOnce(&Database) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let Self { database, process } = self;
+        let Self { database, process, .. } = self;
         let world = &database.world;
         process.enter(name).await;
         sleep(world.ms(0, world.plan.store_latency_ms)).await;
@@ -154,6 +168,13 @@ impl StorePort {
             return Err(away(patience));
         }
         if is_write && database.is_read_only() {
+            process.leave(name).await;
+            return Err(away(Duration::ZERO));
+        }
+        // A failover breaks all connections to the old server; new ones lead to the new one.
+        let server = database.server();
+        if self.server.swap(server, Ordering::Relaxed) != server {
+            world.say(format_args!("{}: {name} finds its connection broken", process.name));
             process.leave(name).await;
             return Err(away(Duration::ZERO));
         }
@@ -171,7 +192,7 @@ impl StorePort {
             let (database, at) = (database.clone(), Instant::now() + late);
             tokio::spawn(async move {
                 sleep_until(at).await;
-                if !database.is_away() {
+                if !database.is_away() && database.server() == server {
                     work(&database);
                 }
             });
@@ -186,6 +207,10 @@ impl StorePort {
         if process.is_dead() {
             process.alive().await;
         }
+        if database.server() != server {
+            process.leave(name).await;
+            return Err(away(Duration::ZERO));
+        }
         let done = work(database);
         if world.strikes(Fault::StoreAmbiguous) {
             world.say(format_args!("{}: {name} is done, and says that it is not", process.name));
@@ -195,7 +220,8 @@ impl StorePort {
         }
         sleep(world.ms(0, world.plan.store_latency_ms)).await;
         process.leave(name).await;
-        Ok(done)
+        // Done by a server whose answer does not come any more, and lost with it or not.
+        if database.server() == server { Ok(done) } else { Err(away(Duration::ZERO)) }
     }
 }
 

@@ -60,6 +60,8 @@ impl Lane {
         let mut slow_in_a_row = 0;
         let mut pause = Duration::from_millis(20);
         loop {
+            // Before anything is asked: what fails meanwhile casts its doubt on what is learnt in this round, too.
+            self.cache.enter(self.shared.store_generation.load(Ordering::Acquire));
             let tried = match self.leave_limbo().await {
                 Ok(back) => {
                     works.extend(back);
@@ -101,6 +103,7 @@ impl Lane {
     fn postgres_is_away(&mut self, error: &store::Error) {
         self.trouble_at = Some(Instant::now());
         self.is_catching_up = true;
+        self.shared.store_generation.fetch_add(1, Ordering::AcqRel);
         if !self.shared.is_postgres_down.swap(true, Ordering::Relaxed) {
             tracing::warn!(lane = self.number, error = error.chain(), "postgres is away; waiting");
         }

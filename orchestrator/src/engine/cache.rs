@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) is_ours: bool,
     /// The earliest timer that stands for it.
     pub(super) armed: Option<Timestamp>,
+    /// The store's generation at the time at which it was known to be so.
+    generation: u64,
 }
 
 /// A lane's live sagas and timers.
@@ -30,6 +32,9 @@ pub(super) struct Cache {
     /// A timer counts only while its saga is armed for just that time; the others are left to be popped.
     timers: BinaryHeap<Reverse<(Timestamp, SagaId)>>,
     bytes: usize,
+    /// What was put here in an earlier generation of the store is looked up anew before it is decided on: a store that was
+    /// away may come back without the last it had, when a standby took its place.
+    generation: u64,
 }
 
 /// What a saga takes in memory beside its payloads, about.
@@ -53,11 +58,17 @@ impl Cache {
         self.sagas.get(&id)
     }
 
-    /// Takes a saga out, to be decided on and put back. Not put back, it is loaded again when needed.
+    /// What is put in from now on is of this generation of the store.
+    pub(super) fn enter(&mut self, generation: u64) {
+        self.generation = generation;
+    }
+
+    /// Takes a saga out, to be decided on and put back. Not put back, it is loaded again when needed. One of an earlier
+    /// generation is let go.
     pub(super) fn take(&mut self, id: SagaId) -> Option<Entry> {
         let entry = self.sagas.remove(&id)?;
         self.bytes = self.bytes.saturating_sub(bytes_of(&entry.saga));
-        Some(entry)
+        (entry.generation == self.generation).then_some(entry)
     }
 
     /// Keeps the saga's newest state, or lets it go if it has ended. `armed` is the timer that it had when it
@@ -74,7 +85,8 @@ impl Cache {
         self.take(id);
         let Some(due) = saga.due_at() else { return };
         self.bytes = self.bytes.saturating_add(bytes_of(&saga));
-        self.sagas.insert(id, Entry { saga, seq, versioned, is_ours, armed });
+        let generation = self.generation;
+        self.sagas.insert(id, Entry { saga, seq, versioned, is_ours, armed, generation });
         // A timer that stands and is early enough is left: it is re-armed when it fires. So the happy path
         // sets one timer a saga and not one a step.
         if armed.is_none_or(|at| at > due) {
@@ -189,5 +201,21 @@ mod tests {
             cache.put(entry.saga, entry.seq, entry.versioned, true, entry.armed);
             assert_eq!((cache.bytes(), cache.timers()), (bytes, 1));
         }
+    }
+
+    #[test]
+    fn what_was_known_before_the_store_was_away_is_looked_up_anew_and_not_forgotten() {
+        let mut cache = Cache::default();
+        let now = Timestamp(1_000_000_000_000_000);
+        let (saga, versioned) = saga(1, now);
+        let id = saga.id;
+        cache.put(saga, 1, versioned.clone(), true, None);
+        cache.enter(1);
+        assert_eq!(cache.take_due(now + Millis::secs(2), 256, |_| false), [id], "its timer stands");
+        assert!(cache.take(id).is_none());
+        assert_eq!((cache.len(), cache.bytes()), (0, 0));
+        let (again, _) = self::saga(1, now);
+        cache.put(again, 1, versioned, false, None);
+        assert!(cache.take(id).is_some());
     }
 }
