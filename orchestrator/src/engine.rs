@@ -6,10 +6,10 @@
 //! journal's key alone.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use snorri_bus::Bus;
+use snorri_bus::{Bus, Hearing};
 use snorri_saga::decide::{Refusal, StartInput};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::json::Json;
@@ -162,6 +162,8 @@ pub(crate) struct Shared {
     pub(crate) live_bytes_max: usize,
     /// Keeps what cannot be used.
     pub(crate) aside: Aside,
+    /// When the inbox last heard from NATS, once it listens.
+    pub(crate) hearing: OnceLock<Hearing>,
     /// A stream was missing when something was published.
     pub(crate) streams_wanted: Notify,
     /// Postgres's clock jumped: until then no timeout counts.

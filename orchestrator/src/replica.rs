@@ -2,7 +2,7 @@
 //! time and NATS reach it. The simulator runs exactly this.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use snorri_bus::Bus;
@@ -124,6 +124,7 @@ impl Replica {
             live_bytes: AtomicUsize::new(0),
             live_bytes_max: limits.live_bytes,
             aside: Aside::default(),
+            hearing: OnceLock::new(),
             streams_wanted: Notify::new(),
             clock_doubted_until: Mutex::new(None),
             store_generation: AtomicU64::new(0),

@@ -20,6 +20,8 @@ use super::{BATCH_MAX, Item, Shared};
 
 /// How long after NATS or Postgres came back answers are waited for before timeouts count again.
 const GRACE: Duration = Duration::from_secs(2);
+/// NATS says every second that it is there.
+const HEARS_WITHIN: Duration = Duration::from_millis(2500);
 /// How often what could not be published is tried again.
 const REPUBLISH_EVERY: Duration = Duration::from_millis(200);
 
@@ -140,7 +142,9 @@ impl Lane {
     fn is_bus_trusted(&mut self) -> bool {
         // A cluster without a quorum is connected and takes nothing.
         let is_stuck = self.shared.is_bus_failing.load(Ordering::Relaxed) && !self.backlog.is_empty();
-        if is_stuck || !self.shared.bus.is_connected() {
+        // Nor does a consumer without a leader deliver anything: it does not even say that it is there.
+        let is_deaf = self.shared.hearing.get().is_some_and(|hearing| !hearing.within(HEARS_WITHIN));
+        if is_stuck || is_deaf || !self.shared.bus.is_connected() {
             self.bus_up_since = None;
             return false;
         }

@@ -11,7 +11,7 @@ use snorri_saga::wire::Subjects;
 
 use crate::acks::PublishError;
 use crate::jetstream::JetStream;
-use crate::transport::{ConsumerSpec, Next, Source, Transport};
+use crate::transport::{ConsumerSpec, Hearing, Next, Source, Transport};
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -228,6 +228,11 @@ impl Consumption {
     /// The same with another limit for this call. Cancel-safe.
     pub async fn next_up_to(&mut self, limit: usize) -> Next {
         self.source.next_up_to(limit.clamp(1, self.batch_max.max(1))).await
+    }
+
+    /// When it last heard from its server. Nothing where that cannot be told.
+    pub fn hearing(&self) -> Option<Hearing> {
+        self.source.hearing()
     }
 
     /// Stops: the messages that were received but not returned yet go back to the server, for others.

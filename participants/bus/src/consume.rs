@@ -21,7 +21,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use crate::jetstream::{JetStream, Link};
 use crate::message::Message;
 use crate::topology::{self, Born};
-use crate::transport::{ConsumerSpec, Next, Source};
+use crate::transport::{ConsumerSpec, Hearing, Next, Source};
 
 /// How long a request for messages stands.
 const EXPIRES: Duration = Duration::from_secs(5);
@@ -45,11 +45,21 @@ pub(crate) struct Pull {
     recreated: bool,
     failures: u32,
     not_before: Option<Instant>,
+    hearing: Hearing,
 }
 
 impl Pull {
     pub(crate) fn new(inner: Arc<JetStream>, spec: ConsumerSpec) -> Self {
-        Self { inner, spec, pulling: None, known: None, recreated: false, failures: 0, not_before: None }
+        Self {
+            inner,
+            spec,
+            pulling: None,
+            known: None,
+            recreated: false,
+            failures: 0,
+            not_before: None,
+            hearing: Hearing::deaf(),
+        }
     }
 
     /// The pause before the next attempt: none at first, then up to two seconds.
@@ -84,7 +94,7 @@ impl Pull {
                 return;
             }
         }
-        match Pulling::begin(&self.inner, &self.spec, link, epoch).await {
+        match Pulling::begin(&self.inner, &self.spec, link, epoch, self.hearing.clone()).await {
             Some(pulling) => self.pulling = Some(pulling),
             None => self.pause(),
         }
@@ -93,6 +103,10 @@ impl Pull {
 
 #[async_trait]
 impl Source for Pull {
+    fn hearing(&self) -> Option<Hearing> {
+        Some(self.hearing.clone())
+    }
+
     async fn next_up_to(&mut self, limit: usize) -> Next {
         loop {
             if std::mem::take(&mut self.recreated) {
@@ -155,6 +169,7 @@ struct Pulling {
     clock: Interval,
     link: watch::Receiver<Link>,
     epoch: u64,
+    hearing: Hearing,
     ended: Option<&'static str>,
 }
 
@@ -173,6 +188,7 @@ impl Pulling {
         spec: &ConsumerSpec,
         link: watch::Receiver<Link>,
         epoch: u64,
+        hearing: Hearing,
     ) -> Option<Self> {
         let inbox = inner.client.new_inbox();
         let subscriber = inner.client.subscribe(inbox.clone()).await.ok()?;
@@ -191,6 +207,7 @@ impl Pulling {
             clock,
             link,
             epoch,
+            hearing,
             ended: None,
         })
     }
@@ -278,6 +295,9 @@ impl Pulling {
     fn sort(&mut self, message: Option<async_nats::Message>) -> Arrived {
         let Some(message) = message else { return Arrived::Ended("the subscription ended") };
         self.heard_at = Instant::now();
+        if matches!(message.status, None | Some(StatusCode::OK | StatusCode::IDLE_HEARTBEAT)) {
+            self.hearing.heard();
+        }
         match message.status {
             None | Some(StatusCode::OK) => {
                 self.pending = self.pending.saturating_sub(1);

@@ -24,7 +24,7 @@ mod version;
 pub use acks::PublishError;
 pub use bus::{Bus, BusOptions, Consumption, Error, Outgoing};
 pub use message::Message;
-pub use transport::{Acknowledge, Answer, ConsumerSpec, Next, Source, Transport};
+pub use transport::{Acknowledge, Answer, ConsumerSpec, Hearing, Next, Source, Transport};
 
 pub use async_nats::HeaderMap;
 pub use bytes::Bytes;

@@ -3,9 +3,11 @@
 //! once, in any order, and what was acknowledged may be lost; but it must say so where this page says so.
 
 use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::acks::PublishError;
 use crate::bus::{Error, Outgoing};
@@ -94,9 +96,36 @@ pub trait Transport: Debug + Send + Sync {
     async fn close(&self);
 }
 
+/// When a source last heard from its server: a message, or only that it is still there. While it hears nothing, the
+/// silence of those who would answer through it says nothing about them.
+#[derive(Debug, Clone)]
+pub struct Hearing(Arc<Mutex<Option<Instant>>>);
+
+impl Hearing {
+    /// Nothing heard yet.
+    pub fn deaf() -> Self {
+        Self(Arc::default())
+    }
+
+    /// Something was heard.
+    pub fn heard(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether anything was heard within so long.
+    pub fn within(&self, time: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() <= time)
+    }
+}
+
 /// An endless, self-repairing source of batches.
 #[async_trait]
 pub trait Source: Debug + Send {
+    /// When it last heard from its server. Nothing where that cannot be told.
+    fn hearing(&self) -> Option<Hearing> {
+        None
+    }
+
     /// Waits for at least one message and returns it with those that wait behind it, up to the limit.
     /// Cancel-safe.
     async fn next_up_to(&mut self, limit: usize) -> Next;
