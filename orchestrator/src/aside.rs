@@ -117,7 +117,7 @@ pub(crate) fn dead_letter(message: &Message, reason: &'static str, detail: Strin
         reason,
         detail,
         headers,
-        payload: message.payload().to_vec(),
+        payload: message.payload().clone(),
     }
 }
 

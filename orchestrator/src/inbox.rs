@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use snorri_bus::headers::BadReply;
-use snorri_bus::replies::parse_replies;
+use snorri_bus::replies::{Part, parse_replies};
 use snorri_bus::{ConsumerSpec, Message, Next};
 use snorri_saga::wire::{Outcome, Reply};
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aside::dead_letter;
 use crate::delivery::Delivery;
 use crate::engine::{Engine, Item, Shared};
+use crate::store::dead_letters::DeadLetter;
 
 /// How often old dead letters are deleted.
 const FORGET_EVERY: Duration = Duration::from_hours(1);
@@ -84,17 +85,23 @@ async fn take(engine: &Engine, shared: &Shared, messages: Vec<Message>) {
     let mut letters = Vec::new();
     let mut deliveries = Vec::new();
     for message in messages {
-        let replies =
+        let parts =
             parse_replies(shared.bus.subjects(), message.subject(), message.headers(), message.payload());
-        let delivery = Delivery::new(message, replies.len());
-        for reply in replies {
+        let delivery = Delivery::new(message, parts.len());
+        for Part { text, reply } in parts {
             match counted(reply) {
                 Ok(reply) => {
                     let id = reply.command.effect.saga;
                     engine.hand_over(id, Item::Reply(Box::new(reply), delivery.clone())).await;
                 }
                 Err(bad) => {
-                    letters.push(dead_letter(delivery.message(), bad.reason(), bad.to_string()));
+                    let detail = match bad.command() {
+                        Some(command) => format!("{bad} (to {command})"),
+                        None => bad.to_string(),
+                    };
+                    // Of a message of several only this one: the others count.
+                    let letter = dead_letter(delivery.message(), bad.reason(), detail);
+                    letters.push(DeadLetter { payload: text, ..letter });
                     deliveries.push(delivery.clone());
                 }
             }

@@ -1,5 +1,6 @@
 //! Messages that could not be used, kept aside with the reason.
 
+use bytes::Bytes;
 use sqlx::Row;
 
 use snorri_saga::time::Timestamp;
@@ -25,7 +26,7 @@ pub struct DeadLetter {
     /// Its headers, as text.
     pub headers: String,
     /// Its payload.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
 }
 
 /// A dead letter as it is listed: without its payload.
@@ -54,9 +55,9 @@ impl Postgres {
             let reasons: Vec<&str> = letters.iter().map(|letter| letter.reason).collect();
             let details: Vec<String> = letters.iter().map(|letter| text(&letter.detail)).collect();
             let headers: Vec<String> = letters.iter().map(|letter| text(&letter.headers)).collect();
-            let payloads: Vec<Vec<u8>> = letters
+            let payloads: Vec<&[u8]> = letters
                 .iter()
-                .map(|letter| letter.payload.iter().take(PAYLOAD_KEPT_MAX).copied().collect())
+                .map(|letter| letter.payload.get(..PAYLOAD_KEPT_MAX).unwrap_or(&letter.payload))
                 .collect();
             let sizes: Vec<i64> =
                 letters.iter().map(|letter| i64::try_from(letter.payload.len()).unwrap_or(i64::MAX)).collect();

@@ -1,7 +1,7 @@
 //! The engine's connections. They are kept from one batch to the next: given back to the pool, each would be asked in a
 //! round trip of its own whether it is still good, for every batch once more, and on a half-open link without end.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
@@ -12,6 +12,9 @@ use super::trust::Trust;
 
 /// How long a connection is used.
 const AGE_MAX: Duration = Duration::from_mins(5);
+
+/// How long closing may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Connection = PoolConnection<sqlx::Postgres>;
 
@@ -37,12 +40,20 @@ impl Drop for Taken {
     }
 }
 
-/// The connections that nobody uses just now, and the pool that makes new ones.
+/// The connections that nobody uses just now.
+#[derive(Debug, Default)]
+struct Idle {
+    connections: Vec<(Connection, Instant)>,
+    is_closed: bool,
+}
+
+/// Connections, and the pool that makes new ones.
 #[derive(Debug)]
 pub(super) struct Kept {
     pool: PgPool,
-    idle: Mutex<Vec<(Connection, Instant)>>,
-    /// As many as the pool may have: whoever has a place finds a connection that is idle, or room for a new one.
+    idle: Mutex<Idle>,
+    /// As many as the pool may have, so that whoever has a place finds a connection that is idle or, once those that are
+    /// being closed are gone, room for a new one.
     places: Arc<Semaphore>,
     trust: Arc<Trust>,
 }
@@ -69,23 +80,36 @@ impl Kept {
         Ok(Taken { connection: Some(connection), made, _place: place })
     }
 
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // Never half-written.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn pop(&self) -> Option<(Connection, Instant)> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        self.idle().connections.pop()
     }
 
     /// Keeps a connection that did what it was asked to.
     pub(super) fn keep(&self, mut taken: Taken) {
-        if let Some(connection) = taken.connection.take() {
+        let mut idle = self.idle();
+        if !idle.is_closed
+            && let Some(connection) = taken.connection.take()
+        {
             // Before the place is free.
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((connection, taken.made));
+            idle.connections.push((connection, taken.made));
         }
     }
 
-    /// Closes those that nobody uses, and the pool.
+    /// Closes those that nobody uses, then the others as they come back, and takes no more.
     pub(super) async fn close(&self) {
+        self.places.close();
+        self.idle().is_closed = true;
         while let Some((mut connection, _)) = self.pop() {
             connection.close_on_drop();
         }
-        self.pool.close().await;
+        // It waits for all of them, and a link may be half open.
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
+            tracing::warn!("not every connection to postgres was closed in time");
+        }
     }
 }

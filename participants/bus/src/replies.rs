@@ -3,6 +3,8 @@
 //!
 //! The body is a list: `[{"command":"<id>","reply":{...}}, ...]`, each `reply` what the body of a single one would be.
 
+use std::borrow::Cow;
+
 use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -63,46 +65,63 @@ impl Batch {
 
 #[derive(Deserialize)]
 struct Element<'a> {
-    command: &'a str,
+    #[serde(borrow)]
+    command: Cow<'a, str>,
     #[serde(borrow)]
     reply: &'a RawValue,
 }
 
-/// Reads the reply, or the replies, in a message: at least one result. Who may answer which command is for the caller to
-/// check, with [`Subjects::participant_of_reply`].
+/// One reply of a message.
+#[derive(Debug)]
+pub struct Part {
+    /// Its text: the message's, or the part of it that is this reply's.
+    pub text: Bytes,
+    /// What it says.
+    pub reply: Result<Reply, BadReply>,
+}
+
+/// Reads the reply, or the replies, in a message: at least one part, each judged by itself. Who may answer which command
+/// is for the caller to check, with [`Subjects::participant_of_reply`].
 pub fn parse_replies(
     subjects: &Subjects,
     subject: &str,
     headers: Option<&HeaderMap>,
-    payload: &[u8],
-) -> Vec<Result<Reply, BadReply>> {
+    payload: &Bytes,
+) -> Vec<Part> {
+    let whole = |reply| vec![Part { text: payload.clone(), reply }];
     if first(headers, REPLIES).is_none() {
-        return vec![parse_reply(subjects, subject, headers, payload)];
+        return whole(parse_reply(subjects, subject, headers, payload));
     }
     if subjects.participant_of_reply(subject).is_none() {
-        return vec![Err(BadReply::WrongSubject(format!("`{}` is not a reply subject", short(subject))))];
+        return whole(Err(BadReply::WrongSubject(format!("`{}` is not a reply subject", short(subject)))));
     }
-    let bad = |text: String| vec![Err(BadReply::MalformedBatch(text))];
-    // A list and an object around each body.
-    if deeper_than(payload, BODY_DEPTH_MAX + 2) {
-        return bad(format!("nested deeper than {} levels", limit::JSON_DEPTH_MAX));
-    }
-    let elements: Vec<Element<'_>> = match serde_json::from_slice(payload) {
+    // The elements are found without a look into them, which takes no depth. How many there are the message's size limits.
+    let elements: Vec<&RawValue> = match serde_json::from_slice(payload) {
         Ok(elements) => elements,
-        Err(error) => return bad(without_data(&error)),
+        Err(error) => return whole(Err(BadReply::MalformedBatch(without_data(&error)))),
     };
-    match elements.len() {
-        0 => bad("an empty list".to_owned()),
-        1..=limit::REPLIES_MAX => elements
-            .into_iter()
-            .map(|Element { command, reply }| {
-                let command: CommandId =
-                    command.parse().map_err(|error| BadReply::MalformedBatch(format!("command: {error}")))?;
-                parse_body(command, reply.get().as_bytes())
-            })
-            .collect(),
-        many => bad(format!("{many} replies, allowed are {}", limit::REPLIES_MAX)),
+    if elements.is_empty() {
+        return whole(Err(BadReply::MalformedBatch("an empty list".to_owned())));
     }
+    elements
+        .into_iter()
+        .map(|element| Part {
+            text: payload.slice_ref(element.get().as_bytes()),
+            reply: parse_element(element.get()),
+        })
+        .collect()
+}
+
+fn parse_element(text: &str) -> Result<Reply, BadReply> {
+    // An object around the body.
+    if deeper_than(text.as_bytes(), BODY_DEPTH_MAX + 1) {
+        return Err(BadReply::MalformedBatch(format!("nested deeper than {} levels", limit::JSON_DEPTH_MAX)));
+    }
+    let Element { command, reply } =
+        serde_json::from_str(text).map_err(|error| BadReply::MalformedBatch(without_data(&error)))?;
+    let command: CommandId =
+        command.parse().map_err(|error| BadReply::MalformedBatch(format!("command: {error}")))?;
+    parse_body(command, reply.get().as_bytes())
 }
 
 #[cfg(test)]
@@ -119,7 +138,9 @@ mod tests {
     }
 
     fn parse(message: &Outgoing) -> Vec<Result<Reply, BadReply>> {
-        parse_replies(&Subjects::default(), &message.subject, message.headers.as_ref(), &message.payload)
+        let parts =
+            parse_replies(&Subjects::default(), &message.subject, message.headers.as_ref(), &message.payload);
+        parts.into_iter().map(|part| part.reply).collect()
     }
 
     #[test]
@@ -165,14 +186,22 @@ mod tests {
             parse(&message)
         };
         let (good, id) = (r#"{"outcome":"working"}"#, command(1));
-        let two = batch(&format!(
-            r#"[{{"command":"{id}","reply":{{"outcome":"perhaps"}}}},{{"command":"{id}","reply":{good}}}]"#
-        ));
-        assert!(matches!(two.as_slice(), [Err(BadReply::MalformedBody { .. }), Ok(_)]), "{two:?}");
-        let unnamed = batch(&format!(r#"[{{"command":"x","reply":{good}}}]"#));
-        assert!(matches!(unnamed.as_slice(), [Err(BadReply::MalformedBatch(_))]), "{unnamed:?}");
-        let too_many = vec![format!(r#"{{"command":"{id}","reply":{good}}}"#); limit::REPLIES_MAX + 1];
-        for bad in ["", "[]", "{}", "[1]", "[{}]", &format!("[{}]", too_many.join(",")), &"[".repeat(200)] {
+        let element = |reply: &str| format!(r#"{{"command":"{id}","reply":{reply}}}"#);
+        let deep = format!(r#"{{"outcome":"ok","output":{}{}}}"#, "[".repeat(80), "]".repeat(80));
+        let escaped = element(good).replace("charge", r"\u0063harge");
+        for bad in [
+            element(r#"{"outcome":"perhaps"}"#),
+            element(&deep),
+            element(&format!(r#"{{"outcome":"ok","output":"{}"}}"#, "x".repeat(limit::PAYLOAD_BYTES_MAX))),
+            format!(r#"{{"command":"x","reply":{good}}}"#),
+            format!(r#"{{"reply":{good}}}"#),
+            "7".to_owned(),
+        ] {
+            let what: String = bad.chars().take(60).collect();
+            let told = batch(&format!("[{},{bad},{escaped}]", element(good)));
+            assert!(matches!(told.as_slice(), [Ok(_), Err(_), Ok(_)]), "{what}: {told:?}");
+        }
+        for bad in ["", "[]", "{}", "[1", &"[".repeat(200)] {
             let told = batch(bad);
             let what: String = bad.chars().take(40).collect();
             assert!(matches!(told.as_slice(), [Err(BadReply::MalformedBatch(_))]), "{what}: {told:?}");
@@ -180,5 +209,19 @@ mod tests {
         let mut elsewhere = Batch::new("snorri.ended.order.completed").into_message();
         elsewhere.payload = Bytes::from_static(b"[]");
         assert!(matches!(parse(&elsewhere).as_slice(), [Err(BadReply::WrongSubject(_))]));
+    }
+
+    #[test]
+    fn each_part_has_its_own_text() {
+        let mut batch = Batch::new(SUBJECT);
+        for n in [1, 2] {
+            batch.add(&command(n), &reply_body(&Outcome::Working));
+        }
+        let message = batch.into_message();
+        let parts = parse_replies(&Subjects::default(), SUBJECT, message.headers.as_ref(), &message.payload);
+        for (n, part) in (1..).zip(parts) {
+            let text = format!(r#"{{"command":"{}","reply":{{"outcome":"working"}}}}"#, command(n));
+            assert_eq!(part.text, text);
+        }
     }
 }

@@ -13,13 +13,12 @@ use crate::work::Job;
 
 /// How often the server is told that a command is still being worked on.
 const PROGRESS: Duration = Duration::from_secs(10);
-/// A command tells at most so often that it is being worked on,
+/// A command tells at most so often that it is being worked on.
 const PULSE_LEAST: Duration = Duration::from_millis(50);
-/// and after its first signs of life at most so often: enough for a timeout of a second. Without this, commands that are
-/// sent again while everything is slow cost more signs of life than work, and keep everything slow.
+/// One whose budget says little, because there was little left of it, tells its first sign of life at once and then so
+/// often: enough for a timeout of a second. Otherwise commands that are sent again while everything is slow would cost more
+/// signs of life than work, and keep everything slow.
 const PULSE_CALM: Duration = Duration::from_millis(333);
-/// One that was sent again tells at most so often.
-const PULSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// When the next sign of life of a command is due.
 #[derive(Debug, Clone, Copy)]
@@ -30,17 +29,17 @@ struct Pulse {
 
 impl Pulse {
     /// A third of the command's budget, so that two may be late. That of a command which was sent again is only what is
-    /// left of its time, and says nothing of its timeout.
+    /// left of its time, and says nothing of its timeout; nor does one that is shorter than anybody could keep.
     fn of(budget: Duration, is_again: bool, now: Instant) -> Self {
-        let least = if is_again { PULSE_AGAIN } else { PULSE_LEAST };
-        let gap = (budget / 3).clamp(least, PROGRESS);
-        Self { next: now + gap, gap }
+        let third = (budget / 3).min(PROGRESS);
+        if is_again || third < PULSE_LEAST {
+            return Self { next: now + PULSE_LEAST, gap: PULSE_CALM };
+        }
+        Self { next: now + third, gap: third }
     }
 
+    /// From now on, and not from when it was due: what is late is not made up for.
     fn beat(&mut self, now: Instant) {
-        if self.gap < PULSE_CALM {
-            self.gap = (self.gap * 2).min(PULSE_CALM);
-        }
         self.next = now + self.gap;
     }
 }
@@ -65,7 +64,7 @@ pub(crate) async fn alive<T>(shared: &Shared, jobs: &[Job], work: impl Future<Ou
                     .zip(&mut pulses)
                     .filter(|(_, pulse)| pulse.next <= next)
                     .map(|(job, pulse)| {
-                        pulse.beat(next);
+                        pulse.beat(Instant::now());
                         job
                     })
                     .collect();
@@ -114,29 +113,36 @@ async fn tell(shared: &Shared, due: &[&Job]) {
 mod tests {
     use super::*;
 
-    /// The signs of life of one command in so long.
-    fn beats(budget: Duration, is_again: bool, within: Duration) -> u32 {
+    /// When the signs of life of one command come, in milliseconds, if each is told so late.
+    fn beats(budget_ms: u64, is_again: bool, within_ms: u64, late_ms: u64) -> Vec<u128> {
         let began = Instant::now();
-        let mut pulse = Pulse::of(budget, is_again, began);
-        let mut count = 0;
-        while pulse.next <= began + within {
-            pulse.beat(pulse.next);
-            count += 1;
+        let mut pulse = Pulse::of(Duration::from_millis(budget_ms), is_again, began);
+        let mut beats = Vec::new();
+        while pulse.next <= began + Duration::from_millis(within_ms) {
+            beats.push((pulse.next - began).as_millis());
+            pulse.beat(pulse.next + Duration::from_millis(late_ms));
         }
-        count
+        beats
     }
 
     #[test]
-    fn a_timeout_of_a_second_or_more_is_told_thrice_and_no_budget_is_no_storm() {
-        let seconds = Duration::from_secs;
-        for timeout in [1, 2, 5, 20] {
-            assert_eq!(beats(seconds(timeout), false, seconds(timeout)), 3, "{timeout} s");
+    fn a_timeout_is_told_thrice_however_short_and_no_budget_is_no_storm() {
+        for timeout in [150, 300, 999, 1000, 5000, 20_000] {
+            let beats = beats(timeout, false, 10 * timeout, 0);
+            assert!(beats.len() >= 30, "{timeout} ms: {beats:?}");
         }
-        assert_eq!(beats(seconds(600), true, seconds(60)), 6, "the server is told often enough");
-        for budget in [0, 10, 150] {
-            let count = beats(Duration::from_millis(budget), false, seconds(10));
-            assert!((28..=33).contains(&count), "{budget} ms: {count}");
-            assert_eq!(beats(Duration::from_millis(budget), true, seconds(10)), 10, "{budget} ms, again");
+        assert_eq!(beats(600_000, false, 60_000, 0).len(), 6, "the server is told often enough");
+        for budget in [0, 10, 149] {
+            assert_eq!(beats(budget, false, 10_000, 0).len(), 30, "{budget} ms");
         }
+        for budget in [0, 149, 1000, 600_000] {
+            let beats = beats(budget, true, 10_000, 0);
+            assert_eq!((beats[0], beats.len()), (50, 30), "{budget} ms, sent again");
+        }
+    }
+
+    #[test]
+    fn what_is_late_is_not_made_up_for() {
+        assert_eq!(beats(999, false, 20_000, 4000), [333, 4666, 8999, 13_332, 17_665]);
     }
 }
