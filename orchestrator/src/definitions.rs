@@ -186,7 +186,9 @@ impl Definitions {
             cache.versions.clear();
             cache.newest.clear();
         }
-        if is_newest {
+        // Whoever asked before a newer one was submitted may be answered after it.
+        let is_newer = |(_, known): &(Instant, Arc<Versioned>)| known.version <= versioned.version;
+        if is_newest && cache.newest.get(name.as_str()).is_none_or(is_newer) {
             cache.newest.insert(name.to_string(), (Instant::now(), versioned.clone()));
         }
         cache.versions.insert((name, versioned.version), versioned.clone());

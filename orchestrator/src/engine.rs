@@ -271,11 +271,14 @@ impl Engine {
             done,
         };
         let Some(lane) = self.lane(id) else { return Err(StartError::ShuttingDown) };
-        if lane.starts.try_send(Item::Start(Box::new(start))).is_err() {
-            self.shared.metrics.refused("queue");
-            return Err(StartError::Overloaded("queue"));
+        match lane.starts.try_send(Item::Start(Box::new(start))) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(StartError::ShuttingDown),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.shared.metrics.refused("queue");
+                return Err(StartError::Overloaded("queue"));
+            }
         }
-        snorri_kill::point!(StartQueued, return Err(StartError::Unavailable));
         match tokio::time::timeout(limit, answer).await {
             Ok(Ok(answer)) => {
                 snorri_kill::point!(StartCommitted, return Err(StartError::Unavailable));

@@ -184,6 +184,10 @@ impl Replica {
         if tokio::time::timeout(SHUTDOWN_MAX, self.tasks.ended()).await.is_err() {
             tracing::warn!("not everything was finished in time; another replica goes on with it");
         }
+        // No heartbeat after the goodbye.
+        if !self.upkeep.is_finished() {
+            let _ = self.upkeep.await;
+        }
         let Shared { store, replica, tracer, bus, .. } = &*self.shared;
         if let Err(error) = store.leave(replica, self.incarnation).await {
             tracing::debug!(error = error.chain(), "could not say goodbye");

@@ -159,7 +159,7 @@ impl Error {
 
     /// Whether it says something of the connection, and so of the others to the same server: it does not
     /// answer, is broken, or leads to a server that is going away or takes no writes.
-    fn is_of_the_connection(&self) -> bool {
+    pub fn is_of_the_connection(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
             Self::Postgres(sqlx::Error::Database(error)) => {

@@ -125,7 +125,9 @@ async fn beat(
                 shared.metrics.postgres_up(false);
                 // An idle replica has no commit that would tell it.
                 is_away = true;
-                shared.store_generation.fetch_add(1, Ordering::AcqRel);
+                if error.is_of_the_connection() {
+                    shared.store_generation.fetch_add(1, Ordering::AcqRel);
+                }
                 shared.is_postgres_down.store(true, Ordering::Relaxed);
                 tracing::debug!(error = error.chain(), "no heartbeat");
             }

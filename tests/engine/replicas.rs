@@ -86,3 +86,31 @@ async fn a_replica_comes_up_on_the_schema_of_a_newer_version() {
     assert_eq!(hand.asked()["a.action"], 1);
     again.shut_down().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_somebody_holds_holds_up_its_saga_and_no_other() {
+    let place = Place::shared("held").await;
+    let one = place.replica("one").await;
+    let rest = Rest::of(&one);
+    rest.submit(&definition("held", &["a"])).await;
+    // The first saga is answered at its second attempt: by then its row is held, and its end cannot be written.
+    let hand = Hand::play(&place, "hand", |command| {
+        let is_first = command.body.input.get().contains("first");
+        if is_first && command.id.attempt == 1 { vec![] } else { vec![ok()] }
+    })
+    .await;
+    let first = rest.start("held", &json!("first")).await;
+    let mut holder = PgConnection::connect(&place.database_url).await.expect("connected");
+    let hold = format!("BEGIN; SELECT 1 FROM snorri.sagas WHERE id = '{first}' FOR UPDATE");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(hold)).execute(&mut holder).await.expect("held");
+    eventually("the second attempt", async || hand.seen().iter().any(|of| of.id.attempt == 2).then_some(()))
+        .await;
+    for round in 0..3 {
+        let other = rest.start("held", &json!(round)).await;
+        assert_eq!(rest.ended(&other).await["status"], "completed");
+    }
+    assert_eq!(rest.saga(&first).await["status"], "running", "its row is still held");
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("let go");
+    assert_eq!(rest.ended(&first).await["status"], "completed");
+    one.shut_down().await;
+}

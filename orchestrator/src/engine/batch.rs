@@ -103,7 +103,9 @@ impl Lane {
     fn postgres_is_away(&mut self, error: &store::Error) {
         self.trouble_at = Some(Instant::now());
         self.is_catching_up = true;
-        self.shared.store_generation.fetch_add(1, Ordering::AcqRel);
+        if error.is_of_the_connection() {
+            self.shared.store_generation.fetch_add(1, Ordering::AcqRel);
+        }
         if !self.shared.is_postgres_down.swap(true, Ordering::Relaxed) {
             tracing::warn!(lane = self.number, error = error.chain(), "postgres is away; waiting");
         }
@@ -182,8 +184,8 @@ impl Lane {
         }
         let won = match self.commit(&decided).await {
             Ok(won) => won,
-            // Whether it is committed is not known: see `leave_limbo`.
-            Err(error) if error.is_transient() => {
+            // Whether it is committed is not known: see `leave_limbo`. What the server itself gave up on is not.
+            Err(error) if error.is_transient() && !error.is_slow() => {
                 self.limbo.extend(decided);
                 return Err((error, again));
             }
@@ -262,7 +264,7 @@ impl Lane {
                 // Tried again until it is put aside; meanwhile it is not decided on.
                 Some(why) => {
                     if let Some(work) = self.in_trouble(work, why).await {
-                        Self::retry_later(work);
+                        Self::put_back(work);
                     }
                 }
             }

@@ -25,6 +25,17 @@ pub(super) struct Entry {
     generation: u64,
 }
 
+/// Whether a saga is in memory.
+#[derive(Debug)]
+pub(super) enum Known<'a> {
+    /// As it is.
+    Now(&'a Entry),
+    /// As it was before the store was away.
+    Once,
+    /// It is not.
+    Not,
+}
+
 /// A lane's live sagas and timers.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
@@ -54,8 +65,12 @@ impl Cache {
         self.bytes
     }
 
-    pub(super) fn get(&self, id: SagaId) -> Option<&Entry> {
-        self.sagas.get(&id)
+    pub(super) fn get(&self, id: SagaId) -> Known<'_> {
+        match self.sagas.get(&id) {
+            Some(entry) if entry.generation == self.generation => Known::Now(entry),
+            Some(_) => Known::Once,
+            None => Known::Not,
+        }
     }
 
     /// What is put in from now on is of this generation of the store.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Decided, Work};
-use super::cache::Cache;
+use super::cache::{Cache, Known};
 use super::publisher::{Backlog, Job, Publisher};
 use super::queue::Queue;
 use super::{BATCH_MAX, Item, Shared};
@@ -159,14 +159,24 @@ impl Lane {
         let (ids, endings) = self.backlog.take(BATCH_MAX);
         let now = self.shared.clock.now();
         let mut job = Job::default();
+        let mut works = Vec::new();
         for id in ids {
-            // One that is not in memory has ended or moved on; the sweep and its message see to it.
-            if let Some(entry) = self.cache.get(id) {
-                job.add(&self.shared, id, pending_effects(&entry.versioned.definition, &entry.saga, now));
+            match self.cache.get(id) {
+                Known::Now(entry) => {
+                    let effects = pending_effects(&entry.versioned.definition, &entry.saga, now);
+                    job.add(&self.shared, id, effects);
+                }
+                // What is under way by now is looked up.
+                Known::Once => works.push(Work { id, items: vec![Item::Swept(id)], may_be_in: false }),
+                // It has ended or moved on; the sweep and its message see to it.
+                Known::Not => {}
             }
         }
         job.add_endings(endings);
         self.publisher.publish(job).await;
+        if !works.is_empty() {
+            self.process(works).await;
+        }
     }
 
     fn count(&mut self) {

@@ -5,11 +5,17 @@ use std::time::Duration;
 
 use super::batch::Work;
 use super::lane::Lane;
+use super::publisher::Job;
 use super::{CancelError, Item, StartError};
+use crate::aside::dead_letter;
 use crate::store;
 
 /// After so many failures in a row a saga is put aside for a person.
 const TROUBLES_MAX: u32 = 3;
+/// How soon a saga is tried again whose journal could not be read,
+const UNREADABLE: Duration = Duration::from_secs(1);
+/// and one of which somebody else holds a row.
+const HELD: Duration = Duration::from_secs(10);
 
 impl Lane {
     /// An error that will not go away by waiting: each saga for itself, so that one cannot hold the others up.
@@ -17,7 +23,11 @@ impl Lane {
         if works.len() == 1 {
             let mut again = Vec::new();
             for work in works {
-                again.extend(self.in_trouble(work, &error.chain()).await);
+                if error.is_slow() {
+                    Self::retry_later(work, HELD, "somebody else holds a row of it");
+                } else {
+                    again.extend(self.in_trouble(work, &error.chain()).await);
+                }
             }
             return again;
         }
@@ -30,6 +40,12 @@ impl Lane {
         for work in works {
             match self.round(vec![work], false).await {
                 Ok(back) => again.extend(back),
+                // Somebody else holds a row of it, perhaps for long. The lane does not wait for that.
+                Err((error, back)) if error.is_slow() => {
+                    for work in back {
+                        Self::retry_later(work, HELD, "somebody else holds a row of it");
+                    }
+                }
                 Err((error, back)) if error.is_transient() => again.extend(back),
                 Err((error, back)) => {
                     for work in back {
@@ -57,6 +73,7 @@ impl Lane {
             return Some(work);
         }
         self.shared.metrics.quarantined();
+        let mut job = Job::default();
         for item in work.items {
             match item {
                 Item::Start(start) => {
@@ -65,24 +82,33 @@ impl Lane {
                 Item::Cancel(_, cancel) => {
                     let _ = cancel.done.send(Err(CancelError::Unavailable));
                 }
-                // Not acknowledged: delivered again, and by then it may be mended.
-                Item::Reply(_, delivery) => delivery.settle_later(Duration::from_mins(1)).await,
+                // Kept for the person. When the saga goes on, it asks again, and is answered from the barrier.
+                Item::Reply(reply, delivery) => {
+                    let detail = format!("its saga is put aside: {why} (to {})", reply.command);
+                    job.keep_aside(dead_letter(delivery.message(), "quarantined", detail), delivery);
+                }
                 Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
+        self.publisher.publish(job).await;
         None
     }
 
-    /// Puts the items of a saga that cannot be read just now back: messages to NATS, people an error.
-    pub(super) fn retry_later(work: Work) {
+    /// One whose journal cannot be read.
+    pub(super) fn put_back(work: Work) {
+        Self::retry_later(work, UNREADABLE, "its journal cannot be read");
+    }
+
+    /// Puts the items of a saga that cannot be moved just now back: messages to NATS, people an error.
+    fn retry_later(work: Work, after: Duration, why: &'static str) {
         let id = work.id;
         for item in work.items {
             match item {
                 Item::Reply(_, delivery) => {
-                    tokio::spawn(async move { delivery.settle_later(Duration::from_secs(1)).await });
+                    tokio::spawn(async move { delivery.settle_later(after).await });
                 }
                 Item::Start(start) => {
-                    let _ = start.done.send(Err(StartError::Broken("its journal cannot be read".to_owned())));
+                    let _ = start.done.send(Err(StartError::Unavailable));
                 }
                 Item::Cancel(_, cancel) => {
                     let _ = cancel.done.send(Err(CancelError::Unavailable));
@@ -90,6 +116,6 @@ impl Lane {
                 Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
-        tracing::warn!(saga_id = %id, "its journal cannot be read; tried again later");
+        tracing::warn!(saga_id = %id, why, "a saga cannot be moved just now; tried again later");
     }
 }

@@ -13,9 +13,6 @@ use super::trust::Trust;
 /// How long a connection is used.
 const AGE_MAX: Duration = Duration::from_mins(5);
 
-/// How long closing may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-
 type Connection = PoolConnection<sqlx::Postgres>;
 
 /// A connection that is in use. One that is not [kept](Kept::keep) afterwards is closed.
@@ -107,9 +104,6 @@ impl Kept {
         while let Some((mut connection, _)) = self.pop() {
             connection.close_on_drop();
         }
-        // It waits for all of them, and a link may be half open.
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
-            tracing::warn!("not every connection to postgres was closed in time");
-        }
+        self.pool.close().await;
     }
 }

@@ -21,6 +21,9 @@ static MIGRATOR: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
     migrator
 });
 
+/// How long closing may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Postgres as the store.
 #[derive(Debug, Clone)]
 pub struct Postgres {
@@ -111,8 +114,10 @@ impl Postgres {
 
     /// Closes the pools.
     pub async fn close(&self) {
-        self.engine.close().await;
-        self.api.close().await;
-        self.upkeep.close().await;
+        let close = async { tokio::join!(self.engine.close(), self.api.close(), self.upkeep.close()) };
+        // Each waits for all of its connections, and a link may be half open.
+        if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
+            tracing::warn!("not every connection to postgres was closed in time");
+        }
     }
 }

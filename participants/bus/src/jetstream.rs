@@ -162,8 +162,6 @@ impl JetStream {
     }
 
     async fn fly(&self, messages: Vec<Outgoing>, deadline: Instant) -> Vec<Result<(), PublishError>> {
-        let mut link = self.link.clone();
-        let epoch = link.borrow_and_update().epoch;
         if !self.is_connected() {
             return vec![Err(PublishError::NotConnected); messages.len()];
         }
@@ -172,6 +170,9 @@ impl JetStream {
         let Ok(Ok(_permits)) = timeout_at(deadline, self.in_flight.acquire_many(wanted)).await else {
             return vec![Err(PublishError::Busy); total];
         };
+        // Of the connection that carries them, which may be another than the one before the wait.
+        let mut link = self.link.clone();
+        let epoch = link.borrow_and_update().epoch;
         let flight = self.acks.open(total);
         let mut sent = 0;
         let under_way = async {
