@@ -28,6 +28,8 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 const UNACKNOWLEDGED_MAX: i64 = 4096;
 /// How long what is running may take after the shutdown began.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the last answers may take after that: longer than one flight of them may.
+const TELLING_MAX: Duration = Duration::from_secs(5);
 /// How many batches are under way at once: one in the database while the other's replies go out.
 const BATCHES_AT_ONCE: usize = 2;
 
@@ -94,6 +96,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationT
         .map(|store| AbortOnDropHandle::new(tokio::spawn(retention::forget_old(store, shared.retention))));
     let (answers, telling) = answers::channel(shared.clone());
     let mut telling = AbortOnDropHandle::new(tokio::spawn(telling));
+    let mut is_telling = true;
     let mut tasks = JoinSet::new();
     let stopped = shutdown.cancelled_owned();
     tokio::pin!(stopped);
@@ -106,6 +109,12 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationT
         tokio::select! {
             biased;
             () = &mut stopped => break,
+            // Only a panic ends it: without it everything is done and nothing answered.
+            ended = &mut telling => {
+                tracing::error!(?ended, "answers are told no more; the participant ends");
+                is_telling = false;
+                break;
+            }
             Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
             next = pull(&shared, &mut consumption, limit), if free > 0 => match next {
                 Next::Batch(messages) => {
@@ -127,16 +136,16 @@ pub(crate) async fn run(shared: Arc<Shared>, mode: Mode, shutdown: CancellationT
     drop(cleaner);
     // Others may have at once what was pulled and not begun.
     consumption.close().await;
-    let finish = async {
-        while tasks.join_next().await.is_some() {}
-        // Nobody has anything more to tell; what was told goes out.
-        drop(answers);
-        let _ = (&mut telling).await;
-    };
+    let finish = async { while tasks.join_next().await.is_some() {} };
     if timeout(GRACE, finish).await.is_err() {
         tracing::warn!(commands = tasks.len(), "shutting down over commands at work; they will come again");
     }
     tasks.shutdown().await;
+    // Nobody has anything more to tell; what was told goes out, whatever became of the others.
+    drop(answers);
+    if is_telling && timeout(TELLING_MAX, &mut telling).await.is_err() {
+        tracing::warn!("not every answer was told; their commands will come again");
+    }
     if let Err(error) = shared.bus.flush().await {
         tracing::debug!(%error, "not everything may have been sent");
     }
