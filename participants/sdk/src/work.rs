@@ -79,6 +79,15 @@ impl From<StoreError> for Broken {
 }
 
 impl Broken {
+    /// For the log: no values.
+    fn describe(&self) -> String {
+        match self {
+            Self::Store(error) => error.describe(),
+            Self::Unavailable => "a handler asks for another delivery".to_owned(),
+            Self::StillHeld => "the handler returned and kept hold of its transaction".to_owned(),
+        }
+    }
+
     /// What to tell of it, when it is a failure of the command and not just a bad moment.
     fn failure(&self) -> Option<String> {
         match self {
@@ -88,7 +97,7 @@ impl Broken {
                 Trouble::Other => Some(format!("the barrier: {}", error.describe())),
             },
             Self::Unavailable => None,
-            Self::StillHeld => Some("the handler returned and kept hold of its transaction".to_owned()),
+            Self::StillHeld => Some(self.describe()),
         }
     }
 
@@ -160,7 +169,7 @@ async fn after_breaking(shared: &Shared, store: &dyn Store, job: &Job, broken: &
         Ok(verdict) => verdict,
         Err(broken) => {
             tracing::warn!(
-                ?broken,
+                why = broken.describe(),
                 "the failure could not be kept, so it is not told; the command comes again"
             );
             later(shared, &broken)
