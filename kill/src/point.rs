@@ -86,8 +86,8 @@ points! {
     UndoStored = "undo-stored" in Participant,
     /// A compensation is committed; its reply is not sent.
     UndoCommitted = "undo-committed" in Participant,
-    /// A command that failed is acknowledged; nobody is told that it failed.
-    FailureAcked = "failure-acked" in Participant,
+    /// It is committed that a command has failed; nobody is told.
+    FailureCommitted = "failure-committed" in Participant,
     /// Replies are stored by JetStream; their commands are not acknowledged.
     Replied = "replied" in Participant,
     /// A handler is at work, and it is time to say so.

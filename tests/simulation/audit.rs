@@ -59,8 +59,6 @@ struct Story<'a> {
     end: Option<(End, Timestamp)>,
     status: &'static str,
     is_missed: bool,
-    /// The steps whose action was answered `failed` at the last.
-    failed: BTreeSet<String>,
 }
 
 /// The books of all participants together.
@@ -177,7 +175,6 @@ impl Audit<'_> {
         };
         let (mut end, mut is_backward, mut is_missed) = (None, false, false);
         let mut blocked: Option<&Name> = None;
-        let mut failed = BTreeSet::new();
         for (_, row) in &rows {
             for event in &row.events {
                 match event {
@@ -185,9 +182,6 @@ impl Audit<'_> {
                     Event::Blocked { step, .. } => blocked = Some(step),
                     Event::Unblocked { step } if blocked == Some(step) => blocked = None,
                     Event::WindowMissed => is_missed = true,
-                    Event::Failed { step, direction: Direction::Action, .. } => {
-                        failed.insert(step.to_string());
-                    }
                     Event::Ended { .. } if end.is_some() => {
                         self.world.violated("I9", format!("{id} ends twice"));
                     }
@@ -203,7 +197,7 @@ impl Audit<'_> {
             (None, None, true) => "compensating",
             (None, None, false) => "running",
         };
-        Some(Story { id, started, end, status, is_missed, failed })
+        Some(Story { id, started, end, status, is_missed })
     }
 
     /// The effects of one saga against its end. Returns what its steps should have moved, and what they did.
@@ -254,10 +248,7 @@ impl Audit<'_> {
                     undone.extend(undos.first().map(|undo| (undo.order, name.as_str())));
                 }
                 Some((End::Compensated, _)) => {
-                    if is_done && step.kind != "compensatable" && self.may_have_run_late(&story.failed, name)
-                    {
-                        world.count(Fault::FailedAndRan);
-                    } else if is_done && step.kind != "compensatable" {
+                    if is_done && step.kind != "compensatable" {
                         world.violated(
                             "I5",
                             format!("{id} is compensated; {name}, which nobody can undo, was done"),
@@ -276,13 +267,6 @@ impl Audit<'_> {
             world.violated("I5", format!("{id} is not undone in reverse order: {undone:?}"));
         }
         (should, is)
-    }
-
-    /// A known hole: `failed` promises that the command will not apply later, and nothing but its acknowledgement keeps it
-    /// from that. When that is lost, or the consumer, or when it was stored twice, it is delivered again all the same,
-    /// and what nobody can undo is done.
-    fn may_have_run_late(&self, failed: &BTreeSet<String>, step: &str) -> bool {
-        !self.world.plan.is_calm() && failed.contains(step)
     }
 
     /// The end of one saga: its row, its window, its announcement; and that there is one.

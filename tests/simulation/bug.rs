@@ -21,6 +21,8 @@ pub(crate) enum Bug {
     ClaimsSwallowed,
     /// An undo that finds nothing leaves no tombstone.
     NoTombstone,
+    /// A failure is answered and not kept.
+    FailureForgotten,
     /// Two replicas of a participant have a barrier each, so that both of two concurrent turns are let in.
     TurnsShared,
     /// The barrier forgets what it knew.

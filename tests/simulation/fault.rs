@@ -77,6 +77,5 @@ faults! {
     HandlerFails: "handler: fails", in 0.8, at 0.06;
     HandlerSlow: "handler: slow", in 0.4, at 0.05;
     HandlerHangs: "handler: hangs", in 0.4, at 0.005;
-    FailedAndRan: "known hole: answered `failed`, and ran later", in 0.0, at 0.0;
     HandlerPanics: "handler: panics", in 0.4, at 0.01;
 }

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use snorri_participant::store::{Done, NewRows, StepRows, Store, StoreError, Transaction, async_trait};
-use snorri_saga::ids::{Direction, EffectId};
+use snorri_participant::store::{Done, StepRows, Store, StoreError, Transaction, Turn, Turns, async_trait};
+use snorri_saga::ids::{CommandId, Direction, EffectId};
 use tokio::time::{Instant, sleep};
 
 use crate::barrier_model::Model;
@@ -123,7 +123,7 @@ impl Tx {
 
 #[async_trait]
 impl Transaction for Tx {
-    async fn take_turns(&mut self, effects: &[&EffectId]) -> Result<Vec<NewRows>, StoreError> {
+    async fn take_turns(&mut self, commands: &[&CommandId]) -> Result<Vec<Turns>, StoreError> {
         let world = self.port.process.world.clone();
         if world.bug == Some(Bug::BarrierForgets) && world.chance(0.01) {
             let model = &self.port.ledger.model;
@@ -132,13 +132,16 @@ impl Transaction for Tx {
             model.set_now(SystemTime::UNIX_EPOCH);
         }
         let inner = self.reach("take_turns").await?;
-        let taken = inner.take_turns(effects).await?;
+        let taken = inner.take_turns(commands).await?;
         if world.bug == Some(Bug::NoTombstone) {
-            let alone: Vec<EffectId> = effects
+            let alone: Vec<EffectId> = commands
                 .iter()
+                .map(|command| &command.effect)
                 .zip(&taken)
-                .filter(|(effect, new)| effect.direction == Direction::Compensation && new.action)
-                .map(|(effect, _)| EffectId { direction: Direction::Action, ..(*effect).clone() })
+                .filter(|(effect, turns)| {
+                    effect.direction == Direction::Compensation && turns.action != Turn::Past
+                })
+                .map(|(effect, _)| EffectId { direction: Direction::Action, ..effect.clone() })
                 .collect();
             inner.take_back(&alone.iter().collect::<Vec<_>>()).await?;
         }
@@ -156,7 +159,15 @@ impl Transaction for Tx {
     }
 
     async fn complete(&mut self, done: &[Done<'_>]) -> Result<u64, StoreError> {
-        self.reach("complete").await?.complete(done).await
+        let bug = self.port.process.world.bug;
+        let inner = self.reach("complete").await?;
+        let stored = inner.complete(done).await?;
+        if bug == Some(Bug::FailureForgotten) {
+            let failed: Vec<&EffectId> =
+                done.iter().filter(|done| done.outcome == "failed").map(|done| done.effect).collect();
+            inner.take_back(&failed).await?;
+        }
+        Ok(stored)
     }
 
     async fn take_back(&mut self, effects: &[&EffectId]) -> Result<(), StoreError> {

@@ -93,6 +93,13 @@ fn an_undo_that_leaves_no_tombstone() {
 }
 
 #[test]
+fn a_failure_that_is_answered_and_not_kept() {
+    is_found(Bug::FailureForgotten, &["I5"], |plan| {
+        plan.with(Fault::HandlerFails, 0.5).with(Fault::BusLostAck, 0.3)
+    });
+}
+
+#[test]
 fn two_turns_at_once() {
     is_found(Bug::TurnsShared, &["I3", "I5", "I6", "I7"], |plan| {
         let mut plan = plan.with(Fault::BusDuplicate, 0.3).with(Fault::BusLostAck, 0.2);

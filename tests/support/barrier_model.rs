@@ -10,8 +10,10 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use snorri_participant::store::{Done, NewRows, Row, StepRows, Store, StoreError, Transaction, async_trait};
-use snorri_saga::ids::{Direction, EffectId};
+use snorri_participant::store::{
+    Done, Row, StepRows, Store, StoreError, Transaction, Turn, Turns, async_trait,
+};
+use snorri_saga::ids::{CommandId, Direction, EffectId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -33,7 +35,7 @@ struct State<W> {
     /// What was committed.
     rows: BTreeMap<EffectId, Row>,
     ledger: Vec<(EffectId, W)>,
-    /// The open transactions, and which of them has inserted which row.
+    /// The open transactions, and which of them has locked which row: each that it asked for.
     open: BTreeMap<u64, Open<W>>,
     holders: BTreeMap<EffectId, u64>,
     begun: u64,
@@ -42,7 +44,8 @@ struct State<W> {
 
 /// What an open transaction did.
 struct Open<W> {
-    rows: BTreeMap<EffectId, Row>,
+    /// The rows whose turns it has. None: deleted.
+    rows: BTreeMap<EffectId, Option<Row>>,
     writes: Vec<(EffectId, W)>,
     /// The turns whose ends were told.
     ended: BTreeSet<EffectId>,
@@ -82,7 +85,7 @@ impl<W: Clone> Model<W> {
         let mut state = self.shared.state();
         let holder = state.holders.get(effect).copied();
         let open = holder.and_then(|holder| state.open.get_mut(&holder));
-        match open.filter(|open| !open.ended.contains(effect)) {
+        match open.filter(|open| open.rows.contains_key(effect) && !open.ended.contains(effect)) {
             Some(open) => {
                 open.writes.push((effect.clone(), what));
                 Ok(())
@@ -157,30 +160,36 @@ impl<W> ModelTx<W> {
             .ok_or_else(|| StoreError::Other("the transaction is over".into()))
     }
 
-    /// Inserts a row if it is not there, and says so; nothing while another open transaction has inserted it.
-    fn try_insert(&self, effect: &EffectId, row: Row) -> Option<bool> {
+    /// Locks a row, takes its turn if that is free, and says so; nothing while another open transaction has locked it.
+    fn try_take(&self, effect: &EffectId, row: &Row) -> Option<Turn> {
         let mut state = self.shared.state();
         if state.holders.get(effect).is_some_and(|holder| *holder != self.id) {
             return None;
         }
-        if state.rows.contains_key(effect) || state.holders.contains_key(effect) {
-            return Some(false);
-        }
         state.holders.insert(effect.clone(), self.id);
-        if let Some(open) = state.open.get_mut(&self.id) {
-            open.rows.insert(effect.clone(), row);
+        let found = state.rows.get(effect).cloned();
+        let turn = match &found {
+            None => Turn::First,
+            Some(found) if is_free(found, row) => Turn::Again,
+            Some(_) => Turn::Past,
+        };
+        if turn != Turn::Past
+            && let Some(open) = state.open.get_mut(&self.id)
+        {
+            let reply = found.and_then(|found| found.reply);
+            open.rows.insert(effect.clone(), Some(Row { reply, ..row.clone() }));
         }
-        Some(true)
+        Some(turn)
     }
 
-    async fn insert(&self, effect: &EffectId, row: Row) -> Result<bool, StoreError> {
+    async fn take(&self, effect: &EffectId, row: &Row) -> Result<Turn, StoreError> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             let mut let_go = pin!(self.shared.let_go.notified());
             // From now on it hears of an end, also of one before it waits.
             let_go.as_mut().enable();
-            if let Some(new) = self.try_insert(effect, row.clone()) {
-                return Ok(new);
+            if let Some(turn) = self.try_take(effect, row) {
+                return Ok(turn);
             }
             if timeout_at(deadline, let_go).await.is_err() {
                 return Err(StoreError::Contended("it has a turn that was waited for".into()));
@@ -189,34 +198,39 @@ impl<W> ModelTx<W> {
     }
 }
 
+/// Whether a row that is there can be taken again, to become the other one.
+fn is_free(found: &Row, wanted: &Row) -> bool {
+    let is_tombstone = wanted.outcome.as_deref() == Some("tombstone");
+    found.outcome.as_deref() == Some("failed") && (is_tombstone || found.attempt < wanted.attempt)
+}
+
 fn of(effect: &EffectId, direction: Direction) -> EffectId {
     EffectId { direction, ..effect.clone() }
 }
 
 #[async_trait]
 impl<W: Send + 'static> Transaction for ModelTx<W> {
-    async fn take_turns(&mut self, effects: &[&EffectId]) -> Result<Vec<NewRows>, StoreError> {
+    async fn take_turns(&mut self, commands: &[&CommandId]) -> Result<Vec<Turns>, StoreError> {
         let mut wanted = BTreeMap::new();
-        for effect in effects {
+        for CommandId { effect, attempt, .. } in commands {
             if effect.direction == Direction::Compensation {
-                let tombstone = Row { outcome: Some("tombstone".into()), reply: None };
+                let tombstone = Row { outcome: Some("tombstone".into()), ..Row::default() };
                 wanted.insert(of(effect, Direction::Action), tombstone);
             }
-            wanted.insert((*effect).clone(), Row::default());
+            wanted.insert(effect.clone(), Row { attempt: Some(*attempt), ..Row::default() });
         }
         // In the order of the keys, so that nobody waits in a circle.
-        let mut new = BTreeSet::new();
+        let mut taken = BTreeMap::new();
         for (effect, row) in wanted {
-            if self.insert(&effect, row).await? {
-                new.insert(effect);
-            }
+            let turn = self.take(&effect, &row).await?;
+            taken.insert(effect, turn);
         }
-        let new = |effect: &EffectId, direction| new.contains(&of(effect, direction));
-        Ok(effects
+        let turn = |effect, direction| taken.get(&of(effect, direction)).copied().unwrap_or_default();
+        Ok(commands
             .iter()
-            .map(|effect| NewRows {
-                action: new(effect, Direction::Action),
-                compensation: new(effect, Direction::Compensation),
+            .map(|CommandId { effect, .. }| Turns {
+                action: turn(effect, Direction::Action),
+                compensation: turn(effect, Direction::Compensation),
             })
             .collect())
     }
@@ -226,7 +240,7 @@ impl<W: Send + 'static> Transaction for ModelTx<W> {
         let own = state.open.get(&self.id).map(|open| &open.rows);
         let row = |effect: &EffectId, direction| {
             let key = of(effect, direction);
-            own.and_then(|own| own.get(&key)).or_else(|| state.rows.get(&key)).cloned()
+            own.and_then(|own| own.get(&key)).cloned().unwrap_or_else(|| state.rows.get(&key).cloned())
         };
         Ok(effects
             .iter()
@@ -251,8 +265,9 @@ impl<W: Send + 'static> Transaction for ModelTx<W> {
         self.with(|open| {
             let mut found = 0;
             for Done { effect, outcome, reply } in done {
-                if let Some(row) = open.rows.get_mut(effect) {
-                    *row = Row { outcome: Some((*outcome).to_owned()), reply: Some(reply.clone()) };
+                if let Some(Some(row)) = open.rows.get_mut(effect) {
+                    row.outcome = Some((*outcome).to_owned());
+                    row.reply = Some(reply.clone());
                     found += 1;
                 }
             }
@@ -261,7 +276,13 @@ impl<W: Send + 'static> Transaction for ModelTx<W> {
     }
 
     async fn take_back(&mut self, effects: &[&EffectId]) -> Result<(), StoreError> {
-        self.with(|open| effects.iter().for_each(|effect| drop(open.rows.remove(effect))))
+        self.with(|open| {
+            for effect in effects {
+                if let Some(row) = open.rows.get_mut(*effect) {
+                    *row = None;
+                }
+            }
+        })
         // The turn itself is let go of at the end, like a lock: what was deleted is not committed yet.
     }
 
@@ -273,7 +294,12 @@ impl<W: Send + 'static> Transaction for ModelTx<W> {
         // Both under the same lock: nobody sees the one without the other.
         let mut state = self.shared.state();
         if let Some(mut open) = state.open.remove(&self.id) {
-            state.rows.append(&mut open.rows);
+            for (effect, row) in open.rows {
+                match row {
+                    Some(row) => state.rows.insert(effect, row),
+                    None => state.rows.remove(&effect),
+                };
+            }
             state.ledger.append(&mut open.writes);
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Connection as _, PgConnection, PgPool};
@@ -92,13 +92,21 @@ pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        connection.create_schema_if_not_exists("snorri_participant").await.map_err(sqlx::Error::from)?;
+        connection.create_schema_if_not_exists("snorri_participant").await.map_err(bare)?;
         // `run` is this with a bound that makes the future impossible to spawn.
-        migrator.run_direct(None, &mut connection, false).await.map_err(sqlx::Error::from)
+        migrator.run_direct(None, &mut connection, false).await.map_err(bare)
     };
     let result = timeout(MIGRATION_TIMEOUT, migrated).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
     let _ = timeout(Duration::from_secs(1), connection.close()).await;
     result
+}
+
+/// The error of the database itself, where there is one: a lock that others held for too long is no reason to give up.
+fn bare(error: MigrateError) -> sqlx::Error {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+        other => other.into(),
+    }
 }
 
 async fn up_to_date(connection: &mut PgConnection, migrator: &Migrator) -> Result<bool, sqlx::Error> {

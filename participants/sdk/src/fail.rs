@@ -29,7 +29,8 @@ impl Fail {
     }
 
     /// Not now: to be tried again, as the definition's retry policy says. What the handler wrote in its
-    /// transaction is rolled back.
+    /// transaction is rolled back, and this attempt will not run again. It promises that no effect is left, outside
+    /// of the transaction either: when the attempts are used up, nothing may be undone.
     pub fn failed(message: impl Into<String>) -> Self {
         Self { kind: Kind::Failed { retry_after: None }, message: message.into() }
     }

@@ -53,6 +53,14 @@
 //!   nothing behind there.
 //! * It may be called again after it failed, or after a crash before the commit. What it does *outside* of the
 //!   transaction (an HTTP call, say) must therefore be idempotent: hand [`Ctx::effect_id`] on as the key.
+//! * Of an effect outside of the transaction the barrier knows only what was committed. After a crash before the commit (also
+//!   of a [`partial`](Fail::partial) rejection), or after [`Fail::failed`], the saga may turn round without another attempt, and the undo's
+//!   handler is *not called*: the barrier finds no action, answers `empty`, and the effect stays. So let a step of its own
+//!   come first, whose action does nothing outside and whose undo asks the other service by the effect's key and undoes what it finds;
+//!   or have the other service hold with a time limit what a later step confirms.
+//! * A failure is stored like any other answer: that attempt does not run again, however often its command comes; the
+//!   next one does. A participant without a database can promise less: there a failed command whose acknowledgement is lost may run
+//!   again, so its operations must be idempotent and bear that.
 //! * [`Fail::rejected`] is final and promises that no effect is left; with [`Fail::partial`] the step is undone.
 //!   Everything else is "try again": [`Fail::failed`], a database error by `?`, a panic.
 //! * While it runs the orchestrator is told so each third of the step's budget, so the budget is about silence and

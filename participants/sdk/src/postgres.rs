@@ -1,19 +1,19 @@
 //! The store that participants have: the barrier's rows in the service's own Postgres.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use snorri_saga::ids::{Direction, EffectId};
+use snorri_saga::ids::{CommandId, Direction, EffectId};
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::database::{self, Session};
 use crate::lease::OwnTx;
-use crate::store::{Done, NewRows, Row, StepRows, Store, StoreError, Transaction};
+use crate::store::{Done, Row, StepRows, Store, StoreError, Transaction, Turn, Turns};
 
 /// READ COMMITTED, whatever the database's default: the barrier needs it. The limits in one go with it; a
 /// handler may take its time between two statements, so the idle limit is that of handlers.
@@ -152,39 +152,60 @@ fn undos_of(effects: &[&EffectId]) -> Vec<bool> {
     effects.iter().map(|effect| effect.direction == Direction::Compensation).collect()
 }
 
+/// As the table keeps an attempt. Those that it cannot tell apart, beyond two thousand millions, are one.
+fn attempt_in_row(attempt: u32) -> i32 {
+    i32::try_from(attempt).unwrap_or(i32::MAX)
+}
+
 #[async_trait]
 impl Transaction for PgTransaction {
-    async fn take_turns(&mut self, effects: &[&EffectId]) -> Result<Vec<NewRows>, StoreError> {
-        // In the order of the key: two batches that share effects wait for each other and never in a circle.
-        let inserted: Vec<(Uuid, String, bool, i32, OffsetDateTime)> = sqlx::query_as(
-            "WITH asked (saga_id, step, undo) AS (SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bool[]))
-             INSERT INTO snorri_participant.barrier (saga_id, step, undo, outcome)
-             SELECT saga_id, step, of_undo, CASE WHEN undo AND NOT of_undo THEN 'tombstone' END
+    async fn take_turns(&mut self, commands: &[&CommandId]) -> Result<Vec<Turns>, StoreError> {
+        let effects: Vec<&EffectId> = commands.iter().map(|command| &command.effect).collect();
+        let attempts: Vec<i32> = commands.iter().map(|command| attempt_in_row(command.attempt)).collect();
+        // In the order of the key: two batches that share effects wait for each other and never in a circle. A row that
+        // is there is locked whether it can be taken or not, and judged as it is then: of two attempts that come upon
+        // the same failure, one waits for what the other makes of it. A reply that is there already is the failure's.
+        let taken: Vec<(Uuid, String, bool, bool, i32, OffsetDateTime)> = sqlx::query_as(
+            "WITH asked (saga_id, step, undo, attempt) AS
+                 (SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::bool[], $4::int[]))
+             INSERT INTO snorri_participant.barrier AS row (saga_id, step, undo, outcome, attempt)
+             SELECT saga_id, step, of_undo, CASE WHEN undo AND NOT of_undo THEN 'tombstone' END,
+                    CASE WHEN undo = of_undo THEN attempt END
              FROM asked CROSS JOIN (VALUES (false), (true)) AS row_of (of_undo)
              WHERE undo OR NOT of_undo
              ORDER BY saga_id, step, of_undo
-             ON CONFLICT DO NOTHING
-             RETURNING saga_id, step, undo, pg_backend_pid(), pg_postmaster_start_time()",
+             ON CONFLICT (saga_id, step, undo) DO UPDATE
+                 SET outcome = excluded.outcome, attempt = excluded.attempt, at = excluded.at
+             WHERE row.outcome = 'failed'
+                 AND (excluded.outcome = 'tombstone' OR coalesce(row.attempt, 0) < excluded.attempt)
+             RETURNING saga_id, step, undo, reply IS NOT NULL, pg_backend_pid(), pg_postmaster_start_time()",
         )
-        .bind(sagas_of(effects))
-        .bind(steps_of(effects))
-        .bind(undos_of(effects))
+        .bind(sagas_of(&effects))
+        .bind(steps_of(&effects))
+        .bind(undos_of(&effects))
+        .bind(attempts)
         .fetch_all(&mut *self.tx)
         .await?;
-        self.session = inserted.first().map(|row| Session { pid: row.3, server_since: row.4 });
-        let inserted: HashSet<(Uuid, &str, bool)> =
-            inserted.iter().map(|(saga, step, undo, ..)| (*saga, step.as_str(), *undo)).collect();
-        let new = |effect: &EffectId, undo| inserted.contains(&(effect.saga.0, effect.step.as_str(), undo));
+        self.session = taken.first().map(|row| Session { pid: row.4, server_since: row.5 });
+        let taken: HashMap<(Uuid, &str, bool), Turn> = taken
+            .iter()
+            .map(|(saga, step, undo, again, ..)| {
+                ((*saga, step.as_str(), *undo), if *again { Turn::Again } else { Turn::First })
+            })
+            .collect();
+        let turn = |effect: &EffectId, undo| {
+            taken.get(&(effect.saga.0, effect.step.as_str(), undo)).copied().unwrap_or_default()
+        };
         Ok(effects
             .iter()
-            .map(|effect| NewRows { action: new(effect, false), compensation: new(effect, true) })
+            .map(|effect| Turns { action: turn(effect, false), compensation: turn(effect, true) })
             .collect())
     }
 
     async fn rows(&mut self, effects: &[&EffectId]) -> Result<Vec<StepRows>, StoreError> {
-        type Found = (Uuid, String, bool, Option<String>, Option<String>);
+        type Found = (Uuid, String, bool, Option<String>, Option<String>, Option<i32>);
         let found: Vec<Found> = sqlx::query_as(
-            "SELECT saga_id, step, undo, outcome, reply FROM snorri_participant.barrier
+            "SELECT saga_id, step, undo, outcome, reply, attempt FROM snorri_participant.barrier
              JOIN UNNEST($1::uuid[], $2::text[]) AS asked (saga_id, step) USING (saga_id, step)",
         )
         .bind(sagas_of(effects))
@@ -193,7 +214,10 @@ impl Transaction for PgTransaction {
         .await?;
         let mut rows: HashMap<(Uuid, String, bool), Row> = found
             .into_iter()
-            .map(|(saga, step, undo, outcome, reply)| ((saga, step, undo), Row { outcome, reply }))
+            .map(|(saga, step, undo, outcome, reply, attempt)| {
+                let attempt = attempt.and_then(|attempt| u32::try_from(attempt).ok());
+                ((saga, step, undo), Row { outcome, reply, attempt })
+            })
             .collect();
         let mut row = |effect: &EffectId, undo| rows.remove(&(effect.saga.0, effect.step.to_string(), undo));
         Ok(effects

@@ -219,7 +219,6 @@ async fn settle(shared: &Shared, answers: &Answers, jobs: Vec<Job>, verdicts: Ve
                 if !stored && !message.ack().await {
                     continue;
                 }
-                snorri_kill::point!(FailureAcked if !stored => after shared.bus.flush(), continue);
                 answers.tell(Answer { command, body, message: stored.then_some(message) }).await;
             }
         }

@@ -6,10 +6,12 @@
 //! [`Participant::store`](crate::Participant::store).
 //!
 //! The barrier has one row for each operation of each step of each saga, so an [`EffectId`] is a row's key.
-//! Inserting the row *is* taking the turn. The laws that every store must keep:
+//! Inserting the row *is* taking the turn. A row whose outcome is `failed` can be taken again, by a later attempt than it
+//! answered. The laws that every store must keep:
 //!
-//! * A transaction that takes a turn which another, open one has taken waits for that one's end, and then sees
-//!   what it left. Two that share several turns must not wait for each other in a circle.
+//! * A transaction that asks for a turn which another, open one has asked for waits for that one's end, and then sees
+//!   what it left: of several attempts that find a failure, one takes the turn. Two that share several turns must not
+//!   wait for each other in a circle.
 //! * Each call sees what was committed before it was made, and all that its own transaction did (READ COMMITTED).
 //! * A transaction that is dropped is rolled back, at whatever await its future was dropped.
 
@@ -17,7 +19,7 @@ use std::fmt::Debug;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
-use snorri_saga::ids::EffectId;
+use snorri_saga::ids::{CommandId, EffectId};
 
 use crate::fail::{self, Trouble};
 
@@ -53,10 +55,12 @@ pub trait Store: Debug + Send + Sync {
 /// [taken back](Transaction::take_back); commit or rollback.
 #[async_trait]
 pub trait Transaction: Send {
-    /// Inserts the missing rows, and says for each effect, in the order given, which of them are new. For an
+    /// Takes the turns that are free, and says for each command, in the order given, which of them it has. For an
     /// action that is its own row. For a compensation it is the row of the action with the outcome `tombstone`,
-    /// and its own. Called once, and no two of the effects are of the same step.
-    async fn take_turns(&mut self, effects: &[&EffectId]) -> Result<Vec<NewRows>, StoreError>;
+    /// and its own. A turn is free when its row is missing, or has the outcome `failed` and an attempt that is lower
+    /// than the command's; for the tombstone, whatever the attempt. The command's own row has no outcome then, and
+    /// the command's attempt. Called once, and no two of the commands are of the same step.
+    async fn take_turns(&mut self, commands: &[&CommandId]) -> Result<Vec<Turns>, StoreError>;
 
     /// Both rows of the step of each effect, in the order given.
     async fn rows(&mut self, effects: &[&EffectId]) -> Result<Vec<StepRows>, StoreError>;
@@ -67,10 +71,10 @@ pub trait Transaction: Send {
     /// shows in the next call.
     fn end_turn(&mut self, effect: &EffectId, keep: bool);
 
-    /// Stores outcome and reply in rows that this transaction inserted, and says how many of them were there.
+    /// Stores outcome and reply in rows whose turns this transaction has, and says how many of them were there.
     async fn complete(&mut self, done: &[Done<'_>]) -> Result<u64, StoreError>;
 
-    /// Deletes rows that this transaction inserted: as if these commands had never come.
+    /// Deletes rows whose turns this transaction has: as if these commands had never come.
     async fn take_back(&mut self, effects: &[&EffectId]) -> Result<(), StoreError>;
 
     /// Commits. After [`StoreError::Away`] or [`StoreError::CommitUnknown`], and when the future is dropped, it
@@ -92,13 +96,25 @@ pub trait Transaction: Send {
     }
 }
 
-/// Which rows of a step have just been inserted.
+/// Whether a transaction has the turn of a row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct NewRows {
+pub enum Turn {
+    /// No: the row has its answer already, or was not asked for.
+    #[default]
+    Past,
+    /// Yes, and there was no row before.
+    First,
+    /// Yes, after a failure.
+    Again,
+}
+
+/// Which turns of a step a transaction has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turns {
     /// That of the action.
-    pub action: bool,
+    pub action: Turn,
     /// That of the compensation.
-    pub compensation: bool,
+    pub compensation: Turn,
 }
 
 /// What the barrier knows of a step.
@@ -113,11 +129,20 @@ pub struct StepRows {
 /// One row of the barrier, without its key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
-    /// How it ended, in a word: `ok`, `rejected`, `partial`, `empty`, or `tombstone` for an action that must
-    /// not run any more. None while its transaction is open.
+    /// How it ended, in a word: `ok`, `rejected`, `partial`, `empty`, `tombstone` for an action that must
+    /// not run any more, or `failed` for what only a later attempt may do. None while its transaction is open.
     pub outcome: Option<String>,
-    /// The reply's body, to be sent again to duplicates.
+    /// The reply's body, to be sent again to duplicates. While a turn is had again it may be that of the failure.
     pub reply: Option<String>,
+    /// The attempt of the command whose turn it was. None in tombstones, and in rows of before it was kept.
+    pub attempt: Option<u32>,
+}
+
+impl Row {
+    /// Whether it ended so.
+    pub(crate) fn is(&self, outcome: &str) -> bool {
+        self.outcome.as_deref() == Some(outcome)
+    }
 }
 
 /// What is to be stored for one effect.

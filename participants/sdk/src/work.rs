@@ -7,7 +7,7 @@ use opentelemetry::Context;
 use opentelemetry::trace::FutureExt as _;
 use snorri_bus::headers::{self, ReceivedCommand};
 use snorri_bus::{Bytes, Message};
-use snorri_saga::ids::{Direction, EffectId};
+use snorri_saga::ids::{CommandId, Direction, EffectId};
 use snorri_saga::json::Json;
 use snorri_saga::wire::Outcome;
 use tokio::time::{Instant, timeout};
@@ -43,8 +43,9 @@ impl Job {
 #[derive(Debug)]
 pub(crate) enum Verdict {
     /// Answer. What is stored in the barrier is answered first and acknowledged then, so that a crash leads
-    /// to the same answer again. What is not is acknowledged first, so that it cannot run again after
-    /// the answer that it did not.
+    /// to the same answer again. What is not (a failure without a database, rows that make no sense) is
+    /// acknowledged first, which is all that can be done there to keep it from running after the answer that it
+    /// did not.
     Answer { body: Bytes, word: &'static str, stored: bool, duplicate: bool },
     /// Have it delivered again.
     Later(Duration),
@@ -55,11 +56,10 @@ impl Verdict {
         stats.outcome(outcome);
         Self::Answer { body: headers::reply_body(outcome), word: outcome.word(), stored, duplicate: false }
     }
+}
 
-    fn failed(stats: &Stats, message: impl Into<String>) -> Self {
-        let outcome = Outcome::Failed { message: message.into(), retry_after: None };
-        Self::of(stats, &outcome, false)
-    }
+fn failed(message: impl Into<String>) -> Outcome {
+    Outcome::Failed { message: message.into(), retry_after: None }
 }
 
 /// The transaction as a whole came to nothing.
@@ -78,9 +78,31 @@ impl From<StoreError> for Broken {
     }
 }
 
-#[cfg(debug_assertions)]
 impl Broken {
+    /// For the log: no values.
+    fn describe(&self) -> String {
+        match self {
+            Self::Store(error) => error.describe(),
+            Self::Unavailable => "a handler asks for another delivery".to_owned(),
+            Self::StillHeld => "the handler returned and kept hold of its transaction".to_owned(),
+        }
+    }
+
+    /// What to tell of it, when it is a failure of the command and not just a bad moment.
+    fn failure(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => match error.trouble() {
+                Trouble::Away | Trouble::Contended => None,
+                Trouble::Aborted => Some("the handler went on after a statement of its failed".to_owned()),
+                Trouble::Other => Some(format!("the barrier: {}", error.describe())),
+            },
+            Self::Unavailable => None,
+            Self::StillHeld => Some(self.describe()),
+        }
+    }
+
     /// What a kill point fails with: a connection that was lost.
+    #[cfg(debug_assertions)]
     fn injected() -> Self {
         Self::Store(StoreError::Sql(snorri_kill::error().into()))
     }
@@ -102,7 +124,7 @@ pub(crate) async fn work(shared: &Shared, jobs: &[Job]) -> Vec<Verdict> {
         return verdicts;
     };
     if jobs.len() > 1 {
-        match in_transaction(shared, &**store, jobs).await {
+        match in_transaction(shared, &**store, jobs, None).await {
             Ok(verdicts) => return verdicts,
             Err(broken) => {
                 tracing::debug!(?broken, commands = jobs.len(), "a batch failed; doing it one by one");
@@ -112,39 +134,68 @@ pub(crate) async fn work(shared: &Shared, jobs: &[Job]) -> Vec<Verdict> {
     }
     let mut verdicts = Vec::with_capacity(jobs.len());
     for job in jobs {
-        verdicts.push(match in_transaction(shared, &**store, std::slice::from_ref(job)).await {
-            Ok(mut verdicts) => verdicts.pop().unwrap_or(Verdict::Later(Duration::from_secs(1))),
-            Err(broken) => after_breaking(shared, &broken),
+        verdicts.push(match alone(shared, &**store, job, None).await {
+            Ok(verdict) => verdict,
+            Err(broken) => after_breaking(shared, &**store, job, &broken).await,
         });
     }
     verdicts
 }
 
-/// What becomes of a command whose own transaction came to nothing.
-fn after_breaking(shared: &Shared, broken: &Broken) -> Verdict {
-    let failed = |message: String| {
-        tracing::error!(message, "a command's transaction failed");
-        Verdict::failed(&shared.stats, message)
-    };
-    match broken {
-        Broken::Store(error) => match error.trouble() {
-            Trouble::Away => {
-                shared.gate.shut();
-                Verdict::Later(Duration::from_secs(1))
-            }
-            // Mostly another attempt of the same command, still at work.
-            Trouble::Contended => Verdict::Later(Duration::from_millis(500)),
-            Trouble::Aborted => failed("the handler went on after a statement of its failed".to_owned()),
-            Trouble::Other => failed(format!("the barrier: {}", error.describe())),
-        },
-        // If the database is away, the next transaction will find it so.
-        Broken::Unavailable => Verdict::Later(Duration::from_secs(1)),
-        Broken::StillHeld => failed("the handler returned and kept hold of its transaction".to_owned()),
+/// Works on one command. With a failure given, that is told in the place of its handler's result.
+async fn alone(
+    shared: &Shared,
+    store: &dyn Store,
+    job: &Job,
+    failure: Option<&str>,
+) -> Result<Verdict, Broken> {
+    let mut verdicts = in_transaction(shared, store, std::slice::from_ref(job), failure).await?;
+    Ok(verdicts.pop().unwrap_or(Verdict::Later(AWAY)))
+}
+
+/// How soon a command comes again while the database is away,
+const AWAY: Duration = Duration::from_secs(1);
+/// while another transaction is in the way, mostly another attempt of the same command that is still at work,
+const CONTENDED: Duration = Duration::from_millis(500);
+/// and when the barrier cannot keep its failure, for a reason that may not go away by itself.
+const UNKEPT: Duration = Duration::from_secs(5);
+
+/// What becomes of a command whose own transaction came to nothing. Where it has failed, the barrier is told so by a
+/// transaction that does nothing else, before anybody hears of it: it may be delivered again.
+async fn after_breaking(shared: &Shared, store: &dyn Store, job: &Job, broken: &Broken) -> Verdict {
+    let Some(message) = broken.failure() else { return later(shared, broken) };
+    tracing::error!(message, "a command's transaction failed");
+    match alone(shared, store, job, Some(&message)).await {
+        Ok(verdict) => verdict,
+        Err(broken) => {
+            tracing::warn!(
+                why = broken.describe(),
+                "the failure could not be kept, so it is not told; the command comes again"
+            );
+            later(shared, &broken)
+        }
     }
 }
 
+/// When a command comes again that nothing can be said of.
+fn later(shared: &Shared, broken: &Broken) -> Verdict {
+    Verdict::Later(match broken {
+        Broken::Store(error) => match error.trouble() {
+            Trouble::Away => {
+                shared.gate.shut();
+                AWAY
+            }
+            Trouble::Contended => CONTENDED,
+            Trouble::Aborted | Trouble::Other => UNKEPT,
+        },
+        // If the database is away, the next transaction will find it so.
+        Broken::Unavailable => AWAY,
+        Broken::StillHeld => UNKEPT,
+    })
+}
+
 async fn without_barrier(shared: &Shared, job: &Job) -> Verdict {
-    let Some(handler) = shared.handler(&job.command) else { return unknown_operation(shared, job) };
+    let Some(handler) = shared.handler(&job.command) else { return unknown_operation(shared, job, false) };
     let result = call(shared, handler, job, None, None).await;
     if matches!(&result, Err(fail) if fail.is_unavailable()) {
         return Verdict::Later(Duration::from_secs(1));
@@ -153,42 +204,48 @@ async fn without_barrier(shared: &Shared, job: &Job) -> Verdict {
     Verdict::of(&shared.stats, &outcome, !matches!(outcome, Outcome::Failed { .. }))
 }
 
-fn unknown_operation(shared: &Shared, job: &Job) -> Verdict {
-    Stats::count(&shared.stats.unknown_operation);
-    let direction = job.command.effect().direction;
-    let message =
-        format!("no {direction} `{}` here; known: {}", job.command.operation, shared.known_operations());
-    tracing::warn!(message, "a command for an operation that is not here");
-    Verdict::failed(&shared.stats, message)
+/// The answer to a command for which there is no handler.
+fn unknown_outcome(shared: &Shared, job: &Job) -> Outcome {
+    let direction = job.effect().direction;
+    failed(format!("no {direction} `{}` here; known: {}", job.command.operation, shared.known_operations()))
 }
 
-/// What a handler's result means: the outcome, and under which word it is stored, if it is.
-fn judge(direction: Direction, result: Result<Json, Fail>) -> (Outcome, Option<&'static str>) {
+fn unknown_operation(shared: &Shared, job: &Job, stored: bool) -> Verdict {
+    Stats::count(&shared.stats.unknown_operation);
+    let outcome = unknown_outcome(shared, job);
+    tracing::warn!(?outcome, "a command for an operation that is not here");
+    Verdict::of(&shared.stats, &outcome, stored)
+}
+
+/// What only a later attempt may do.
+const FAILED: &str = "failed";
+
+/// What a handler's result means: the outcome, and under which word it is stored.
+fn judge(direction: Direction, result: Result<Json, Fail>) -> (Outcome, &'static str) {
     let outcome = match result {
         Ok(output) => Outcome::Ok { output, empty: false },
         Err(fail) => fail.into_outcome(),
     };
     let stored = match (&outcome, direction) {
-        (Outcome::Ok { .. }, _) => Some("ok"),
-        (Outcome::Rejected { partial: true, .. }, Direction::Action) => Some("partial"),
-        (Outcome::Rejected { .. }, Direction::Action) => Some("rejected"),
-        // A compensation must succeed some day, so nothing is stored that would keep it from that.
-        _ => None,
+        (Outcome::Ok { .. }, _) => "ok",
+        (Outcome::Rejected { partial: true, .. }, Direction::Action) => "partial",
+        (Outcome::Rejected { .. }, Direction::Action) => "rejected",
+        // A compensation must succeed some day: whatever it said, its next attempt runs.
+        _ => FAILED,
     };
     (outcome, stored)
 }
 
-async fn in_transaction(shared: &Shared, store: &dyn Store, jobs: &[Job]) -> Result<Vec<Verdict>, Broken> {
-    // Those that cannot run must not leave rows.
-    let known: Vec<Option<&Handler>> = jobs.iter().map(|job| shared.handler(&job.command)).collect();
-    let effects: Vec<&EffectId> =
-        jobs.iter().zip(&known).filter(|(_, known)| known.is_some()).map(|(job, _)| job.effect()).collect();
-    if effects.is_empty() {
-        return Ok(jobs.iter().map(|job| unknown_operation(shared, job)).collect());
-    }
+async fn in_transaction(
+    shared: &Shared,
+    store: &dyn Store,
+    jobs: &[Job],
+    failure: Option<&str>,
+) -> Result<Vec<Verdict>, Broken> {
+    let commands: Vec<&CommandId> = jobs.iter().map(|job| &job.command.id).collect();
     let mut tx = bounded(store.begin()).await?;
     let forgotten_before = retention::forgotten_before(store.now(), shared.retention);
-    let entered = match heard(barrier::enter(&mut *tx, &effects, forgotten_before)).await? {
+    let entered = match heard(barrier::enter(&mut *tx, &commands, forgotten_before)).await? {
         Ok(entered) => entered,
         Err(error) => {
             undo(tx).await;
@@ -200,7 +257,7 @@ async fn in_transaction(shared: &Shared, store: &dyn Store, jobs: &[Job]) -> Res
     let cell = TxCell::new(tx);
     let told = tokio::select! {
         biased;
-        told = in_turns(shared, jobs, known, entered, &cell) => told,
+        told = in_turns(shared, jobs, failure, entered, &cell) => told,
         // There is nothing to roll back, and nobody to ask for it.
         () = lost => return Err(Broken::Store(StoreError::Away("the session is gone".to_owned()))),
     };
@@ -216,25 +273,24 @@ async fn in_transaction(shared: &Shared, store: &dyn Store, jobs: &[Job]) -> Res
 
     snorri_kill::point!(HandlerDone, return Err(Broken::injected()));
     let mut tx = cell.take().await?;
-    let (done, gone) = rows_to_write(jobs, &told);
+    let done = rows_to_write(shared, jobs, &told);
     if done.is_empty() {
         // Nothing to keep: no row, no business write that counts.
         bounded(tx.rollback()).await?;
     } else {
-        let written = heard(async {
-            barrier::complete(&mut *tx, &done).await?;
-            if gone.is_empty() { Ok(()) } else { tx.take_back(&gone).await }
-        });
-        if let Err(error) = written.await? {
+        if let Err(error) = heard(barrier::complete(&mut *tx, &done)).await? {
             undo(tx).await;
             return Err(Broken::Store(error));
         }
+        #[cfg(debug_assertions)]
+        let has_failed = done.iter().any(|done| done.outcome == FAILED);
         drop(done);
         snorri_kill::point!(UndoStored if is_undo(jobs), return Err(Broken::injected()));
         snorri_kill::point!(ActionStored if !is_undo(jobs), return Err(Broken::injected()));
         // Given up on or not: whether it was done, the next delivery finds out.
         bounded(tx.commit()).await?;
         snorri_kill::point!(UndoCommitted if is_undo(jobs), return Err(Broken::injected()));
+        snorri_kill::point!(FailureCommitted if has_failed, return Err(Broken::injected()));
         snorri_kill::point!(ActionCommitted if !is_undo(jobs), return Err(Broken::injected()));
     }
     // Only now is any of it true.
@@ -251,26 +307,28 @@ fn is_undo(jobs: &[Job]) -> bool {
 async fn in_turns(
     shared: &Shared,
     jobs: &[Job],
-    known: Vec<Option<&Handler>>,
+    failure: Option<&str>,
     entered: Vec<Entered>,
     cell: &TxCell,
 ) -> Result<Vec<Told>, Broken> {
-    let mut entered = entered.into_iter();
     let mut turn = 0;
     let mut told: Vec<Told> = Vec::with_capacity(jobs.len());
-    for (job, handler) in jobs.iter().zip(known) {
-        let Some(handler) = handler else {
-            told.push(Told::Unknown);
-            continue;
-        };
-        let output = match entered.next() {
-            Some(Entered::Run) => None,
-            Some(Entered::Undo { output }) => output,
-            Some(other) => {
+    for (job, entered) in jobs.iter().zip(entered) {
+        let output = match entered {
+            Entered::Run => None,
+            Entered::Undo { output } => output,
+            other => {
                 told.push(Told::Already(other));
                 continue;
             }
-            None => return Err(Broken::Store(StoreError::row_missing())),
+        };
+        if let Some(failure) = failure {
+            told.push(Told::Handled(failed(failure), FAILED));
+            continue;
+        }
+        let Some(handler) = shared.handler(&job.command) else {
+            told.push(Told::Unknown);
+            continue;
         };
         let result = call(shared, handler, job, Some((cell.clone(), turn)), output).await;
         if matches!(&result, Err(fail) if fail.is_unavailable()) {
@@ -311,26 +369,28 @@ async fn undo(tx: Box<dyn Transaction>) {
 enum Told {
     Unknown,
     Already(Entered),
-    Handled(Outcome, Option<&'static str>),
+    /// With the word under which it is stored.
+    Handled(Outcome, &'static str),
 }
 
 impl Told {
     fn verdict(self, shared: &Shared, job: &Job) -> Verdict {
         let stats = &shared.stats;
         match self {
-            Self::Unknown => unknown_operation(shared, job),
-            Self::Handled(outcome, stored) => Verdict::of(stats, &outcome, stored.is_some()),
+            Self::Unknown => unknown_operation(shared, job, true),
+            Self::Handled(outcome, _) => Verdict::of(stats, &outcome, true),
             Self::Already(Entered::Forgotten) => {
                 let effect = job.effect();
                 tracing::error!(
                     saga = %effect.saga, step = %effect.step, direction = %effect.direction,
                     "a command of a saga that is older than the barrier remembers; a person must look"
                 );
-                Verdict::failed(
-                    stats,
+                let outcome = failed(
                     "the saga is older than this participant's barrier remembers, and nothing is known of this \
                      step; a person must look",
-                )
+                );
+                // Not stored, but sagas do not get younger: it is the answer to the next delivery too.
+                Verdict::of(stats, &outcome, true)
             }
             Self::Already(Entered::Empty) => Verdict::of(stats, &empty(), true),
             Self::Already(Entered::Tombstoned) => Verdict::of(stats, &Outcome::Tombstoned, true),
@@ -338,9 +398,8 @@ impl Told {
                 Stats::count(&stats.duplicates);
                 Verdict::Answer { body: Bytes::from(body), word: "stored", stored: true, duplicate: true }
             }
-            Self::Already(Entered::Run | Entered::Undo { .. } | Entered::Unclear) => {
-                Verdict::failed(stats, "the barrier's rows of this step make no sense")
-            }
+            Self::Already(Entered::Unclear { mine }) => Verdict::of(stats, &senseless(), mine),
+            Self::Already(Entered::Run | Entered::Undo { .. }) => Verdict::of(stats, &senseless(), false),
         }
     }
 }
@@ -349,23 +408,27 @@ fn empty() -> Outcome {
     Outcome::Ok { output: Json::null(), empty: true }
 }
 
-/// The rows to complete, and those to take back, because their commands must be able to run again.
-fn rows_to_write<'a>(jobs: &'a [Job], told: &[Told]) -> (Vec<Done<'a>>, Vec<&'a EffectId>) {
-    let (mut done, mut gone) = (Vec::new(), Vec::new());
+fn senseless() -> Outcome {
+    failed("the barrier's rows of this step make no sense")
+}
+
+/// The rows to complete.
+fn rows_to_write<'a>(shared: &Shared, jobs: &'a [Job], told: &[Told]) -> Vec<Done<'a>> {
     let row = |job: &'a Job, word, outcome: &Outcome| Done {
         effect: job.effect(),
         outcome: word,
         reply: String::from_utf8_lossy(&headers::reply_body(outcome)).into_owned(),
     };
-    for (job, told) in jobs.iter().zip(told) {
-        match told {
-            Told::Handled(outcome, Some(word)) => done.push(row(job, word, outcome)),
-            Told::Handled(_, None) => gone.push(job.effect()),
-            Told::Already(Entered::Empty) => done.push(row(job, "empty", &empty())),
-            Told::Already(_) | Told::Unknown => {}
-        }
-    }
-    (done, gone)
+    jobs.iter()
+        .zip(told)
+        .filter_map(|(job, told)| match told {
+            Told::Handled(outcome, word) => Some(row(job, word, outcome)),
+            Told::Unknown => Some(row(job, FAILED, &unknown_outcome(shared, job))),
+            Told::Already(Entered::Empty) => Some(row(job, "empty", &empty())),
+            Told::Already(Entered::Unclear { mine: true }) => Some(row(job, FAILED, &senseless())),
+            Told::Already(_) => None,
+        })
+        .collect()
 }
 
 /// Runs one handler, within its time, its log span and its trace span.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use snorri_participant::store::{
-    Done, NewRows, Postgres, Row, StepRows, Store, StoreError, Transaction, async_trait,
+    Done, Postgres, Row, StepRows, Store, StoreError, Transaction, Turn, Turns, async_trait,
 };
 use snorri_participant::{SagaId, connect_pool};
-use snorri_saga::ids::{Direction, EffectId};
+use snorri_saga::ids::{CommandId, Direction, EffectId};
 use sqlx::PgPool;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -104,6 +104,8 @@ macro_rules! laws {
     };
 }
 
+mod failed;
+
 laws! {
     a_turn_is_taken_once_and_its_answer_is_found_again,
     a_compensation_before_its_action_leaves_a_tombstone,
@@ -140,11 +142,21 @@ fn done<'a>(effect: &'a EffectId, outcome: &'static str) -> Done<'a> {
 /// The row that this leaves.
 fn row(effect: &EffectId, outcome: &'static str) -> Row {
     let Done { reply, .. } = done(effect, outcome);
-    Row { outcome: Some(outcome.to_owned()), reply: Some(reply) }
+    Row { outcome: Some(outcome.to_owned()), reply: Some(reply), attempt: Some(1) }
+}
+
+/// The row of a turn that is had.
+fn open(attempt: u32) -> Row {
+    Row { attempt: Some(attempt), ..Row::default() }
 }
 
 fn tombstone() -> Row {
-    Row { outcome: Some("tombstone".to_owned()), reply: None }
+    Row { outcome: Some("tombstone".to_owned()), ..Row::default() }
+}
+
+/// An attempt of an effect. Its sending is of no importance.
+fn attempt(effect: &EffectId, attempt: u32) -> CommandId {
+    CommandId { effect: effect.clone(), attempt, sending: 7 }
 }
 
 /// The rows of a step.
@@ -152,23 +164,32 @@ fn rows(action: impl Into<Option<Row>>, compensation: impl Into<Option<Row>>) ->
     StepRows { action: action.into(), compensation: compensation.into() }
 }
 
-const NONE: NewRows = NewRows { action: false, compensation: false };
-const OWN: NewRows = NewRows { action: true, compensation: false };
-const UNDO: NewRows = NewRows { action: false, compensation: true };
-const BOTH: NewRows = NewRows { action: true, compensation: true };
+const fn turns(action: Turn, compensation: Turn) -> Turns {
+    Turns { action, compensation }
+}
+
+const NONE: Turns = turns(Turn::Past, Turn::Past);
+const OWN: Turns = turns(Turn::First, Turn::Past);
+const UNDO: Turns = turns(Turn::Past, Turn::First);
+const BOTH: Turns = turns(Turn::First, Turn::First);
 
 async fn begin(world: &impl World) -> Box<dyn Transaction> {
     world.store().begin().await.expect("begun")
 }
 
-async fn take(tx: &mut dyn Transaction, effect: &EffectId) -> NewRows {
-    tx.take_turns(&[effect]).await.expect("an answer")[0]
+async fn take(tx: &mut dyn Transaction, effect: &EffectId) -> Turns {
+    tx.take_turns(&[&attempt(effect, 1)]).await.expect("an answer")[0]
 }
 
 /// Takes a turn, completes it and commits.
-async fn through(world: &impl World, effect: &EffectId, outcome: &'static str) -> NewRows {
+async fn through(world: &impl World, effect: &EffectId, outcome: &'static str) -> Turns {
+    attempt_through(world, effect, 1, outcome).await
+}
+
+/// The same as a certain attempt.
+async fn attempt_through(world: &impl World, effect: &EffectId, number: u32, outcome: &'static str) -> Turns {
     let mut tx = begin(world).await;
-    let new = take(&mut *tx, effect).await;
+    let new = tx.take_turns(&[&attempt(effect, number)]).await.expect("an answer")[0];
     tx.end_turn(effect, true);
     assert_eq!(tx.complete(&[done(effect, outcome)]).await.expect("completed"), 1);
     tx.commit().await.expect("committed");
@@ -176,9 +197,14 @@ async fn through(world: &impl World, effect: &EffectId, outcome: &'static str) -
 }
 
 /// What a new transaction finds: whether the turn is free, and the step's rows when it is taken.
-async fn look(world: &impl World, effect: &EffectId) -> (NewRows, StepRows) {
+async fn look(world: &impl World, effect: &EffectId) -> (Turns, StepRows) {
+    look_as(world, effect, 1).await
+}
+
+/// The same as a certain attempt.
+async fn look_as(world: &impl World, effect: &EffectId, number: u32) -> (Turns, StepRows) {
     let mut tx = begin(world).await;
-    let new = take(&mut *tx, effect).await;
+    let new = tx.take_turns(&[&attempt(effect, number)]).await.expect("an answer")[0];
     let rows = tx.rows(&[effect]).await.expect("rows").remove(0);
     tx.rollback().await.expect("rolled back");
     (new, rows)
@@ -208,7 +234,7 @@ async fn a_compensation_after_its_action_finds_the_answer(world: &impl World) {
     let effect = action();
     let undo = undo_of(&effect);
     through(world, &effect, "partial").await;
-    let found = rows(row(&effect, "partial"), Row::default());
+    let found = rows(row(&effect, "partial"), open(1));
     assert_eq!(look(world, &undo).await, (UNDO, found));
     assert_eq!(through(world, &undo, "ok").await, UNDO);
     let both = rows(row(&effect, "partial"), row(&undo, "ok"));
@@ -219,7 +245,8 @@ async fn a_compensation_after_its_action_finds_the_answer(world: &impl World) {
 async fn a_turn_that_is_taken_back_leaves_nothing(world: &impl World) {
     let (kept, gone) = (action(), action());
     let mut tx = begin(world).await;
-    assert_eq!(tx.take_turns(&[&kept, &gone]).await.expect("turns"), [OWN, OWN]);
+    let both = [attempt(&kept, 1), attempt(&gone, 1)];
+    assert_eq!(tx.take_turns(&both.each_ref()).await.expect("turns"), [OWN, OWN]);
     world.write(&mut *tx, &kept, 1).await;
     tx.end_turn(&kept, true);
     world.write(&mut *tx, &gone, 2).await;
@@ -276,13 +303,18 @@ async fn what_is_not_committed_is_seen_by_its_own_transaction_only(world: &impl 
 }
 
 /// A turn that is being waited for.
-type Waiting = tokio::task::JoinHandle<(Box<dyn Transaction>, Result<Vec<NewRows>, StoreError>)>;
+type Waiting = tokio::task::JoinHandle<(Box<dyn Transaction>, Result<Vec<Turns>, StoreError>)>;
 
 /// Takes a turn in a task of its own, and is sure that it has to wait.
 async fn wait_for(world: &impl World, effect: &EffectId) -> Waiting {
-    let (mut tx, effect) = (begin(world).await, effect.clone());
+    wait_as(world, effect, 1).await
+}
+
+/// The same as a certain attempt.
+async fn wait_as(world: &impl World, effect: &EffectId, number: u32) -> Waiting {
+    let (mut tx, command) = (begin(world).await, attempt(effect, number));
     let mut waiting = tokio::spawn(async move {
-        let new = tx.take_turns(&[&effect]).await;
+        let new = tx.take_turns(&[&command]).await;
         (tx, new)
     });
     let early = timeout(Duration::from_millis(200), &mut waiting).await;
@@ -361,27 +393,32 @@ async fn the_wait_for_a_turn_has_an_end(world: &impl World) {
 async fn batches_that_share_effects_do_not_wait_in_a_circle(world: &impl World) {
     for _ in 0..20 {
         let effects: Vec<EffectId> = (0..8).map(|_| action()).collect();
-        let batch = |effects: Vec<EffectId>, store: Arc<dyn Store>| {
-            tokio::spawn(async move {
-                let effects: Vec<&EffectId> = effects.iter().collect();
-                let mut tx = store.begin().await.expect("begun");
-                let new = tx.take_turns(&effects).await.expect("turns");
-                let taken: Vec<Done<'_>> = effects
-                    .iter()
-                    .zip(&new)
-                    .filter(|(_, new)| new.action)
-                    .map(|(effect, _)| done(effect, "ok"))
-                    .collect();
-                tx.complete(&taken).await.expect("completed");
-                tx.commit().await.expect("committed");
-                taken.len()
-            })
-        };
-        let reversed = effects.iter().rev().cloned().collect();
-        let (one, other) = (batch(effects, world.store()), batch(reversed, world.store()));
-        let taken = within("one", one).await.expect("joined") + within("other", other).await.expect("joined");
-        assert_eq!(taken, 8);
+        assert_eq!(race_in_batches(world, effects, Turn::First).await, 8);
     }
+}
+
+/// Two batches do the second attempts of the same effects at once, one of them in reverse order. Returns how many turns of
+/// this kind they had together.
+async fn race_in_batches(world: &impl World, effects: Vec<EffectId>, wanted: Turn) -> usize {
+    let batch = |effects: Vec<EffectId>, store: Arc<dyn Store>| {
+        tokio::spawn(async move {
+            let commands: Vec<CommandId> = effects.iter().map(|effect| attempt(effect, 2)).collect();
+            let mut tx = store.begin().await.expect("begun");
+            let new = tx.take_turns(&commands.iter().collect::<Vec<_>>()).await.expect("turns");
+            let taken: Vec<Done<'_>> = effects
+                .iter()
+                .zip(&new)
+                .filter(|(_, new)| new.action == wanted)
+                .map(|(effect, _)| done(effect, "ok"))
+                .collect();
+            tx.complete(&taken).await.expect("completed");
+            tx.commit().await.expect("committed");
+            taken.len()
+        })
+    };
+    let reversed = effects.iter().rev().cloned().collect();
+    let (one, other) = (batch(effects, world.store()), batch(reversed, world.store()));
+    within("one", one).await.expect("joined") + within("other", other).await.expect("joined")
 }
 
 async fn each_turn_of_a_batch_counts_for_itself(world: &impl World) {
@@ -391,7 +428,8 @@ async fn each_turn_of_a_batch_counts_for_itself(world: &impl World) {
             [case % 3, case / 3 % 3, case / 9].into_iter().map(|how| (action(), how)).collect();
         let mut tx = begin(world).await;
         let effects: Vec<&EffectId> = turns.iter().map(|(effect, _)| effect).collect();
-        tx.take_turns(&effects).await.expect("turns");
+        let commands: Vec<CommandId> = effects.iter().map(|effect| attempt(effect, 1)).collect();
+        tx.take_turns(&commands.iter().collect::<Vec<_>>()).await.expect("turns");
         for (effect, how) in &turns {
             if *how != 2 {
                 world.write(&mut *tx, effect, 1).await;

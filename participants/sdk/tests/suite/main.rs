@@ -4,6 +4,7 @@ mod barrier;
 #[path = "../../../../tests/support/barrier_model.rs"]
 mod barrier_model;
 mod batch;
+mod failed;
 mod laws;
 mod model;
 mod rig;

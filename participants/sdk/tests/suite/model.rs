@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use snorri_participant::store::{NewRows, Store};
+use snorri_participant::store::{Store, Turn};
 use snorri_participant::{Participant, Undo};
 use snorri_saga::wire::Outcome;
 
@@ -26,7 +26,8 @@ async fn a_handler_that_asks_for_a_transaction_of_postgres_has_failed() {
     let command = Command::action(saga(), "pay", 5, How::Well);
     let Outcome::Failed { message, .. } = rig.ask(&command).await else { panic!("a failure") };
     assert!(message.contains("no Postgres"), "{message}");
-    assert!(model.rows().is_empty());
+    assert_eq!(model.rows()[&command.id.effect].outcome.as_deref(), Some("failed"));
+    assert!(model.ledger().is_empty());
     running.stop().await;
 }
 
@@ -55,6 +56,6 @@ async fn nothing_goes_on_when_a_participants_future_is_dropped() {
     assert_eq!((rig.barrier_rows(stuck.saga()).await, rig.ledger(stuck.saga()).await), (0, (0, 0)));
     // The turn is free for the next process.
     let mut tx = store.begin().await.expect("begun");
-    let new = tx.take_turns(&[&stuck.id.effect]).await.expect("an answer");
-    assert_eq!(new, [NewRows { action: true, compensation: false }]);
+    let new = tx.take_turns(&[&stuck.id]).await.expect("an answer");
+    assert_eq!(new[0].action, Turn::First);
 }

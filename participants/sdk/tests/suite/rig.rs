@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use snorri_bus::headers::{self, CommandHeaders};
+use snorri_bus::replies::parse_replies;
 use snorri_bus::{ConsumerSpec, Consumption, Next, Outgoing};
 use snorri_participant::{
     Bus, BusOptions, CancellationToken, Ctx, Error, Fail, Name, Participant, SagaId, Stats, Subjects, Undo,
@@ -321,15 +322,13 @@ impl Rig {
                 for message in batch {
                     message.ack().await;
                     let subjects = self.bus.subjects();
-                    let reply = headers::parse_reply(
-                        subjects,
-                        message.subject(),
-                        message.headers(),
-                        message.payload(),
-                    )
-                    .expect("a reply");
                     assert_eq!(subjects.participant_of_reply(message.subject()), Some("ledger"));
-                    self.kept.entry(reply.command.to_string()).or_default().push(reply.outcome);
+                    let replies =
+                        parse_replies(subjects, message.subject(), message.headers(), message.payload());
+                    for reply in replies {
+                        let reply = reply.expect("a reply");
+                        self.kept.entry(reply.command.to_string()).or_default().push(reply.outcome);
+                    }
                 }
             }
         })

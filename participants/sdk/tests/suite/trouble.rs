@@ -252,6 +252,39 @@ async fn a_participant_may_start_before_its_servers() {
 }
 
 #[tokio::test]
+async fn an_upgrade_waits_for_what_the_version_before_is_at_and_keeps_its_rows() {
+    let mut rig = Rig::new("upgrade").await;
+    let old = Command::action(saga(), "pay", 5, How::Well);
+    snorri_participant::migrate(&rig.pool).await.expect("migrated");
+    // As it was before failures were kept, with a row of that time.
+    sqlx::raw_sql(
+        "ALTER TABLE snorri_participant.barrier DROP COLUMN attempt, DROP CONSTRAINT barrier_outcome_check,
+             ADD CONSTRAINT barrier_outcome_check
+                 CHECK (outcome IN ('ok', 'rejected', 'partial', 'empty', 'tombstone'));
+         DELETE FROM snorri_participant.migrations WHERE version = 2",
+    )
+    .execute(&rig.pool)
+    .await
+    .expect("the version before");
+    let insert = "INSERT INTO snorri_participant.barrier (saga_id, step, undo, outcome, reply)
+                  VALUES ($1, 'pay', false, 'ok', '{\"outcome\":\"ok\",\"output\":{\"number\":5}}')";
+    sqlx::query(insert).bind(old.saga().0).execute(&rig.pool).await.expect("a row");
+    // One of its handlers takes its time, and has the table.
+    let mut slow = rig.pool.begin().await.expect("begun");
+    sqlx::query(insert).bind(saga().0).execute(&mut *slow).await.expect("a row");
+    let running = rig.start();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(!running.task.is_finished(), "it has given up");
+    slow.commit().await.expect("committed");
+    assert_eq!(rig.ask(&old).await, ok(5));
+    assert_eq!(rig.stage.calls.load(Ordering::SeqCst), 0);
+    let failing = Command::action(saga(), "pay", 6, How::Fail);
+    assert_eq!(rig.ask(&failing).await.word(), "failed");
+    assert_eq!(rig.barrier_rows(failing.saga()).await, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn rows_older_than_the_retention_are_forgotten_and_younger_ones_are_not() {
     let mut rig = Rig::new("retention").await;
     snorri_participant::migrate(&rig.pool).await.expect("migrated");
