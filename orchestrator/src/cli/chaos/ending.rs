@@ -118,7 +118,9 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
     };
     bounds(&used, &mut findings);
     let panics = stage.fleet.panics().into_iter().map(|name| format!("{name} panicked: see its log"));
-    let failures: Vec<String> = stuck.into_iter().map(|why| format!("stuck: {why}")).chain(panics).collect();
+    let mut failures: Vec<String> = stuck.into_iter().map(|why| format!("stuck: {why}")).collect();
+    failures.extend(panics);
+    failures.extend(stage.fleet.unwanted_ends());
     let of = |percent: usize| {
         let last = records.seconds.len().saturating_sub(1);
         records.seconds.get((records.seconds.len() * percent / 100).min(last)).copied().unwrap_or(0.0)
@@ -127,7 +129,7 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
         .fleet
         .members
         .iter()
-        .map(|member| (member.name.clone(), member.own_ends.load(Ordering::Relaxed)))
+        .map(|member| (member.name.clone(), member.own_ends().len() as u64))
         .filter(|(_, ends)| *ends > 0)
         .collect();
     let counts = Counts {
