@@ -19,10 +19,12 @@ use crate::{Error, Service};
 
 mod books;
 mod effects;
+mod ends;
 mod findings;
 mod journal;
 mod records;
 
+pub use ends::{Explained, Why, explain, is_good};
 pub use findings::{Findings, Invariant};
 pub use records::{Accepted, Promise, Records, audit_records};
 
@@ -65,10 +67,10 @@ pub enum EndStatus {
     Completed,
     /// It ended: all that was done was undone.
     Compensated,
-    /// It was closed by a person, and says itself what is not confirmed: its effects are not judged.
-    Closed,
     /// It did not end yet: its effects are not judged.
     Open,
+    /// The caller knows that its effects are of none of the audit's plans. No word of the orchestrator's means this.
+    Unjudged,
 }
 
 impl EndStatus {
@@ -77,7 +79,6 @@ impl EndStatus {
         match word {
             "completed" => Self::Completed,
             "compensated" => Self::Compensated,
-            "closed" => Self::Closed,
             _ => Self::Open,
         }
     }

@@ -134,7 +134,7 @@ pub(super) fn across(
                 problems.checked(Invariant::CompensatedIsUndone, 1);
                 compensated(saga, effects, problems);
             }
-            EndStatus::Closed | EndStatus::Open => {}
+            EndStatus::Unjudged | EndStatus::Open => {}
         }
     }
     for saga in effects.keys().filter(|saga| !sagas.contains_key(saga)) {
