@@ -54,6 +54,8 @@ struct Inner {
     counts: BTreeMap<Fault, u64>,
     violations: Vec<Violation>,
     healed: bool,
+    /// When each incarnation was last kept from announcing an end, or from knowing that it has to.
+    hindered: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -66,6 +68,7 @@ impl World {
             counts: BTreeMap::new(),
             violations: Vec::new(),
             healed: false,
+            hindered: BTreeMap::new(),
         };
         let is_loud = std::env::var_os("SNORRI_SIM_LOG").is_some();
         Arc::new(Self { plan, bug, inner: Mutex::new(inner), began: Instant::now(), is_loud })
@@ -151,6 +154,17 @@ impl World {
     /// One of these.
     pub(crate) fn pick<'a, T>(&self, of: &'a [T]) -> Option<&'a T> {
         of.get(self.below(of.len()))
+    }
+
+    /// An incarnation is kept from announcing an end just now, or from knowing that it has to.
+    pub(crate) fn hinder(&self, incarnation: &str) {
+        let now = self.millis();
+        self.inner().hindered.insert(incarnation.to_owned(), now);
+    }
+
+    /// Whether it was hindered at this time or later.
+    pub(crate) fn was_hindered_since(&self, incarnation: &str, at: u64) -> bool {
+        self.inner().hindered.get(incarnation).is_some_and(|last| *last >= at)
     }
 
     /// From now on nothing goes wrong any more.
