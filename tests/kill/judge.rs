@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use snorri_bus::{ConsumerSpec, Next};
-use snorri_demo::{Accepted, EndStatus, Explained, Promise, audit, audit_records, explain, is_good};
+use snorri_demo::{Accepted, EndStatus, Explained, Promise, Sagas, audit, audit_records, explain, is_good};
 use snorri_saga::wire::header;
 use sqlx::Row as _;
 use time::OffsetDateTime;
@@ -104,8 +104,9 @@ pub(crate) async fn judge(
     }
     wrong.extend(too_many(&ends.gave_up, gave_up_max));
 
-    let audited =
-        audit(&place.books, &place.world, Some(&records.ends)).await.map_err(|error| error.to_string())?;
+    let audited = audit(&place.books, &place.world, Some(Sagas::of("order", &records.ends)))
+        .await
+        .map_err(|error| error.to_string())?;
     wrong.extend(audited.problems.iter().cloned());
     if audited.holds_open + audited.orders_open > 0 {
         wrong.push(format!("{} holds and {} orders are open", audited.holds_open, audited.orders_open));

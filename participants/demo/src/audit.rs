@@ -84,6 +84,21 @@ impl EndStatus {
     }
 }
 
+/// The sagas that the orchestrator accepted: all of them, of one definition.
+#[derive(Debug, Clone, Copy)]
+pub struct Sagas<'a> {
+    definition: &'a str,
+    ends: &'a HashMap<Uuid, EndStatus>,
+}
+
+impl<'a> Sagas<'a> {
+    /// Sagas of the definition of this name, with their ends.
+    #[expect(clippy::implicit_hasher, reason = "the callers' maps are plain ones")]
+    pub fn of(definition: &'a str, ends: &'a HashMap<Uuid, EndStatus>) -> Self {
+        Self { definition, ends }
+    }
+}
+
 /// What the audit found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
@@ -217,12 +232,7 @@ struct Page {
 
 /// Audits the books. `world` is what they were opened with. With `sagas`, which then must name every saga
 /// that the orchestrator accepted, the effects of each are compared with its end.
-#[expect(clippy::implicit_hasher, reason = "the callers' maps are plain ones")]
-pub async fn audit(
-    databases: &Databases,
-    world: &World,
-    sagas: Option<&HashMap<Uuid, EndStatus>>,
-) -> Result<Audit, Error> {
+pub async fn audit(databases: &Databases, world: &World, sagas: Option<Sagas<'_>>) -> Result<Audit, Error> {
     let mut audit = Audit::default();
     let mut problems = Findings::default();
     let mut pages = BTreeMap::new();

@@ -19,7 +19,7 @@ mod world;
 
 pub use audit::{
     Accepted, Audit, Databases, EndStatus, Explained, Findings, Invariant, PROBLEMS_MAX, Promise, Records,
-    Why, audit, audit_records, explain, is_good,
+    Sagas, Why, audit, audit_records, explain, is_good,
 };
 pub use books::prepare;
 pub use order::{Expected, expected, order};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use snorri_demo::{Findings, Invariant, Promise, audit, audit_records};
+use snorri_demo::{Findings, Invariant, Promise, Sagas, audit, audit_records};
 use tokio::time::{Instant, sleep};
 
 use super::super::private::Error;
@@ -102,7 +102,8 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
     let order_of = |key: &str| order_of(key, setting.seed, &stage.world);
     let Good { orders: good, gave_up: good_undone } =
         explained::ends(&accepted, order_of, &records, &mut findings);
-    let books = audit(&stage.fleet.databases(), &stage.world, Some(&records.ends)).await?;
+    let books =
+        audit(&stage.fleet.databases(), &stage.world, Some(Sagas::of("order", &records.ends))).await?;
     findings.merge(records.findings);
     findings.merge(books.findings);
     findings.merge(stage.watch.wakes());
