@@ -367,8 +367,8 @@ mod tests {
 
     #[test]
     fn a_report_names_a_build_by_its_version_and_file_and_not_by_its_folder() {
-        assert_eq!(with_name("snorri 0.1.0", Path::new("/home/me/old/snorri-1")), "snorri 0.1.0 (snorri-1)");
-        let gone = Path::new("/home/me/old/snorri (deleted)");
+        assert_eq!(with_name("snorri 0.1.0", Path::new("/some/folder/snorri-1")), "snorri 0.1.0 (snorri-1)");
+        let gone = Path::new("/some/folder/snorri (deleted)");
         assert_eq!(file_name(gone), "snorri (deleted)");
     }
 }
