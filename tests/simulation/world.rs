@@ -212,3 +212,13 @@ impl fmt::Debug for World {
         write!(f, "World(seed {})", self.plan.seed)
     }
 }
+
+#[test]
+fn an_incarnation_is_excused_by_its_own_hindrance_after_the_time_in_question_and_by_no_other() {
+    let world = World::new(Plan::of(1), None);
+    assert!(!world.was_hindered_since("a#1", 0), "a plan with faults alone excuses nobody");
+    world.hinder("a#1");
+    let at = world.inner().hindered["a#1"];
+    assert!(world.was_hindered_since("a#1", at) && !world.was_hindered_since("a#1", at + 1));
+    assert!(!world.was_hindered_since("a#2", 0) && !world.was_hindered_since("b#1", 0));
+}
