@@ -93,7 +93,6 @@ pub struct Sagas<'a> {
 
 impl<'a> Sagas<'a> {
     /// Sagas of the definition of this name, with their ends.
-    #[expect(clippy::implicit_hasher, reason = "the callers' maps are plain ones")]
     pub fn of(definition: &'a str, ends: &'a HashMap<Uuid, EndStatus>) -> Self {
         Self { definition, ends }
     }
