@@ -81,8 +81,11 @@ fn the_floor_and_the_hard_rows_measure_and_find_no_fault() {
     let takeover = &row(&report, "kill -9 of one of three")["takeover"];
     assert!(count(&takeover["sagas"]) > 0, "{takeover}");
     let announced = takeover["announced_s"].as_f64().expect("all were announced");
-    // Its last heartbeat may be half a second older than the kill.
-    assert!(announced > 1.4, "nobody may take over from the living: {announced}");
+    let silent = takeover["silent_before_s"].as_f64().expect("it had a heartbeat");
+    let dead_after = takeover["dead_after_s"].as_f64().expect("a limit");
+    // Counted from its last heartbeat, however late on a busy machine that was; less what one that was on its way
+    // at the kill, and the two clocks of one machine, can make of it.
+    assert!(announced + silent > dead_after - 0.05, "nobody may take over from the living: {takeover}");
 
     let overloaded = row(&report, "overload");
     let overload = &overloaded["overload"];

@@ -33,11 +33,13 @@ async fn chaos(args: &[&str], place: &Path) -> std::process::Output {
     timeout(LIMIT, child.wait_with_output()).await.expect("it ends").expect("it can be waited for")
 }
 
-/// Other suites run beside this one, so the load is small: what is judged is what happens, not how fast.
+/// Other suites run beside this one, so the load is small: what is judged is what happens, not how fast. But not so small that
+/// a fault finds nothing to hurt, of which one in ten may: half of the orders take 0.7 s and more on a quiet machine, so
+/// that at 8 a second at least five are under way, and none in less than one of a hundred moments.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_smoke_of_90_seconds_is_clean() {
     let place = place("smoke");
-    let output = chaos(&["--seconds", "90", "--rate", "4", "--seed", "1179"], &place).await;
+    let output = chaos(&["--seconds", "90", "--rate", "8", "--seed", "1179"], &place).await;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
@@ -53,8 +55,10 @@ async fn a_smoke_of_90_seconds_is_clean() {
     assert!(faults.len() >= 11, "{} faults", faults.len());
     let number = |path: &str| report.pointer(path).and_then(Value::as_u64).unwrap_or(0);
     assert!(number("/counts/compensated") > 0 && number("/counts/completed") > 0, "{report:#}");
+    let good = (number("/counts/good"), number("/counts/completed"));
+    assert!(good.0 > 0 && good.1 * 10 >= good.0 * 8, "most good orders are completed: {report:#}");
     for invariant in report["invariants"].as_array().expect("invariants") {
-        // Whether there are dead letters depends on what the loss of a store left of them.
+        // As the verdict has it: whether there are dead letters depends on what the loss of a store left of them.
         let may_be_idle = invariant["id"] == "I14";
         assert!(may_be_idle || invariant["checked"].as_u64() > Some(0), "not checked: {invariant}");
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use snorri_demo::{EndStatus, Expected, World};
+use snorri_demo::{EndStatus, Expected, Sagas, World};
 use sqlx::{Connection as _, PgConnection, Row as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -202,7 +202,9 @@ impl Load {
         }
         assert!(wrong.is_empty(), "{} wrong: {:#?}", wrong.len(), wrong.iter().take(20).collect::<Vec<_>>());
         let sagas: HashMap<Uuid, EndStatus> = ends.iter().map(|(id, (status, _))| (*id, *status)).collect();
-        let audit = snorri_demo::audit(&rig.books(), &rig.world, Some(&sagas)).await.expect("an audit");
+        let audit = snorri_demo::audit(&rig.books(), &rig.world, Some(Sagas::of("order", &sagas)))
+            .await
+            .expect("an audit");
         assert!(audit.is_clean(), "{audit}");
         let compensated = sagas.values().filter(|status| **status == EndStatus::Compensated).count();
         println!(

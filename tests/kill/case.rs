@@ -97,6 +97,19 @@ impl Case {
         }
     }
 
+    /// How many good orders the trouble may undo by taking all attempts of a step.
+    ///
+    /// An orchestrator's death takes none: what is under way is sent again as the same attempt. That of a
+    /// participant takes the one under way, and two of the orders have no other left. What stands still for 10 s takes
+    /// two of each, and with their pauses the third is near the end of it: the two that are slow may lose it too.
+    pub(crate) fn gave_up_max(&self) -> usize {
+        match self.action {
+            Action::Kill | Action::Error if self.is_of_participant() => 2,
+            Action::Kill | Action::Error => 0,
+            Action::Hang | Action::Stop => 4,
+        }
+    }
+
     /// Whether the sagas are to stay for seconds, because the point comes with time and not with work.
     fn lingers(&self) -> bool {
         matches!(

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use snorri_bus::{ConsumerSpec, Next};
-use snorri_demo::{EndStatus, Expected, audit, expected};
+use snorri_demo::{Accepted, EndStatus, Explained, Promise, Sagas, audit, audit_records, explain, is_good};
 use snorri_saga::wire::header;
 use sqlx::Row as _;
 use time::OffsetDateTime;
@@ -23,7 +23,7 @@ const ANNOUNCED_WITHIN: Duration = Duration::from_secs(15);
 pub(crate) struct Ends {
     pub(crate) completed: usize,
     pub(crate) compensated: usize,
-    /// Compensated although their orders were good, because the trouble took all their attempts: the causes.
+    /// Compensated although their orders were good, because the trouble took all their attempts: which, and the causes.
     pub(crate) gave_up: Vec<String>,
     pub(crate) last: SystemTime,
 }
@@ -63,68 +63,74 @@ pub(crate) async fn open(place: &Place) -> String {
 }
 
 /// Judges. The error has all that is wrong.
-pub(crate) async fn judge(place: &Place, orders: &[Value], ids: &[Uuid]) -> Result<Ends, String> {
-    let text = |error: sqlx::Error| error.to_string();
+///
+/// Of the good orders at most `gave_up_max` may have been undone.
+pub(crate) async fn judge(
+    place: &Place,
+    orders: &[Value],
+    ids: &[Uuid],
+    gave_up_max: usize,
+) -> Result<Ends, String> {
     let mut wrong = Vec::new();
-    let rows = sqlx::query("SELECT id, status, ended_at, coalesce(cause, '') FROM snorri.sagas")
-        .fetch_all(&place.db)
+    let key = |order: &Value| order["order_id"].as_str().unwrap_or_default().to_owned();
+    let accepted: Vec<Accepted> =
+        orders.iter().zip(ids).map(|(order, saga)| Accepted { key: key(order), saga: *saga }).collect();
+    let promise = Promise { accepted: &accepted, poison: None };
+    let records = audit_records(&place.of.database_url, promise).await.map_err(|error| error.to_string())?;
+    wrong.extend(records.findings.problems().iter().map(|(invariant, what)| format!("{invariant}: {what}")));
+    if ids.iter().collect::<HashSet<_>>().len() != orders.len() || records.ends.len() != orders.len() {
+        wrong.push(format!("{} orders are {} sagas: {ids:?}", orders.len(), records.ends.len()));
+    }
+    let last: Option<OffsetDateTime> = sqlx::query_scalar("SELECT max(ended_at) FROM snorri.sagas")
+        .fetch_one(&place.db)
         .await
-        .map_err(text)?;
-    let mut statuses: HashMap<Uuid, String> = HashMap::new();
-    let mut causes: HashMap<Uuid, String> = HashMap::new();
-    let mut last = OffsetDateTime::UNIX_EPOCH;
-    for row in &rows {
-        statuses.insert(row.get(0), row.get(1));
-        last = last.max(row.get(2));
-        causes.insert(row.get(0), row.get(3));
-    }
-    if ids.iter().collect::<HashSet<_>>().len() != orders.len() || statuses.len() != orders.len() {
-        wrong.push(format!("{} orders are {} sagas: {ids:?}", orders.len(), statuses.len()));
-    }
-    let mut ends = Ends { completed: 0, compensated: 0, gave_up: Vec::new(), last: last.into() };
+        .map_err(|error| error.to_string())?;
+    let last = last.unwrap_or(OffsetDateTime::UNIX_EPOCH).into();
+    let mut ends = Ends { completed: 0, compensated: 0, gave_up: Vec::new(), last };
     for (order, id) in orders.iter().zip(ids) {
-        let status = statuses.get(id).map_or("gone", String::as_str);
-        match (status, expected(order)) {
-            ("completed", Some(Expected::Completed)) => ends.completed += 1,
-            ("compensated", Some(Expected::Completed)) => {
-                ends.compensated += 1;
-                let cause = causes.get(id).map_or("", String::as_str);
-                ends.gave_up.push(format!("{}: {cause}", order["order_id"].as_str().unwrap_or_default()));
+        let Some(end) = records.ends.get(id) else { continue };
+        match end {
+            EndStatus::Completed => ends.completed += 1,
+            _ => ends.compensated += 1,
+        }
+        match explain(order, *end, records.whys.get(id)) {
+            Explained::ByOrder => {}
+            Explained::ByTrouble(kind) if is_good(order) => {
+                ends.gave_up.push(format!("{}: {kind}", key(order)))
             }
-            ("compensated", Some(Expected::Compensated { .. })) => ends.compensated += 1,
-            (other, expected) => wrong.push(format!("{id} ended {other}, expected: {expected:?}")),
+            Explained::ByTrouble(_) => {}
+            Explained::Not(why) => wrong.push(format!("{id} ({}): {why}", key(order))),
         }
     }
+    wrong.extend(too_many(&ends.gave_up, gave_up_max));
 
-    // Each saga's rows are numbered from 1 without a gap, and it ended once.
-    let torn: Vec<String> = sqlx::query_scalar(
-        "SELECT saga_id::text FROM snorri.journal GROUP BY saga_id
-         HAVING max(seq) <> count(*) OR count(*) FILTER (WHERE events::text LIKE '%\"ended\"%') <> 1",
-    )
-    .fetch_all(&place.db)
-    .await
-    .map_err(text)?;
-    wrong.extend(torn.iter().map(|id| format!("the journal of {id} has a gap, or not one end")));
-    let letters: Vec<String> =
-        sqlx::query_scalar("SELECT concat_ws(' ', reason, subject, detail) FROM snorri.dead_letters")
-            .fetch_all(&place.db)
-            .await
-            .map_err(text)?;
-    wrong.extend(letters.iter().map(|letter| format!("a message could not be used: {letter}")));
-
-    let ended: HashMap<Uuid, EndStatus> =
-        statuses.iter().map(|(id, status)| (*id, EndStatus::from_word(status))).collect();
-    let audited = audit(&place.books, &place.world, Some(&ended)).await.map_err(|error| error.to_string())?;
+    let audited = audit(&place.books, &place.world, Some(Sagas::of("order", &records.ends)))
+        .await
+        .map_err(|error| error.to_string())?;
     wrong.extend(audited.problems.iter().cloned());
     if audited.holds_open + audited.orders_open > 0 {
         wrong.push(format!("{} holds and {} orders are open", audited.holds_open, audited.orders_open));
     }
-    wrong.extend(announcements(place, &statuses).await);
+    wrong.extend(announcements(place, &records.ends).await);
     if wrong.is_empty() { Ok(ends) } else { Err(wrong.join("\n    ")) }
 }
 
+/// What is wrong when more good orders were undone than the trouble can cost.
+fn too_many(gave_up: &[String], max: usize) -> Option<String> {
+    let count = gave_up.len();
+    (count > max).then(|| format!("{count} good orders were undone, and {max} may be: {gave_up:?}"))
+}
+
+#[test]
+fn more_good_orders_undone_than_a_case_may_cost_is_wrong() {
+    let gave_up = ["o-2: timed_out".to_owned(), "o-7: timed_out".to_owned()];
+    assert_eq!(too_many(&gave_up, 2), None);
+    assert!(too_many(&gave_up, 1).is_some_and(|why| why.starts_with("2 good orders") && why.contains("o-7")));
+    assert!(too_many(&gave_up, 0).is_some() && too_many(&[], 0).is_none());
+}
+
 /// Every end is announced, as it was.
-async fn announcements(place: &Place, statuses: &HashMap<Uuid, String>) -> Vec<String> {
+async fn announcements(place: &Place, ends: &HashMap<Uuid, EndStatus>) -> Vec<String> {
     let bus = place.of.bus("judge").await;
     let subjects = bus.subjects().clone();
     let spec = ConsumerSpec::new(subjects.endings_stream(), "judge", subjects.ended_all());
@@ -132,20 +138,20 @@ async fn announcements(place: &Place, statuses: &HashMap<Uuid, String>) -> Vec<S
     let mut heard: BTreeMap<Uuid, String> = BTreeMap::new();
     let mut wrong = Vec::new();
     let until = Instant::now() + ANNOUNCED_WITHIN;
-    while heard.len() < statuses.len() {
+    while heard.len() < ends.len() {
         let Ok(next) = timeout_at(until, consumption.next()).await else { break };
         let Next::Batch(messages) = next else { continue };
         for message in &messages {
             message.ack().await;
             let id = message.header(header::SAGA).and_then(|id| id.parse().ok()).unwrap_or_default();
             let status = message.subject().rsplit('.').next().unwrap_or_default().to_owned();
-            if statuses.get(&id) != Some(&status) {
-                wrong.push(format!("{id} is announced as {status}, and is {:?}", statuses.get(&id)));
+            if ends.get(&id) != Some(&EndStatus::from_word(&status)) {
+                wrong.push(format!("{id} is announced as {status}, and is {:?}", ends.get(&id)));
             }
             heard.insert(id, status);
         }
     }
-    let silent = statuses.keys().filter(|id| !heard.contains_key(id)).count();
+    let silent = ends.keys().filter(|id| !heard.contains_key(id)).count();
     if silent > 0 {
         wrong.push(format!("{silent} endings are not announced"));
     }

@@ -108,7 +108,7 @@ async fn one(case: Case) -> Result<Went, String> {
         ids = to_the_end(&case, &place, &fleet, &orders) => ids?,
         why = supervised => return Err(why),
     };
-    let ends = judge(&place, &orders, &ids).await?;
+    let ends = judge(&place, &orders, &ids, case.gave_up_max()).await?;
     let fired = place.fired().ok_or("it was there a moment ago")?;
     let fleet = Arc::into_inner(fleet).ok_or("the fleet is still in use")?.into_inner();
     if case.action == Action::Kill && !fleet.died_at_the_point {

@@ -38,6 +38,8 @@ pub(crate) struct Ending {
     pub(crate) by: String,
     /// How long after the decision.
     pub(crate) lag_ms: u64,
+    /// When it was committed, in virtual milliseconds.
+    pub(crate) at: u64,
 }
 
 /// What happened besides faults.
@@ -137,7 +139,8 @@ impl Checks {
                 if saga.ended_at.is_some()
                     && row.events.iter().any(|event| matches!(event, Event::Ended { .. }))
                 {
-                    let ending = Ending { by: incarnation.to_owned(), lag_ms: now.since(write.at).0 };
+                    let (by, lag_ms) = (incarnation.to_owned(), now.since(write.at).0);
+                    let ending = Ending { by, lag_ms, at: self.world.millis() };
                     inner.ended.insert(id, ending);
                 }
                 self.check_projection(tables, &saga);

@@ -148,9 +148,23 @@ impl StorePort {
         })
     }
 
-    /// One unit of work: what `work` does to the tables it does at once, when the server comes to it. Everything that
-    /// may go wrong on the way goes wrong here.
+    /// One unit of work. Who is not told what became of a commit does not know what to announce.
     async fn call<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        is_write: bool,
+        work: impl FnOnce(&Database) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.try_call(name, is_write, work).await;
+        if done.is_err() && name == "commit" {
+            self.database.world.hinder(&self.process.name);
+        }
+        done
+    }
+
+    /// What `work` does to the tables it does at once, when the server comes to it. Everything that may go wrong on the
+    /// way goes wrong here.
+    async fn try_call<T: Send + 'static>(
         &self,
         name: &'static str,
         is_write: bool,
@@ -342,6 +356,7 @@ impl Store for StorePort {
                 subject: letter.subject.clone(),
                 reason: letter.reason,
                 detail: letter.detail.clone(),
+                headers: letter.headers.clone(),
             })
             .collect();
         self.call("keep_aside", true, move |database| {

@@ -67,6 +67,14 @@ pub(crate) struct DeadLetterRow {
     pub(crate) subject: String,
     pub(crate) reason: &'static str,
     pub(crate) detail: String,
+    pub(crate) headers: String,
+}
+
+impl DeadLetterRow {
+    /// Whether it is about one of these sagas: its headers name it.
+    pub(crate) fn is_about(&self, sagas: &BTreeSet<SagaId>) -> bool {
+        sagas.iter().any(|id| self.headers.contains(&id.to_string()))
+    }
 }
 
 /// A start key: the fingerprint and the saga.
@@ -458,4 +466,17 @@ fn restore<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, before: Option<V>) {
         Some(row) => drop(table.insert(key, row)),
         None => drop(table.remove(&key)),
     }
+}
+
+#[test]
+fn a_dead_letter_is_explained_by_its_own_saga_and_by_no_other() {
+    let id = |n: u128| SagaId(Uuid::from_u128(n));
+    let letter = DeadLetterRow {
+        subject: "snorri.reply.p0".to_owned(),
+        reason: "unknown_saga",
+        detail: String::new(),
+        headers: format!("Snorri-Saga: {}", id(7)),
+    };
+    assert!(letter.is_about(&BTreeSet::from([id(1), id(7)])));
+    assert!(!letter.is_about(&BTreeSet::from([id(1)])) && !letter.is_about(&BTreeSet::new()));
 }

@@ -2,18 +2,19 @@
 //! code with the orchestrator says whether every promise was kept.
 //!
 //! ```text
-//!   chaos           arguments, the run as a whole
-//!   chaos/plan      which fault comes when, from a seed (chaos/dice)
-//!   chaos/nemesis   does the faults and undoes them, and brings back evidence
-//!   chaos/proxy     hurts a TCP link
-//!   chaos/relay     repeats replies in disorder
-//!   chaos/streams   JetStream's state, and its losses
-//!   chaos/fleet     the processes, and their supervisor
-//!   chaos/load      the orders
-//!   chaos/watch     what is under way, and whether any still ends
-//!   chaos/ending    the heal window, and the audit
-//!   chaos/verdict   whether the run proves anything
-//!   chaos/report    the page and the JSON file
+//!   chaos            arguments, the run as a whole
+//!   chaos/plan       which fault comes when, from a seed (chaos/dice)
+//!   chaos/nemesis    does the faults and undoes them, and brings back evidence
+//!   chaos/proxy      hurts a TCP link
+//!   chaos/relay      repeats replies in disorder
+//!   chaos/streams    JetStream's state, and its losses
+//!   chaos/fleet      the processes, and their supervisor
+//!   chaos/load       the orders
+//!   chaos/watch      what is under way, and whether any still ends
+//!   chaos/ending     the heal window, and the audit
+//!   chaos/explained  whether each end follows from its order
+//!   chaos/verdict    whether the run proves anything
+//!   chaos/report     the page and the JSON file
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use super::private::{Error, Shares, own_program};
 
 mod dice;
 mod ending;
+mod explained;
 mod fleet;
 mod load;
 mod nemesis;
@@ -249,7 +251,7 @@ async fn play(
     let faults = Mutex::new(Vec::with_capacity(plan.len()));
     let played = async {
         sleep(WARM_UP).await;
-        memory_before = stage.watch.memory().await;
+        memory_before = stage.watch.memory();
         wreak(args, stage, setting.seed, plan, relay, &faults).await?;
         say("all faults are over");
         stage.watch.healed();
@@ -328,6 +330,15 @@ fn own_version() -> String {
     format!("snorri {} ({build})", env!("CARGO_PKG_VERSION"))
 }
 
+/// A version and the name of its file: reports are kept and shown, and the folders of a machine are nobody's business.
+fn with_name(version: &str, program: &Path) -> String {
+    format!("{version} ({})", file_name(program))
+}
+
+fn file_name(program: &Path) -> std::borrow::Cow<'_, str> {
+    program.file_name().unwrap_or_default().to_string_lossy()
+}
+
 /// The older build.
 struct Previous {
     program: PathBuf,
@@ -346,6 +357,18 @@ impl Previous {
         }
         let program = program.canonicalize().map_err(|error| failed(error.to_string()))?;
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Ok(Self { version: format!("{version} ({})", program.display()), program })
+        Ok(Self { version: with_name(&version, &program), program })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_a_build_by_its_version_and_file_and_not_by_its_folder() {
+        assert_eq!(with_name("snorri 0.1.0", Path::new("/some/folder/snorri-1")), "snorri 0.1.0 (snorri-1)");
+        let gone = Path::new("/some/folder/snorri (deleted)");
+        assert_eq!(file_name(gone), "snorri (deleted)");
     }
 }

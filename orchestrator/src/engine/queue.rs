@@ -109,6 +109,23 @@ mod tests {
         assert_eq!(next(&mut ends).await, (BATCH_MAX - STARTS_MIN, STARTS_MIN), "fewer when moves pile up");
     }
 
+    /// The room for starts is measured before the wait: what comes while the lane idles is one batch without them at the
+    /// most, and they lead the next one.
+    #[tokio::test]
+    async fn starts_that_come_while_the_lane_idles_wait_for_one_batch_at_the_most() {
+        let mut ends = ends();
+        let mut items = Vec::new();
+        {
+            let mut take = std::pin::pin!(ends.queue.take(&mut items));
+            assert!(futures::poll!(&mut take).is_pending(), "there is nothing yet");
+            fill(&ends.starts, 2, BATCH_MAX);
+            fill(&ends.moves, 1, 2 * BATCH_MAX);
+            assert_eq!(take.await, BATCH_MAX);
+        }
+        assert!(items.iter().all(|item| item.saga().0.as_u128() == 1), "the first batch is full of moves");
+        assert_eq!(next(&mut ends).await, (BATCH_MAX - STARTS_MAX, STARTS_MAX), "the second has its starts");
+    }
+
     #[tokio::test]
     async fn after_the_end_what_waits_is_taken_and_then_nothing() {
         let mut ends = ends();

@@ -19,10 +19,12 @@ use crate::{Error, Service};
 
 mod books;
 mod effects;
+mod ends;
 mod findings;
 mod journal;
 mod records;
 
+pub use ends::{Explained, Why, explain, is_good};
 pub use findings::{Findings, Invariant};
 pub use records::{Accepted, Promise, Records, audit_records};
 
@@ -65,10 +67,10 @@ pub enum EndStatus {
     Completed,
     /// It ended: all that was done was undone.
     Compensated,
-    /// It was closed by a person, and says itself what is not confirmed: its effects are not judged.
-    Closed,
     /// It did not end yet: its effects are not judged.
     Open,
+    /// The caller knows that its effects are of none of the audit's plans. No word of the orchestrator's means this.
+    Unjudged,
 }
 
 impl EndStatus {
@@ -77,9 +79,22 @@ impl EndStatus {
         match word {
             "completed" => Self::Completed,
             "compensated" => Self::Compensated,
-            "closed" => Self::Closed,
             _ => Self::Open,
         }
+    }
+}
+
+/// The sagas that the orchestrator accepted: all of them, of one definition.
+#[derive(Debug, Clone, Copy)]
+pub struct Sagas<'a> {
+    definition: &'a str,
+    ends: &'a HashMap<Uuid, EndStatus>,
+}
+
+impl<'a> Sagas<'a> {
+    /// Sagas of the definition of this name, with their ends.
+    pub fn of(definition: &'a str, ends: &'a HashMap<Uuid, EndStatus>) -> Self {
+        Self { definition, ends }
     }
 }
 
@@ -216,12 +231,7 @@ struct Page {
 
 /// Audits the books. `world` is what they were opened with. With `sagas`, which then must name every saga
 /// that the orchestrator accepted, the effects of each are compared with its end.
-#[expect(clippy::implicit_hasher, reason = "the callers' maps are plain ones")]
-pub async fn audit(
-    databases: &Databases,
-    world: &World,
-    sagas: Option<&HashMap<Uuid, EndStatus>>,
-) -> Result<Audit, Error> {
+pub async fn audit(databases: &Databases, world: &World, sagas: Option<Sagas<'_>>) -> Result<Audit, Error> {
     let mut audit = Audit::default();
     let mut problems = Findings::default();
     let mut pages = BTreeMap::new();

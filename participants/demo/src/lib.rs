@@ -18,8 +18,8 @@ mod troubles;
 mod world;
 
 pub use audit::{
-    Accepted, Audit, Databases, EndStatus, Findings, Invariant, PROBLEMS_MAX, Promise, Records, audit,
-    audit_records,
+    Accepted, Audit, Databases, EndStatus, Explained, Findings, Invariant, PROBLEMS_MAX, Promise, Records,
+    Sagas, Why, audit, audit_records, explain, is_good,
 };
 pub use books::prepare;
 pub use order::{Expected, expected, order};

@@ -23,7 +23,7 @@ pub enum Expected {
 
 /// As many attempts as the actions of `order.yaml` have: an order that wishes for more failures than
 /// one less than that does not end in a known way.
-const ATTEMPTS: u32 = 3;
+pub(crate) const ATTEMPTS: u32 = 3;
 /// Slower than this is too near to the steps' timeout to be sure of the end.
 const SLOW_SURE_MS: u64 = 4_000;
 

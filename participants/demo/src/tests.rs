@@ -8,7 +8,9 @@ use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::books::{Mark, No};
-use crate::{Databases, EndStatus, Service, World, audit, inventory, orders, payments, prepare, shipping};
+use crate::{
+    Databases, EndStatus, Sagas, Service, World, audit, inventory, orders, payments, prepare, shipping,
+};
 
 mod auditing;
 mod definitions;
@@ -50,7 +52,12 @@ impl Shop {
         Self { url, world, db }
     }
 
-    async fn problems(&self, sagas: Option<&HashMap<Uuid, EndStatus>>) -> Vec<String> {
+    /// What is wrong, with all sagas orders.
+    async fn problems(&self, orders: Option<&HashMap<Uuid, EndStatus>>) -> Vec<String> {
+        self.problems_of(orders.map(|ends| Sagas::of("order", ends))).await
+    }
+
+    async fn problems_of(&self, sagas: Option<Sagas<'_>>) -> Vec<String> {
         audit(&Databases::one(&self.url), &self.world, sagas).await.expect("audited").problems
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Takeover {
     pub(super) announced_s: Option<f64>,
     /// From the kill until all of them had ended in Postgres.
     pub(super) committed_s: Option<f64>,
+    /// How long before the kill its last heartbeat was.
+    pub(super) silent_before_s: f64,
     /// A replica counts as dead so long after its last heartbeat.
     pub(super) dead_after_s: f64,
     /// The time until all were announced, without that.
@@ -54,6 +56,7 @@ pub(super) async fn kill(stage: &mut Stage) -> Result<RowReport, Error> {
     victim.child.kill();
     // A start of its last commit may come to light after this; that it ends is seen to below, with all others.
     let had = stage.live_of(victim.name).await?;
+    let silent = stage.silent_at(victim.name, killed_at).await?;
     let last = wait_for_ends(&load, &had, killed + DRAIN_LIMIT).await;
     stage.orchestrator.check()?;
     for other in &mut others {
@@ -71,6 +74,7 @@ pub(super) async fn kill(stage: &mut Stage) -> Result<RowReport, Error> {
         sagas: had.len(),
         announced_s: announced,
         committed_s: committed,
+        silent_before_s: silent,
         dead_after_s: DEAD_AFTER.as_secs_f64(),
         beyond_dead_after_s: announced.map(|seconds| (seconds - DEAD_AFTER.as_secs_f64()).max(0.0)),
     });

@@ -56,6 +56,19 @@ impl Stage {
         Ok(ids)
     }
 
+    /// How long before the given time a replica's last heartbeat was, by Postgres's clock, in seconds.
+    pub(super) async fn silent_at(&self, replica: &str, time: SystemTime) -> Result<f64, Error> {
+        let mut connection = self.database().await?;
+        let seconds = sqlx::query_scalar(
+            "SELECT $2 - extract(epoch FROM heartbeat_at)::float8 FROM snorri.replicas WHERE name = $1",
+        )
+        .bind(replica)
+        .bind(since_epoch(time))
+        .fetch_one(&mut connection)
+        .await?;
+        Ok(seconds)
+    }
+
     /// How long after the given time the last of these ended, by Postgres's clock, in seconds; nothing if one has not.
     pub(super) async fn last_end_of(&self, sagas: &[Uuid], time: SystemTime) -> Result<Option<f64>, Error> {
         let mut connection = self.database().await?;

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use snorri_demo::{Findings, Invariant, Promise, audit, audit_records};
+use snorri_demo::{Findings, Invariant, Promise, Sagas, audit, audit_records};
 use tokio::time::{Instant, sleep};
 
 use super::super::private::Error;
-use super::load::all_answered;
+use super::explained::{self, Good};
+use super::load::{all_answered, order_of};
 use super::nemesis::Carried;
 use super::plan::Planned;
 use super::report::{Counts, Parts, Report, Setting, Used};
@@ -23,7 +24,7 @@ const DRAINED_WITHIN: Duration = Duration::from_mins(1);
 const CONNECTIONS_MAX: u64 = 190;
 /// The most dead rows of the table that changes most.
 const DEAD_ROWS_MAX: i64 = 50_000;
-/// A process may use twice what it did before the chaos, and this in any case.
+/// A process may at any moment use twice what it did before the chaos, and this in any case.
 const MEMORY_FLOOR_MB: u64 = 128;
 
 /// How the heal window went.
@@ -98,7 +99,11 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
     let url = stage.fleet.stack.postgres.url("snorri");
     let promise = Promise { accepted: &accepted, poison: Some(relay::POISON) };
     let records = audit_records(&url, promise).await?;
-    let books = audit(&stage.fleet.databases(), &stage.world, Some(&records.ends)).await?;
+    let order_of = |key: &str| order_of(key, setting.seed, &stage.world);
+    let Good { orders: good, gave_up: good_undone } =
+        explained::ends(&accepted, order_of, &records, &mut findings);
+    let books =
+        audit(&stage.fleet.databases(), &stage.world, Some(Sagas::of("order", &records.ends))).await?;
     findings.merge(records.findings);
     findings.merge(books.findings);
     findings.merge(stage.watch.wakes());
@@ -111,14 +116,16 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
     }
     let used = Used {
         memory_before,
-        memory_after: stage.watch.memory().await,
+        memory_max: stage.watch.memory_max(),
         connections_max: stage.watch.connections_max(),
         dead_rows: stage.watch.dead_rows().await,
         streams: held.unwrap_or_default(),
     };
     bounds(&used, &mut findings);
     let panics = stage.fleet.panics().into_iter().map(|name| format!("{name} panicked: see its log"));
-    let failures: Vec<String> = stuck.into_iter().map(|why| format!("stuck: {why}")).chain(panics).collect();
+    let mut failures: Vec<String> = stuck.into_iter().map(|why| format!("stuck: {why}")).collect();
+    failures.extend(panics);
+    failures.extend(stage.fleet.unwanted_ends());
     let of = |percent: usize| {
         let last = records.seconds.len().saturating_sub(1);
         records.seconds.get((records.seconds.len() * percent / 100).min(last)).copied().unwrap_or(0.0)
@@ -127,7 +134,7 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
         .fleet
         .members
         .iter()
-        .map(|member| (member.name.clone(), member.own_ends.load(Ordering::Relaxed)))
+        .map(|member| (member.name.clone(), member.own_ends().len() as u64))
         .filter(|(_, ends)| *ends > 0)
         .collect();
     let counts = Counts {
@@ -138,6 +145,8 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
         sagas: records.ends.len() as u64,
         completed: records.completed,
         compensated: records.compensated,
+        good,
+        good_undone,
         missed_window: records.missed_window,
         journal_rows: records.journal_rows,
         effects: books.actions,
@@ -156,6 +165,7 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
         rate: setting.rate,
         ended: counts.completed + counts.compensated,
         compensated: counts.compensated,
+        findings: &findings,
     };
     let invalid_because = invalid_because(run);
     Ok(Report::new(Parts {
@@ -179,10 +189,10 @@ fn bounds(used: &Used, findings: &mut Findings) {
     };
     let before: HashMap<&str, u64> =
         used.memory_before.iter().map(|of| (of.process.as_str(), of.megabytes)).collect();
-    for of in &used.memory_after {
+    for of in &used.memory_max {
         let before = before.get(of.process.as_str()).copied().unwrap_or(0);
         let bound = (before * 2).max(MEMORY_FLOOR_MB);
-        let what = format!("{} uses {} MB, and {before} before the chaos", of.process, of.megabytes);
+        let what = format!("{} used {} MB, and {before} before the chaos", of.process, of.megabytes);
         most(of.megabytes > bound, what);
     }
     let connections = used.connections_max;
@@ -198,4 +208,39 @@ fn bounds(used: &Used, findings: &mut Findings) {
     }
     let left: Vec<String> = left_over(&used.streams).collect();
     most(!left.is_empty(), left.join("; "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(megabytes: u64) -> Vec<Memory> {
+        vec![Memory { process: "orchestrator-1".to_owned(), megabytes }]
+    }
+
+    fn wrong(before: u64, most: u64) -> Vec<String> {
+        let used = Used {
+            memory_before: memory(before),
+            memory_max: memory(most),
+            connections_max: 10,
+            dead_rows: Some(0),
+            streams: vec![Held {
+                stream: "s".to_owned(),
+                messages: 1,
+                bytes: 1,
+                bytes_max: 2,
+                consumers: Vec::new(),
+            }],
+        };
+        let mut findings = Findings::default();
+        bounds(&used, &mut findings);
+        findings.of(Invariant::Bounded).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_process_that_ever_used_more_than_twice_as_much_is_wrong() {
+        assert_eq!((wrong(100, 200), wrong(10, MEMORY_FLOOR_MB)), (vec![], vec![]));
+        assert_eq!(wrong(100, 201), ["orchestrator-1 used 201 MB, and 100 before the chaos"]);
+        assert_eq!(wrong(10, MEMORY_FLOOR_MB + 1).len(), 1);
+    }
 }

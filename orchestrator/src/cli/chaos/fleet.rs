@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -26,6 +26,8 @@ use super::proxy::Proxy;
 const UP_WITHIN: Duration = Duration::from_mins(1);
 /// How long a process may take to end in order.
 const END_WITHIN: Duration = Duration::from_secs(20);
+/// The number of the signal that asks to end.
+const SIGTERM: i32 = 15;
 /// How often the supervisor looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How many replicas of each participant there are.
@@ -78,8 +80,8 @@ pub(super) struct Member {
     state: Mutex<State>,
     /// Faults that are on it just now.
     pub(super) impaired: AtomicU32,
-    /// How often it ended by itself and was started anew.
-    pub(super) own_ends: AtomicU64,
+    /// How it ended each time that nobody asked it to.
+    own_ends: std::sync::Mutex<Vec<ExitStatus>>,
 }
 
 #[derive(Debug)]
@@ -90,7 +92,51 @@ struct State {
     is_kept_away: bool,
 }
 
+impl State {
+    /// How it ended, if it did; it is gone then.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().ok()??;
+        self.child = None;
+        Some(status)
+    }
+}
+
 impl Member {
+    fn new(name: String, role: Role, (postgres, nats): (Proxy, Proxy), args: Vec<String>) -> Self {
+        let state = State { child: None, build: Build::This, is_kept_away: true };
+        Self {
+            name,
+            role,
+            postgres,
+            nats,
+            args,
+            state: Mutex::new(state),
+            impaired: AtomicU32::new(0),
+            own_ends: std::sync::Mutex::default(),
+        }
+    }
+
+    fn ended_by_itself(&self, status: ExitStatus) {
+        self.own_ends.lock().unwrap_or_else(PoisonError::into_inner).push(status);
+    }
+
+    /// How it ended each time that nobody asked it to.
+    pub(super) fn own_ends(&self) -> Vec<ExitStatus> {
+        self.own_ends.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts it anew if it ended by itself.
+    fn revive(&self, start: impl FnOnce(Build) -> Result<Child, Error>) -> Result<(), Error> {
+        // Whoever holds it is about to start or to end it, and looks itself.
+        let Ok(mut state) = self.state.try_lock() else { return Ok(()) };
+        if let Some(status) = state.ended() {
+            self.ended_by_itself(status);
+        }
+        if state.child.is_none() && !state.is_kept_away {
+            state.child = Some(start(state.build)?);
+        }
+        Ok(())
+    }
     pub(super) fn link(&self, server: Server) -> &Proxy {
         match server {
             Server::Postgres => &self.postgres,
@@ -103,30 +149,52 @@ impl Member {
         self.state.lock().await.child.as_ref().and_then(Child::id)
     }
 
+    /// The same without waiting: nothing while it is being started or ended.
+    pub(super) fn pid_now(&self) -> Option<u32> {
+        self.state.try_lock().ok()?.child.as_ref().and_then(Child::id)
+    }
+
     pub(super) async fn build(&self) -> Build {
         self.state.lock().await.build
     }
 
-    /// Kills it (-9) and keeps it away. Tells how it ended.
+    /// Kills it (-9) and keeps it away. Tells how it ended, if it was still there.
     pub(super) async fn kill(&self) -> Option<ExitStatus> {
         let mut state = self.state.lock().await;
         state.is_kept_away = true;
+        if let Some(status) = state.ended() {
+            self.ended_by_itself(status);
+            return None;
+        }
         let mut child = state.child.take()?;
-        // It may have ended by itself just before; its status tells.
+        // It may end by itself at this very moment; its status tells.
         let _ = child.start_kill();
-        child.wait().await.ok()
+        let status = child.wait().await.ok()?;
+        if !was_killed(status) {
+            self.ended_by_itself(status);
+        }
+        Some(status)
     }
 
-    /// Ends it in order, by force if that takes too long, and keeps it away. Tells how it ended.
+    /// Ends it in order, by force if that takes too long, and keeps it away. Tells how it ended, if it was still there.
     pub(super) async fn end(&self) -> Option<ExitStatus> {
         let mut state = self.state.lock().await;
         state.is_kept_away = true;
+        if let Some(status) = state.ended() {
+            self.ended_by_itself(status);
+            return None;
+        }
         let mut child = state.child.take()?;
         if let Some(pid) = child.id() {
             send_signal(pid, Signal::Terminate);
         }
         if let Ok(status) = timeout(END_WITHIN, child.wait()).await {
-            return status.ok();
+            let status = status.ok()?;
+            // One that is only just beginning may not know the signal yet, and dies of it.
+            if !status.success() && status.signal() != Some(SIGTERM) {
+                self.ended_by_itself(status);
+            }
+            return Some(status);
         }
         let _ = child.start_kill();
         child.wait().await.ok()
@@ -212,18 +280,8 @@ impl Fleet {
         Ok(())
     }
 
-    fn add(&mut self, name: String, role: Role, (postgres, nats): (Proxy, Proxy), args: Vec<String>) {
-        let state = State { child: None, build: Build::This, is_kept_away: true };
-        self.members.push(Member {
-            name,
-            role,
-            postgres,
-            nats,
-            args,
-            state: Mutex::new(state),
-            impaired: AtomicU32::new(0),
-            own_ends: AtomicU64::new(0),
-        });
+    fn add(&mut self, name: String, role: Role, links: (Proxy, Proxy), args: Vec<String>) {
+        self.members.push(Member::new(name, role, links, args));
     }
 
     /// The file of a build.
@@ -249,18 +307,9 @@ impl Fleet {
     pub(super) async fn supervise(&self) -> Result<(), Error> {
         loop {
             for member in &self.members {
-                // Whoever holds it is about to start or to end it.
-                let Ok(mut state) = member.state.try_lock() else { continue };
-                let has_ended =
-                    state.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))));
-                if has_ended {
-                    state.child = None;
-                    member.own_ends.fetch_add(1, Ordering::Relaxed);
-                }
-                if state.child.is_none() && !state.is_kept_away {
-                    let program = self.program(state.build);
-                    state.child = Some(spawn(program, &self.wanted.dir, &member.name, &member.args)?);
-                }
+                member.revive(|build| {
+                    spawn(self.program(build), &self.wanted.dir, &member.name, &member.args)
+                })?;
             }
             sleep(LOOK_EVERY).await;
         }
@@ -319,6 +368,11 @@ impl Fleet {
         self.members.iter().filter(panicked).map(|member| member.name.clone()).collect()
     }
 
+    /// What is wrong with the ends of processes: see [`unwanted_end`].
+    pub(super) fn unwanted_ends(&self) -> Vec<String> {
+        self.members.iter().filter_map(unwanted_end).collect()
+    }
+
     /// Whether the processes alone would let work be done: an orchestrator and one of each service are unhurt.
     pub(super) fn can_work(&self) -> bool {
         let is_whole = |member: &&Member| member.impaired.load(Ordering::Relaxed) == 0;
@@ -334,5 +388,97 @@ impl Fleet {
         let stack = self.stack.clone();
         drop(self);
         let _ = tokio::task::spawn_blocking(move || drop(stack)).await;
+    }
+}
+
+/// What is wrong with how a process ended: the participants crash on purpose, an orchestrator never ends unless it is
+/// told to or killed.
+fn unwanted_end(member: &Member) -> Option<String> {
+    let ends = member.own_ends();
+    if matches!(member.role, Role::Participant(_)) || ends.is_empty() {
+        return None;
+    }
+    let how: Vec<String> = ends.iter().map(ExitStatus::to_string).collect();
+    Some(format!("{} ended by itself: {}; see its log", member.name, how.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &str) -> Child {
+        let mut command = tokio::process::Command::new("sh");
+        command.args(["-c", script]).kill_on_drop(true).spawn().expect("a shell")
+    }
+
+    async fn member(role: Role, script: &str) -> Member {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+        let proxy = async || Proxy::start(nobody).await.expect("a proxy");
+        let member = Member::new("it".to_owned(), role, (proxy().await, proxy().await), Vec::new());
+        {
+            let mut state = member.state.lock().await;
+            state.child = Some(run(script));
+            state.is_kept_away = false;
+        }
+        member
+    }
+
+    fn orchestrator() -> Role {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+        Role::Orchestrator { listen: nobody, admin: nobody }
+    }
+
+    /// Looks after it until it was started anew.
+    async fn revived(member: &Member) {
+        while member.own_ends().is_empty() {
+            member.revive(|_| Ok(run("sleep 60"))).expect("started");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_orchestrator_that_ends_by_itself_is_wrong_and_a_participant_is_not() {
+        let died = member(orchestrator(), "exit 7").await;
+        revived(&died).await;
+        assert_eq!(unwanted_end(&died).as_deref(), Some("it ended by itself: exit status: 7; see its log"));
+        let crashed = member(Role::Participant(Service::Orders), "exit 7").await;
+        revived(&crashed).await;
+        assert_eq!(unwanted_end(&crashed), None);
+    }
+
+    #[tokio::test]
+    async fn what_the_run_itself_ends_is_not_wrong() {
+        for is_killed in [true, false] {
+            let member = member(orchestrator(), "exec sleep 60").await;
+            let status = if is_killed { member.kill().await } else { member.end().await };
+            assert!(status.is_some_and(|status| was_killed(status) == is_killed), "{status:?}");
+            member.revive(|_| Ok(run("exit 7"))).expect("kept away");
+            assert_eq!((unwanted_end(&member), member.pid().await), (None, None));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_just_before_a_kill_or_instead_of_an_orderly_one_is_wrong_all_the_same() {
+        let early = member(orchestrator(), "exit 7").await;
+        // The child is gone, and nobody has looked yet.
+        let pid = early.pid().await.expect("it was started");
+        let is_gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+        };
+        while !is_gone() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        early.kill().await;
+        assert!(unwanted_end(&early).is_some_and(|why| why.contains("exit status: 7")));
+        let up = std::env::temp_dir().join(format!("snorri-fleet-{}", std::process::id()));
+        let script = format!("trap 'exit 9' TERM; : > {}; while :; do sleep 0.02; done", up.display());
+        let late = member(orchestrator(), &script).await;
+        while !up.exists() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        late.end().await;
+        std::fs::remove_file(&up).expect("deleted");
+        assert!(unwanted_end(&late).is_some_and(|why| why.contains("exit status: 9")));
     }
 }

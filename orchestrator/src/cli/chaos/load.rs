@@ -93,14 +93,30 @@ pub(super) async fn run(load: Load) -> Result<(), reqwest::Error> {
     Ok(())
 }
 
-async fn order(load: Arc<Load>, http: reqwest::Client, n: u64) {
-    let mut input = snorri_demo::order(load.seed, n, &load.world);
+/// The n-th order of a seed.
+fn nth(seed: u64, n: u64, world: &World) -> Value {
+    let mut order = snorri_demo::order(seed, n, world);
     if n.is_multiple_of(REFUSED_EVERY)
-        && let Some(fields) = input.as_object_mut()
+        && let Some(fields) = order.as_object_mut()
     {
         fields.insert("trouble".to_owned(), json!({"shipping": "carrier_refused"}));
     }
-    let key = format!("chaos-{}-{n}", load.seed);
+    order
+}
+
+fn key_of(seed: u64, n: u64) -> String {
+    format!("chaos-{seed}-{n}")
+}
+
+/// The order that was started with a key.
+pub(super) fn order_of(key: &str, seed: u64, world: &World) -> Option<Value> {
+    let n = key.rsplit('-').next()?.parse().ok()?;
+    (key == key_of(seed, n)).then(|| nth(seed, n, world))
+}
+
+async fn order(load: Arc<Load>, http: reqwest::Client, n: u64) {
+    let input = nth(load.seed, n, &load.world);
+    let key = key_of(load.seed, n);
     start(&load, &http, &key, &input, n).await;
     load.seen.answered.fetch_add(1, Ordering::Relaxed);
     if n.is_multiple_of(REPEATED_EVERY) {
@@ -154,4 +170,21 @@ pub(super) async fn all_answered(seen: &Seen, within: Duration) -> bool {
         sleep(Duration::from_millis(50)).await;
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_told_from_its_key() {
+        let world = World::for_orders(100);
+        let refused = order_of(&key_of(7, 20), 7, &world).expect("an order");
+        assert_eq!(refused, nth(7, 20, &world));
+        assert_eq!(refused["trouble"]["shipping"], "carrier_refused");
+        assert_eq!(order_of(&key_of(7, 21), 7, &world), Some(snorri_demo::order(7, 21, &world)));
+        for key in ["", "chaos-7-", "chaos-8-20", "chaos-7-020"] {
+            assert_eq!(order_of(key, 7, &world), None, "{key}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::private::Error;
 use super::dice::Dice;
+use super::file_name;
 use super::fleet::{Fleet, Member, was_killed};
 use super::plan::{Deed, Kind, OVERLAP_MAX, Planned, Subject};
 use super::relay::Relay;
@@ -193,7 +194,7 @@ impl Nemesis {
             (exe.is_some() && exe == program).then_some(exe).flatten()
         };
         let ended = status.map_or("it was gone".to_owned(), |status| format!("it ended by {status}"));
-        Ok(sign(runs).await.map(|exe| format!("{ended}; now runs {}", exe.display())))
+        Ok(sign(runs).await.map(|exe| format!("{ended}; now runs {}", file_name(&exe))))
     }
 
     async fn stop_postgres(&self, away: Duration) -> Result<Option<String>, Error> {

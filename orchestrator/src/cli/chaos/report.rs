@@ -53,6 +53,9 @@ pub(super) struct Counts {
     pub(super) sagas: u64,
     pub(super) completed: u64,
     pub(super) compensated: u64,
+    /// Orders that a healthy system completes, and those of them that a trouble undid, by the kind of cause.
+    pub(super) good: u64,
+    pub(super) good_undone: BTreeMap<String, u64>,
     pub(super) missed_window: u64,
     pub(super) journal_rows: u64,
     pub(super) effects: u64,
@@ -71,7 +74,8 @@ pub(super) struct Counts {
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Used {
     pub(super) memory_before: Vec<Memory>,
-    pub(super) memory_after: Vec<Memory>,
+    /// The most of each process at any moment of the run.
+    pub(super) memory_max: Vec<Memory>,
     pub(super) connections_max: u64,
     pub(super) dead_rows: Option<i64>,
     pub(super) streams: Vec<Held>,
@@ -207,6 +211,11 @@ impl Report {
             "- {} completed, {} compensated, {} missed their window",
             counts.completed, counts.compensated, counts.missed_window
         )?;
+        let undone: u64 = counts.good_undone.values().sum();
+        let causes: Vec<String> =
+            counts.good_undone.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
+        writeln!(page, "- {undone} of {} good orders were undone by troubles{causes}", counts.good)?;
         writeln!(
             page,
             "- half ended within {:.2} s, 99 of 100 within {:.2} s, the slowest within {:.1} s ({})",
@@ -250,7 +259,7 @@ impl Report {
             words.join(", ")
         };
         writeln!(page, "- memory before the chaos, MB: {}", memory(&used.memory_before))?;
-        writeln!(page, "- memory at the end, MB: {}", memory(&used.memory_after))?;
+        writeln!(page, "- memory at most, MB: {}", memory(&used.memory_max))?;
         writeln!(
             page,
             "- at most {} connections to Postgres; {} dead rows of sagas",

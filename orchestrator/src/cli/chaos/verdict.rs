@@ -1,4 +1,7 @@
-//! Whether a run proves anything: its faults must have hit, and there must have been work to hurt.
+//! Whether a run proves anything: its faults must have hit, there must have been work to hurt, and every promise must have
+//! been looked at.
+
+use snorri_demo::{Findings, Invariant};
 
 use super::nemesis::Carried;
 use super::plan::Planned;
@@ -19,6 +22,8 @@ pub(super) struct Run<'a> {
     pub(super) rate: u64,
     pub(super) ended: u64,
     pub(super) compensated: u64,
+    /// What the audit looked at.
+    pub(super) findings: &'a Findings,
 }
 
 /// Sagas that must be under way at a fault: a twentieth of a second's starts, and at least one.
@@ -28,7 +33,7 @@ pub(super) fn in_flight_least(rate: u64) -> u64 {
 
 /// The reasons for which a run is invalid; none if it is valid.
 pub(super) fn invalid_because(run: Run<'_>) -> Vec<String> {
-    let Run { plan, carried, rate, ended, compensated } = run;
+    let Run { plan, carried, rate, ended, compensated, findings } = run;
     let mut reasons = Vec::new();
     if plan.is_empty() {
         reasons.push("no fault was planned: the window is too short".to_owned());
@@ -52,6 +57,13 @@ pub(super) fn invalid_because(run: Run<'_>) -> Vec<String> {
     }
     if ended == 0 || compensated * 100 < ended * COMPENSATED_PERCENT {
         reasons.push(format!("{compensated} of {ended} sagas were compensated"));
+    }
+    for invariant in Invariant::ALL {
+        // Whether there are dead letters depends on what the loss of a store left of them.
+        let may_be_idle = invariant == Invariant::DeadLettersExplained;
+        if !may_be_idle && findings.count(invariant) == 0 {
+            reasons.push(format!("{invariant} ({}) was never looked at", invariant.says()));
+        }
     }
     reasons
 }
@@ -83,7 +95,39 @@ mod tests {
     }
 
     fn reasons(plan: &[Planned], carried: &[Carried], ended: u64, compensated: u64) -> String {
-        invalid_because(Run { plan, carried, rate: 40, ended, compensated }).join("; ")
+        let findings = looked_at(|_| true);
+        invalid_because(Run { plan, carried, rate: 40, ended, compensated, findings: &findings }).join("; ")
+    }
+
+    fn looked_at(is_checked: impl Fn(Invariant) -> bool) -> Findings {
+        let mut findings = Findings::default();
+        for invariant in Invariant::ALL.into_iter().filter(|invariant| is_checked(*invariant)) {
+            findings.checked(invariant, 1);
+        }
+        findings
+    }
+
+    #[test]
+    fn a_promise_that_nobody_looked_at_makes_it_invalid() {
+        let plan = plan();
+        let carried = carried(&plan);
+        for unseen in Invariant::ALL {
+            let findings = looked_at(|invariant| invariant != unseen);
+            let run = Run {
+                plan: &plan,
+                carried: &carried,
+                rate: 40,
+                ended: 100,
+                compensated: 10,
+                findings: &findings,
+            };
+            let reasons = invalid_because(run).join("; ");
+            if unseen == Invariant::DeadLettersExplained {
+                assert_eq!(reasons, "", "a run may have none");
+            } else {
+                assert!(reasons.starts_with(&format!("{unseen} (")), "{unseen}: {reasons}");
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::private::{Error, io};
-use super::fleet::{Fleet, Role};
+use super::fleet::{Fleet, Member, Role};
 use super::load::Seen;
 use super::streams::Streams;
 
@@ -50,6 +50,7 @@ pub(super) struct Watch {
     healed_at: Mutex<Option<Instant>>,
     wakes: Mutex<Findings>,
     connections_max: AtomicU64,
+    memory_max: Mutex<Vec<Memory>>,
 }
 
 /// What a process uses.
@@ -81,6 +82,7 @@ impl Watch {
             healed_at: Mutex::default(),
             wakes: Mutex::default(),
             connections_max: AtomicU64::new(0),
+            memory_max: Mutex::default(),
         })
     }
 
@@ -134,6 +136,7 @@ impl Watch {
         let (mut ended, mut idle, mut last) = (0, Duration::ZERO, Instant::now());
         loop {
             sleep(LOOK_EVERY).await;
+            self.weigh();
             let looked = self.look().await;
             let spent = last.elapsed();
             last = Instant::now();
@@ -166,16 +169,23 @@ impl Watch {
     }
 
     /// The resident memory of all processes that run.
-    pub(super) async fn memory(&self) -> Vec<Memory> {
-        let mut all = Vec::new();
-        for member in &self.fleet.members {
-            if let Some(pid) = member.pid().await
-                && let Some(megabytes) = resident_mb(pid)
-            {
-                all.push(Memory { process: member.name.clone(), megabytes });
-            }
-        }
-        all
+    pub(super) fn memory(&self) -> Vec<Memory> {
+        let of = |member: &Member| {
+            let megabytes = resident_mb(member.pid_now()?)?;
+            Some(Memory { process: member.name.clone(), megabytes })
+        };
+        self.fleet.members.iter().filter_map(of).collect()
+    }
+
+    fn weigh(&self) {
+        let mut most = self.memory_max.lock().unwrap_or_else(PoisonError::into_inner);
+        keep_most(&mut most, self.memory());
+    }
+
+    /// The most that each process used at any moment, whichever of its lives that was in.
+    pub(super) fn memory_max(&self) -> Vec<Memory> {
+        self.weigh();
+        self.memory_max.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Dead rows of the table that changes most.
@@ -236,9 +246,38 @@ fn write(dir: &Path, name: &str, text: &str) -> Result<(), Error> {
     std::fs::write(&file, text).map_err(io(format!("cannot write {}", file.display())))
 }
 
+/// A process that is killed takes its memory with it; what it used stays known.
+fn keep_most(most: &mut Vec<Memory>, now: Vec<Memory>) {
+    for of in now {
+        match most.iter_mut().find(|known| known.process == of.process) {
+            Some(known) => known.megabytes = known.megabytes.max(of.megabytes),
+            None => most.push(of),
+        }
+    }
+}
+
 fn resident_mb(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes.div_ceil(1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_used_before_it_was_killed_stays_known() {
+        let of = |process: &str, megabytes| Memory { process: process.to_owned(), megabytes };
+        let mut most = Vec::new();
+        for now in
+            [vec![of("a", 40), of("b", 10)], vec![of("a", 300)], vec![], vec![of("a", 30), of("b", 11)]]
+        {
+            keep_most(&mut most, now);
+        }
+        let most: Vec<(&str, u64)> = most.iter().map(|of| (of.process.as_str(), of.megabytes)).collect();
+        assert_eq!(most, [("a", 300), ("b", 11)]);
+        assert!(resident_mb(std::process::id()).is_some_and(|megabytes| megabytes > 0));
+    }
 }

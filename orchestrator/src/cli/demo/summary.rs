@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use snorri_demo::{Databases, EndStatus, World, audit};
+use snorri_demo::{Databases, EndStatus, Sagas, World, audit};
 use uuid::Uuid;
 
 use super::orders::Run;
@@ -63,7 +63,7 @@ pub(crate) async fn show(private: &Private, world: &World, run: &Run) -> Result<
             run.kills, run.wipes, run.revived
         );
     }
-    let audit = audit(&databases, world, Some(&sagas)).await?;
+    let audit = audit(&databases, world, Some(Sagas::of("order", &sagas))).await?;
     println!("\n  The books of the four services, counted by an audit of its own");
     println!(
         "    stock     {} free + {} reserved for the completed orders = as in the beginning",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use super::{Effect, EndStatus, Findings, Invariant, Page};
+use super::{Effect, EndStatus, Findings, Invariant, Page, Sagas};
 use crate::Service;
 
 /// The operations of the definitions that the demo knows: what a completed saga has done.
@@ -110,7 +110,7 @@ pub(super) fn within(service: Service, page: &Page, problems: &mut Findings) {
 /// Compares each saga's effects over all services with its end. Gives back how many sagas left any.
 pub(super) fn across(
     pages: &BTreeMap<Service, Page>,
-    sagas: Option<&HashMap<Uuid, EndStatus>>,
+    sagas: Option<Sagas<'_>>,
     problems: &mut Findings,
 ) -> u64 {
     let mut effects: BTreeMap<Uuid, Vec<(Service, &Effect)>> = BTreeMap::new();
@@ -119,7 +119,7 @@ pub(super) fn across(
             effects.entry(effect.saga).or_default().push((*service, effect));
         }
     }
-    let Some(sagas) = sagas else { return effects.len() as u64 };
+    let Some(Sagas { definition, ends: sagas }) = sagas else { return effects.len() as u64 };
     let sizes = Sizes::of(pages);
     let ordered: BTreeMap<Uuid, EndStatus> = sagas.iter().map(|(saga, status)| (*saga, *status)).collect();
     for (saga, status) in ordered {
@@ -127,14 +127,14 @@ pub(super) fn across(
         match status {
             EndStatus::Completed => {
                 problems.checked(Invariant::CompletedIsDone, 1);
-                completed(saga, effects, problems);
+                completed(saga, definition, effects, problems);
                 sizes.agree(saga, problems);
             }
             EndStatus::Compensated => {
                 problems.checked(Invariant::CompensatedIsUndone, 1);
                 compensated(saga, effects, problems);
             }
-            EndStatus::Closed | EndStatus::Open => {}
+            EndStatus::Unjudged | EndStatus::Open => {}
         }
     }
     for saga in effects.keys().filter(|saga| !sagas.contains_key(saga)) {
@@ -146,8 +146,8 @@ pub(super) fn across(
     effects.len() as u64
 }
 
-/// A completed saga has done all that one of the plans asks, nothing else, and nothing is undone.
-fn completed(saga: Uuid, effects: &[(Service, &Effect)], problems: &mut Findings) {
+/// A completed saga has done all that its definition's plan asks, nothing else, and nothing is undone.
+fn completed(saga: Uuid, name: &str, effects: &[(Service, &Effect)], problems: &mut Findings) {
     let mut done = BTreeSet::new();
     for (service, effect) in effects {
         if effect.direction == "action" {
@@ -159,20 +159,21 @@ fn completed(saga: Uuid, effects: &[(Service, &Effect)], problems: &mut Findings
             );
         }
     }
-    let plans =
-        PLANS.map(|(name, plan)| (name, plan.iter().map(|&operation| operation.to_owned()).collect()));
-    // The plan that fits best is taken for the saga's own.
-    let best = plans
-        .iter()
-        .min_by_key(|(_, plan): &&(_, BTreeSet<String>)| plan.symmetric_difference(&done).count());
-    let Some((name, plan)) = best else { return };
+    let Some((_, plan)) = PLANS.iter().find(|(of, _)| *of == name) else {
+        problems.wrong(
+            Invariant::CompletedIsDone,
+            format!("saga {saga} is completed, and the audit knows no plan of the definition {name}"),
+        );
+        return;
+    };
+    let plan: BTreeSet<String> = plan.iter().map(|&operation| operation.to_owned()).collect();
     for operation in plan.difference(&done) {
         problems.wrong(
             Invariant::CompletedIsDone,
             format!("saga {saga} ({name}) is completed, and {operation} was never applied"),
         );
     }
-    for operation in done.difference(plan) {
+    for operation in done.difference(&plan) {
         problems.wrong(
             Invariant::CompletedIsDone,
             format!("saga {saga} ({name}) is completed, and {operation} does not belong to it"),

@@ -36,11 +36,13 @@ pub enum Invariant {
     DeadLettersExplained,
     /// Memory, connections, streams and dead rows stay within their bounds.
     Bounded,
+    /// Every end follows from its order, or from a trouble; and most good orders are completed.
+    EndsExplained,
 }
 
 impl Invariant {
     /// All of them, in the order of their ids.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AcceptedExists,
         Self::AllEnded,
         Self::OneEffect,
@@ -55,6 +57,7 @@ impl Invariant {
         Self::NoLateStep,
         Self::DeadLettersExplained,
         Self::Bounded,
+        Self::EndsExplained,
     ];
 
     /// Its short name.
@@ -74,6 +77,7 @@ impl Invariant {
             Self::NoLateStep => "I13",
             Self::DeadLettersExplained => "I14",
             Self::Bounded => "I16",
+            Self::EndsExplained => "I17",
         }
     }
 
@@ -93,6 +97,9 @@ impl Invariant {
             Self::OneKeyOneSaga => "one idempotency key, one saga",
             Self::NoLateStep => "no step before the pivot begins after the forward deadline",
             Self::DeadLettersExplained => "every dead letter was sent on purpose",
+            Self::EndsExplained => {
+                "every end follows from its order or from a trouble, and good orders complete"
+            }
             Self::Bounded => "memory, connections, streams and dead rows are bounded",
         }
     }

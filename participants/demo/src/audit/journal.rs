@@ -1,13 +1,17 @@
 //! One saga's journal, read as plain JSON: what it says of the saga, told without the orchestrator's own types.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sqlx::types::time::OffsetDateTime;
+use time::Duration;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::{Findings, Invariant};
+use super::{Findings, Invariant, Why};
+
+/// A saga is given up when the next attempt would come after the time for going forwards: at most so long before it.
+const PAUSE_MAX: Duration = Duration::seconds(30);
 
 /// A row of the journal.
 #[derive(Debug, sqlx::FromRow)]
@@ -31,6 +35,10 @@ pub(super) struct Story {
     pub(super) ended_at: Option<OffsetDateTime>,
     end: Option<String>,
     is_compensating: bool,
+    /// Why it was turned round, if it was.
+    pub(super) why: Option<Why>,
+    /// How many attempts of each step's action were sent.
+    attempts: BTreeMap<String, u64>,
     /// The pivot was sent: what follows must be done, however late it is.
     is_past_pivot: bool,
     blocked: BTreeSet<String>,
@@ -119,6 +127,11 @@ impl Story {
             }
             "sent" => {
                 let is_action = text(fields, "direction") == "action";
+                if is_action {
+                    let attempt = fields.get("attempt").and_then(Value::as_u64).unwrap_or(0);
+                    let most = self.attempts.entry(text(fields, "step")).or_default();
+                    *most = attempt.max(*most);
+                }
                 let is_first = fields.get("attempt").and_then(Value::as_u64) == Some(1);
                 self.is_past_pivot |= fields.get("pivot").and_then(Value::as_bool) == Some(true);
                 let is_bound = !self.is_past_pivot;
@@ -126,7 +139,10 @@ impl Story {
                     return Some(self.forward_deadline.is_none_or(|deadline| at >= deadline));
                 }
             }
-            "compensation_began" => self.is_compensating = true,
+            "compensation_began" => {
+                self.is_compensating = true;
+                self.why = Some(self.why_of(at, fields.get("cause").unwrap_or(&Value::Null)));
+            }
             "blocked" => {
                 self.blocked.insert(text(fields, "step"));
             }
@@ -140,6 +156,21 @@ impl Story {
             _ => {}
         }
         None
+    }
+
+    /// Reads a cause: an object with its kind as the only key.
+    fn why_of(&self, at: OffsetDateTime, cause: &Value) -> Why {
+        let Some((kind, fields)) = cause.as_object().and_then(|cause| cause.iter().next()) else {
+            return Why::default();
+        };
+        let step = text(fields, "step");
+        Why {
+            kind: kind.clone(),
+            code: text(fields, "code"),
+            attempts: self.attempts.get(&step).copied().unwrap_or(0),
+            step,
+            is_late: self.forward_deadline.is_some_and(|deadline| at + PAUSE_MAX >= deadline),
+        }
     }
 
     /// The status that follows from the journal.

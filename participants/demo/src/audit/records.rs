@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::journal::{JournalRow, SagaRow, Story};
-use super::{EndStatus, Findings, Invariant};
+use super::{EndStatus, Findings, Invariant, Why};
 use crate::Error;
 
 /// A start that was answered with 2xx.
@@ -36,6 +36,8 @@ pub struct Promise<'a> {
 pub struct Records {
     /// How every saga ended.
     pub ends: HashMap<Uuid, EndStatus>,
+    /// Why each saga was turned round that was.
+    pub whys: HashMap<Uuid, Why>,
     /// Completed sagas.
     pub completed: u64,
     /// Compensated sagas.
@@ -102,7 +104,7 @@ async fn sagas(db: &mut PgConnection, records: &mut Records) -> Result<HashMap<U
         match status {
             EndStatus::Completed => records.completed += 1,
             EndStatus::Compensated => records.compensated += 1,
-            EndStatus::Closed | EndStatus::Open => {}
+            EndStatus::Unjudged | EndStatus::Open => {}
         }
         if row.ended_at.is_none_or(|ended_at| ended_at > row.deadline) {
             records.missed_window += 1;
@@ -120,9 +122,12 @@ async fn journals(
     rows: &mut HashMap<Uuid, SagaRow>,
     records: &mut Records,
 ) -> Result<HashMap<String, Uuid>, Error> {
-    let Records { findings, journal_rows, .. } = records;
+    let Records { findings, journal_rows, whys, .. } = records;
     let mut keys = HashMap::new();
     let mut finish = |saga: Uuid, story: &Story, findings: &mut Findings| {
+        if let Some(why) = &story.why {
+            whys.insert(saga, why.clone());
+        }
         match rows.remove(&saga) {
             Some(row) => story.agrees(&row, findings),
             None => findings.wrong(Invariant::JournalAgrees, format!("saga {saga} has a journal and no row")),

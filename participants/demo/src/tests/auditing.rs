@@ -119,6 +119,20 @@ async fn a_completed_saga_with_a_step_missing_undone_or_of_nobody_is_found() {
 }
 
 #[tokio::test]
+async fn a_completed_saga_is_compared_with_its_own_plan_and_not_with_the_one_that_fits() {
+    let (shop, mut ends) = shop_with_history().await;
+    ends.insert(Uuid::from_u128(2), EndStatus::Unjudged);
+    let good = Uuid::from_u128(1);
+    let problems = shop.problems_of(Some(Sagas::of("transfer", &ends))).await.join("\n");
+    for words in ["payments/deposit was never applied", "orders/place does not belong to it"] {
+        let words = format!("saga {good} (transfer) is completed, and {words}");
+        assert!(problems.contains(&words), "{words} not in {problems}");
+    }
+    let problems = shop.problems_of(Some(Sagas::of("another", &ends))).await;
+    assert!(problems.iter().any(|problem| problem.contains("knows no plan of")), "{problems:?}");
+}
+
+#[tokio::test]
 async fn money_made_or_lost_is_found() {
     finds(
         "UPDATE payments.accounts SET balance = balance + 1 WHERE customer = 'customer-0000'",

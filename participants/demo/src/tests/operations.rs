@@ -8,7 +8,9 @@ async fn a_whole_order_keeps_the_books_and_its_numbers_are_in_the_audit() {
     let saga = Uuid::from_u128(1);
     shop.run(saga, &good_order()).await.expect("an order that works");
     let ends = HashMap::from([(saga, EndStatus::Completed)]);
-    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(&ends)).await.expect("audited");
+    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(Sagas::of("order", &ends)))
+        .await
+        .expect("audited");
     assert_eq!(audit.problems, Vec::<String>::new());
     assert_eq!((audit.orders_confirmed, audit.parcels_booked, audit.holds_open), (1, 1, 0));
     assert_eq!((audit.units_reserved, audit.units_free, audit.units_shipped), (3, 298, 0));
@@ -31,7 +33,9 @@ async fn undoing_the_steps_gives_back_every_unit_and_cent() {
     inventory::release(db, &mark(saga, "reserve")).await.expect("released");
     orders::cancel(db, &mark(saga, "place")).await.expect("cancelled");
     let ends = HashMap::from([(saga, EndStatus::Compensated)]);
-    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(&ends)).await.expect("audited");
+    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(Sagas::of("order", &ends)))
+        .await
+        .expect("audited");
     assert_eq!(audit.problems, Vec::<String>::new());
     assert_eq!((audit.units_free, audit.units_reserved), (301, 0));
     assert_eq!((audit.cents_on_accounts, audit.cents_held, audit.cents_captured), (30_000, 0, 0));
@@ -120,7 +124,7 @@ async fn what_another_saga_holds_or_what_is_closed_cannot_be_used() {
     );
     inventory::dispatch(db, &mark(mine, "dispatch"), &dispatch).await.expect("dispatched");
     assert_eq!(
-        shop.problems(Some(&HashMap::from([(mine, EndStatus::Completed)]))).await,
+        shop.problems_of(Some(Sagas::of("pickup", &HashMap::from([(mine, EndStatus::Completed)])))).await,
         Vec::<String>::new()
     );
 }
@@ -147,7 +151,7 @@ async fn a_transfer_moves_money_and_refuses_a_recipient_it_does_not_know() {
             .expect("read");
     assert_eq!(balances, [(10_700, 0), (9300, 0), (10_000, 0)]);
     assert_eq!(
-        shop.problems(Some(&HashMap::from([(saga, EndStatus::Completed)]))).await,
+        shop.problems_of(Some(Sagas::of("transfer", &HashMap::from([(saga, EndStatus::Completed)])))).await,
         Vec::<String>::new()
     );
 }

@@ -107,7 +107,9 @@ async fn transfers_to_and_fro_at_once_move_every_cent_once() {
     for task in tasks {
         ends.insert(task.await.expect("no deadlock"), EndStatus::Completed);
     }
-    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(&ends)).await.expect("audited");
+    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(Sagas::of("transfer", &ends)))
+        .await
+        .expect("audited");
     assert_eq!(audit.problems, Vec::<String>::new());
     assert_eq!((audit.cents_on_accounts, audit.cents_held, audit.cents_captured), (30_000, 0, 0));
 }
@@ -154,7 +156,9 @@ async fn whole_orders_and_their_undoing_at_once_lose_no_unit_and_no_cent() {
     for task in tasks {
         ends.extend([task.await.expect("no deadlock")]);
     }
-    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(&ends)).await.expect("audited");
+    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(Sagas::of("pickup", &ends)))
+        .await
+        .expect("audited");
     assert_eq!(audit.problems, Vec::<String>::new());
     assert_eq!((audit.units_free, audit.units_reserved, audit.units_shipped), (4000 - 480, 0, 480));
     assert_eq!((audit.cents_on_accounts, audit.cents_held, audit.cents_captured), (1_999_200, 0, 800));

@@ -1,7 +1,7 @@
 //! The audit finds what is wrong with the orchestrator's records: each corruption is put there by hand.
 
 use super::*;
-use crate::{Accepted, Findings, Invariant, Promise, Records, audit_records};
+use crate::{Accepted, Findings, Invariant, Promise, Records, Why, audit_records};
 
 /// The schema as the orchestrator makes it; its code is not used.
 const SCHEMA: &str = include_str!("../../../../migrations/orchestrator/0001_sagas.sql");
@@ -79,6 +79,31 @@ async fn good_records_are_clean_and_counted() {
     ] {
         assert_eq!(records.findings.count(invariant), count, "{invariant}");
     }
+}
+
+#[tokio::test]
+async fn why_a_saga_was_turned_round_is_read_from_its_journal() {
+    let why = async |events: &'static str| {
+        let mut records = records_after(events, &accepted()).await;
+        assert_eq!(records.whys.len(), 1);
+        records.whys.remove(&Uuid::from_u128(2)).expect("it was turned round")
+    };
+    let refused = why(r#"UPDATE snorri.journal SET events = '[{"compensation_began":{"cause":{"rejected":
+               {"step":"hold","code":"card_refused","message":"m"}}}},{"ended":{"end":"compensated"}}]'
+           WHERE seq = 2 AND right(saga_id::text, 1) = '2'"#)
+    .await;
+    let (kind, step, code) = ("rejected".to_owned(), "hold".to_owned(), "card_refused".to_owned());
+    assert_eq!(refused, Why { kind, code, step, attempts: 0, is_late: false });
+    let late = why(
+        r#"UPDATE snorri.journal SET at = '2026-01-01 00:03:45Z', events = '[
+               {"sent":{"step":"place","direction":"action","attempt":2,"until":"2026-01-01T00:00:09Z"}},
+               {"sent":{"step":"place","direction":"compensation","attempt":5,"until":"2026-01-01T00:00:09Z"}},
+               {"compensation_began":{"cause":{"forward_budget":{"step":"place"}}}},{"ended":{"end":"compensated"}}]'
+           WHERE seq = 2 AND right(saga_id::text, 1) = '2'"#,
+    )
+    .await;
+    let (kind, step) = ("forward_budget".to_owned(), "place".to_owned());
+    assert_eq!(late, Why { kind, code: String::new(), step, attempts: 2, is_late: true });
 }
 
 #[tokio::test]

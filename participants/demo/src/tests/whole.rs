@@ -197,7 +197,9 @@ async fn orders_end_as_they_must(batch: Option<usize>) {
         service.await.expect("no panic").expect("a service that ends well");
     }
     driver.leave().await;
-    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(&ends)).await.expect("audited");
+    let audit = audit(&Databases::one(&shop.url), &shop.world, Some(Sagas::of("order", &ends)))
+        .await
+        .expect("audited");
     assert_eq!(audit.problems, Vec::<String>::new());
     assert_eq!(audit.holds_open + audit.orders_open, 0);
     assert!(audit.orders_confirmed > 20 && audit.compensations > 5, "{audit}");
