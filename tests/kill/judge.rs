@@ -94,11 +94,10 @@ pub(crate) async fn judge(
             _ => ends.compensated += 1,
         }
         match explain(order, *end, records.whys.get(id)) {
-            Explained::ByOrder => {}
             Explained::ByTrouble(kind) if is_good(order) => {
-                ends.gave_up.push(format!("{}: {kind}", key(order)))
+                ends.gave_up.push(format!("{}: {kind}", key(order)));
             }
-            Explained::ByTrouble(_) => {}
+            Explained::ByOrder | Explained::ByTrouble(_) => {}
             Explained::Not(why) => wrong.push(format!("{id} ({}): {why}", key(order))),
         }
     }

@@ -39,9 +39,8 @@ pub(super) fn ends(
         let is_good = is_good(&order);
         good.orders += u64::from(is_good);
         match explain(&order, *end, records.whys.get(&saga)) {
-            Explained::ByOrder => {}
             Explained::ByTrouble(kind) if is_good => *good.gave_up.entry(kind).or_default() += 1,
-            Explained::ByTrouble(_) => {}
+            Explained::ByOrder | Explained::ByTrouble(_) => {}
             Explained::Not(why) => {
                 findings.wrong(Invariant::EndsExplained, format!("saga {saga} ({key}): {why}"));
             }

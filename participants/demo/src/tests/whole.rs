@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use snorri_bus::headers::{CommandHeaders, command_body, command_headers, parse_reply};
+use snorri_bus::headers::{CommandHeaders, command_body, command_headers};
+use snorri_bus::replies::parse_replies;
 use snorri_bus::{Bus, BusOptions, ConsumerSpec, Consumption, Next, Outgoing};
 use snorri_saga::definition::{Definition, Draft};
 use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
@@ -87,15 +88,18 @@ impl Driver {
                 let Next::Batch(messages) = next else { continue };
                 let message = messages.first().expect("a message");
                 message.ack().await;
-                let reply = parse_reply(subjects, message.subject(), message.headers(), message.payload())
-                    .expect("a reply");
-                if reply.command.effect != effect || reply.command.attempt != attempt {
-                    continue;
-                }
-                match reply.outcome {
-                    Outcome::Working => {}
-                    Outcome::Failed { .. } => break,
-                    outcome => return outcome,
+                let replies =
+                    parse_replies(subjects, message.subject(), message.headers(), message.payload());
+                // Of several replies in one message at most one is to this attempt, or some that it is at work.
+                let mine = replies
+                    .into_iter()
+                    .map(|part| part.reply.expect("a reply"))
+                    .filter(|reply| reply.command.effect == effect && reply.command.attempt == attempt)
+                    .find(|reply| reply.outcome != Outcome::Working);
+                match mine.map(|reply| reply.outcome) {
+                    None => {}
+                    Some(Outcome::Failed { .. }) => break,
+                    Some(outcome) => return outcome,
                 }
             }
         }

@@ -326,7 +326,7 @@ impl Rig {
                     let replies =
                         parse_replies(subjects, message.subject(), message.headers(), message.payload());
                     for reply in replies {
-                        let reply = reply.expect("a reply");
+                        let reply = reply.reply.expect("a reply");
                         self.kept.entry(reply.command.to_string()).or_default().push(reply.outcome);
                     }
                 }
