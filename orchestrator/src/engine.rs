@@ -279,6 +279,7 @@ impl Engine {
                 return Err(StartError::Overloaded("queue"));
             }
         }
+        snorri_kill::point!(StartQueued, return Err(StartError::Unavailable));
         match tokio::time::timeout(limit, answer).await {
             Ok(Ok(answer)) => {
                 snorri_kill::point!(StartCommitted, return Err(StartError::Unavailable));

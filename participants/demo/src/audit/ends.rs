@@ -51,21 +51,22 @@ pub fn explain(order: &Value, end: EndStatus, why: Option<&Why>) -> Explained {
         (EndStatus::Completed, Some(why)) => {
             Explained::Not(format!("completed, although it was turned round by `{}`", why.kind))
         }
-        (EndStatus::Compensated, Some(why)) => turned_round(expected.as_ref(), why),
+        (EndStatus::Compensated, Some(why)) => turned_round(order, expected.as_ref(), why),
         (EndStatus::Compensated, None) => Explained::Not("compensated without a cause".to_owned()),
         (EndStatus::Open | EndStatus::Unjudged, _) => Explained::Not("has not ended".to_owned()),
     }
 }
 
-fn turned_round(expected: Option<&Expected>, why: &Why) -> Explained {
+fn turned_round(order: &Value, expected: Option<&Expected>, why: &Why) -> Explained {
     let Why { kind, code, step, attempts, is_late } = why;
     match kind.as_str() {
         "rejected" => {
             let is_due = match expected {
                 Some(Expected::Compensated { code: due }) => due == code,
                 Some(Expected::Completed) => false,
-                // What is left of the scarce article cannot be told from the order.
-                None => code == "out_of_stock",
+                // What is left of the scarce article cannot be told from the order; and if there is enough, a later service
+                // may refuse as it was told to.
+                None => code == "out_of_stock" || is_wished(order, code),
             };
             if is_due {
                 Explained::ByOrder
@@ -81,6 +82,12 @@ fn turned_round(expected: Option<&Expected>, why: &Why) -> Explained {
         "forward_budget" => Explained::Not(format!("given up at {step} while there was time left")),
         _ => Explained::Not(format!("turned round by `{kind}` at {step}, which nothing explains")),
     }
+}
+
+/// Whether the order has a service refuse it with this code.
+fn is_wished(order: &Value, code: &str) -> bool {
+    let wishes = order.get("trouble").and_then(Value::as_object);
+    wishes.is_some_and(|wishes| wishes.values().any(|wish| wish.as_str() == Some(code)))
 }
 
 #[cfg(test)]
@@ -155,5 +162,16 @@ mod tests {
         for kind in ["cancelled", "tombstoned", "not_sent", "anything"] {
             not(undone(&good(), &why(kind, "", 3, true)), kind);
         }
+    }
+
+    #[test]
+    fn a_scarce_article_hides_what_comes_after_it() {
+        let mut order = good();
+        order["lines"] = json!([{"sku": crate::world::SKU_SCARCE, "quantity": 1}]);
+        order["trouble"] = json!({"shipping": "carrier_refused"});
+        for code in ["out_of_stock", "carrier_refused"] {
+            assert_eq!(undone(&order, &why("rejected", code, 1, false)), Explained::ByOrder);
+        }
+        assert!(matches!(undone(&order, &why("rejected", "card_refused", 1, false)), Explained::Not(_)));
     }
 }
