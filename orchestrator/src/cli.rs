@@ -25,6 +25,18 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, std::io::Error> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
+/// A runtime for a process that passes messages on: one thread for each two processors, or as many as
+/// `TOKIO_WORKER_THREADS` says. What is under way is seldom more than one thread can do, and with more of them most of what
+/// comes wakes one that sleeps, takes it from the broker and the database beside it, and is done alone.
+pub(crate) fn relay_runtime() -> Result<tokio::runtime::Runtime, std::io::Error> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        builder.worker_threads(processors.div_ceil(2));
+    }
+    builder.enable_all().build()
+}
+
 /// Resolves when the user asks for the end.
 pub(crate) async fn interrupted() {
     let term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());

@@ -44,6 +44,37 @@ async fn a_cancellation_at_another_replica_than_the_sagas_own_is_obeyed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reply_to_a_replica_that_was_overtaken_sends_nothing_and_is_kept_as_a_fact() {
+    let place = Place::shared("overtaken").await;
+    let (one, two) = (place.replica("one").await, place.replica("two").await);
+    let hand = Hand::play(&place, "hand", |command| match command.effect().step.as_str() {
+        "b" if command.effect().direction == snorri_saga::ids::Direction::Action => vec![],
+        _ => vec![ok()],
+    })
+    .await;
+    let (at_one, at_two) = (Rest::of(&one), Rest::of(&two));
+    at_one.submit(&definition("three-steps", &["a", "b", "c"])).await;
+    let id = at_one.start("three-steps", &json!({})).await;
+    eventually("b is asked for", async || hand.asked().contains_key("b.action").then_some(())).await;
+    at_two.post(&format!("/v1/sagas/{id}/cancel"), &json!({"reason": "changed my mind"})).await;
+    assert_eq!(at_two.ended(&id).await["status"], "compensated");
+    // The first replica remembers a saga that goes forward, in which c is next. What it would append is a journal row
+    // and no more, and that place of the journal is taken.
+    let b = hand.seen().into_iter().find(|command| command.effect().step.as_str() == "b").expect("b");
+    let late = snorri_bus::headers::reply(&b.reply_to, &b.id, &ok());
+    hand.bus.publish_all(vec![late]).await;
+    eventually("the late reply is journalled", async || {
+        let (_, journal) = at_one.get(&format!("/v1/sagas/{id}/journal")).await;
+        (journal.to_string().matches("late_reply").count() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(at_one.saga(&id).await["status"], "compensated");
+    assert!(!hand.asked().contains_key("c.action"), "{:?}", hand.asked());
+    one.shut_down().await;
+    two.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_leaves_has_its_sagas_taken_over_at_once() {
     let place = Place::shared("leaves").await;
     let (one, two) = (place.replica("one").await, place.replica("two").await);

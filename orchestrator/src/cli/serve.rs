@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> ExitCode {
     logs::init(args.log_format, "info");
-    let runtime = match super::runtime() {
+    let runtime = match super::relay_runtime() {
         Ok(runtime) => runtime,
         Err(error) => return super::fail(error),
     };

@@ -62,11 +62,24 @@ async fn run(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Answer>) {
                 if taken == 0 {
                     break;
                 }
+                gather(&mut waiting, &mut ready).await;
                 flights.push(fly(&shared, std::mem::take(&mut ready)));
             }
         }
     }
     while flights.next().await.is_some() {}
+}
+
+/// Adds the answers of those that are at work and ready to run. Commands that came together are done one after the other, so
+/// without it the first answer would fly alone, the second one too, and all others wait until one of them has landed. It
+/// lets others go first, once, and waits for nobody.
+async fn gather<T>(waiting: &mut mpsc::Receiver<T>, ready: &mut Vec<T>) {
+    tokio::task::yield_now().await;
+    while ready.len() < FLIGHT_MAX
+        && let Ok(answer) = waiting.try_recv()
+    {
+        ready.push(answer);
+    }
 }
 
 /// A message, and the commands that it answers.
@@ -141,5 +154,30 @@ async fn fly(shared: &Shared, answers: Vec<Answer>) {
                 (None, Ok(())) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn answers_of_those_that_are_ready_fly_together_and_nobody_is_waited_for() {
+        let (sender, mut waiting) = mpsc::channel(2 * FLIGHT_MAX);
+        let mut ready = vec![0];
+        for number in 1..=2 {
+            let sender = sender.clone();
+            tokio::spawn(async move { sender.send(number).await.expect("somebody listens") });
+        }
+        gather(&mut waiting, &mut ready).await;
+        assert_eq!(ready, [0, 1, 2]);
+        // The sender is still there, and sends no more.
+        gather(&mut waiting, &mut ready).await;
+        assert_eq!(ready.len(), 3);
+        for number in 0..2 * FLIGHT_MAX {
+            sender.try_send(number).expect("there is room");
+        }
+        gather(&mut waiting, &mut ready).await;
+        assert_eq!((ready.len(), waiting.len()), (FLIGHT_MAX, FLIGHT_MAX + 3));
     }
 }

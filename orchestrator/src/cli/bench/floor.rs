@@ -23,7 +23,7 @@ use snorri_saga::wire::{Subjects, header};
 use uuid::Uuid;
 
 use super::Error;
-use crate::cli::{fail, logs, runtime};
+use crate::cli::{fail, logs, relay_runtime};
 
 mod driver;
 mod responder;
@@ -73,7 +73,7 @@ enum Part {
 /// Runs it until its standard input closes, or until it is killed.
 pub(crate) fn run(args: &Args) -> ExitCode {
     logs::init(logs::Format::Text, "warn");
-    let runtime = match runtime() {
+    let runtime = match relay_runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(error),
     };

@@ -8,7 +8,7 @@ use snorri_participant::{
 };
 
 use super::{Error, PARTICIPANT, STEPS, compensation_of};
-use crate::cli::{fail, logs, runtime};
+use crate::cli::{fail, logs, relay_runtime};
 
 /// The arguments of `snorri bench-participant`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ impl Receipt {
 /// Runs it until it is killed.
 pub(crate) fn run(args: Args) -> ExitCode {
     logs::init(logs::Format::Text, "info");
-    let runtime = match runtime() {
+    let runtime = match relay_runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(error),
     };
