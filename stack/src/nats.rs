@@ -13,6 +13,9 @@ use crate::error::{Doing, Error};
 use crate::find::Tools;
 use crate::process::{self, Life};
 
+/// How many threads nats-server runs on. It shares its machine with everything else here: with one for each processor it
+/// mostly wakes threads that find nothing to do, a fifth of its processor time (docs/benchmark.md).
+const GO_THREADS: &str = "GOMAXPROCS";
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// A free port may be taken by another between finding and using it.
@@ -188,6 +191,10 @@ impl Nats {
         let (out, err) = process::open_log(&self.log())?;
         let mut command = Command::new(&self.program);
         command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(out).stderr(err).current_dir("/");
+        if std::env::var_os(GO_THREADS).is_none() {
+            let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            command.env(GO_THREADS, processors.div_ceil(2).to_string());
+        }
         let child = process::start_server(command, self.life).doing(|| "start nats-server".into())?;
         let note = pid_note(&self.folder);
         fs::write(&note, child.id().to_string()).doing(|| format!("write {}", note.display()))?;
