@@ -17,6 +17,9 @@ const ENOUGH: usize = 200;
 /// More failures than this are not told in full.
 const TOLD_MAX: usize = 3;
 
+/// How often a long run says how far it is.
+const PROGRESS_EVERY: u64 = 500;
+
 /// The seeds that ever failed, with why.
 const KNOWN: &str = include_str!("seeds.txt");
 
@@ -129,6 +132,9 @@ fn run_all(seeds: &[u64]) -> Sum {
                     let outcome = run::seed(*seed);
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                     sum.add(&outcome);
+                    if sum.runs.is_multiple_of(PROGRESS_EVERY) {
+                        eprintln!("{} of {} seeds, {} failed", sum.runs, seeds.len(), sum.failed.len());
+                    }
                     is_enough.store(sum.failed.len() >= 50, Ordering::Relaxed);
                 }
             });
