@@ -33,12 +33,14 @@ mod batch;
 mod cache;
 mod deciding;
 mod lane;
+mod owed;
 mod publisher;
 mod queue;
 mod settle;
 mod trouble;
 mod waiters;
 
+pub(crate) use owed::{Debt, Owed};
 pub use waiters::Waiters;
 
 /// The most inputs that one commit takes. Batches form by themselves: of what is waiting, never waited for.
@@ -61,6 +63,8 @@ pub(crate) enum Item {
     Swept(SagaId),
     /// Messages may be lost, or its replica is dead: send what is under way under new ids.
     Resend(SagaId),
+    /// It ended at a replica that is gone: announce it once more.
+    Announce(SagaId, Arc<Debt>),
     /// Somebody wants it undone.
     Cancel(SagaId, Box<Cancel>),
 }
@@ -70,7 +74,11 @@ impl Item {
         match self {
             Self::Start(start) => start.input.id,
             Self::Reply(reply, _) => reply.command.effect.saga,
-            Self::Woke(id) | Self::Swept(id) | Self::Resend(id) | Self::Cancel(id, _) => *id,
+            Self::Woke(id)
+            | Self::Swept(id)
+            | Self::Resend(id)
+            | Self::Announce(id, _)
+            | Self::Cancel(id, _) => *id,
         }
     }
 }
@@ -152,6 +160,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tracer: Arc<Tracer>,
     pub(crate) waiters: Arc<Waiters>,
+    /// Ends that this replica commits, until they are announced.
+    pub(crate) owed: Arc<Owed>,
     /// How many live sagas are in this replica's lanes.
     pub(crate) live: AtomicUsize,
     /// The most that may be, before starts are refused.

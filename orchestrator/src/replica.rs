@@ -119,6 +119,7 @@ impl Replica {
             metrics,
             tracer,
             waiters: Arc::new(Waiters::default()),
+            owed: Arc::default(),
             live: AtomicUsize::new(0),
             live_max: limits.live_sagas,
             live_bytes: AtomicUsize::new(0),

@@ -27,7 +27,7 @@ pub use postgres::Postgres;
 
 use dead_letters::DeadLetter;
 use journal::{Loaded, Transition};
-use replicas::{Entered, Heartbeat};
+pub use replicas::{Beat, Entered, Gone, Heartbeat};
 
 /// What the engine and the upkeep need of the store. An error that [is transient](Error::is_transient) leaves it open
 /// whether a write was done.
@@ -68,17 +68,11 @@ pub trait Store: Debug + Send + Sync {
     /// Deletes dead letters that are old or too many. Returns how many.
     async fn forget_dead_letters(&self) -> Result<u64, Error>;
 
-    /// Enters this replica, anew if the name was there before.
+    /// Enters this replica, anew if the name was there before. It may be repeated.
     async fn enter(&self, name: &Name, incarnation: Uuid, version: &str) -> Result<Entered, Error>;
 
-    /// Says that this replica is alive, and asks who is not.
-    async fn heartbeat(
-        &self,
-        name: &Name,
-        incarnation: Uuid,
-        version: &str,
-        dead_after_ms: i64,
-    ) -> Result<Heartbeat, Error>;
+    /// Says that this replica is alive and what it owes, and asks who is not.
+    async fn heartbeat(&self, beat: Beat<'_>, dead_after_ms: i64) -> Result<Heartbeat, Error>;
 
     /// Says goodbye, so that the others need not wait for the heartbeat to grow old.
     async fn leave(&self, name: &Name, incarnation: Uuid) -> Result<(), Error>;

@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::engine::{Engine, Item, Shared};
-use crate::store;
+use crate::engine::{Engine, Item, Owed, Shared};
+use crate::store::{self, Beat, Gone};
 
 /// This binary's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -25,10 +25,13 @@ const DEAD_AFTER: Duration = Duration::from_secs(2);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How many sagas one takeover or sweep takes at a time.
 const PAGE: i64 = 500;
-/// Endings so long before a replica's last heartbeat are announced again when it is gone.
-const ENDINGS_BEFORE_MS: u64 = 1500;
-/// The most endings that are announced again.
-const ENDINGS_MAX: i64 = 50_000;
+/// Ends so long before the time up to which a replica that is gone has announced everything are announced again, too: for
+/// clocks that went back a little.
+const ENDS_BEFORE: Millis = Millis(1500);
+/// The most ends that are announced again.
+const ENDS_MAX: i64 = 50_000;
+/// How soon it is tried again when a replica cannot go on with what its predecessor left.
+const RESUME_AGAIN: Duration = Duration::from_millis(500);
 /// How often the streams are looked after.
 const STREAMS_EVERY: Duration = Duration::from_secs(5);
 /// A heartbeat that took longer says too little about Postgres's clock.
@@ -74,7 +77,7 @@ pub(crate) async fn run(
     }
 }
 
-type Dead = Vec<(Name, Timestamp)>;
+type Dead = Vec<Gone>;
 
 async fn beat(
     shared: &Shared,
@@ -89,7 +92,9 @@ async fn beat(
     let mut is_away = false;
     while !stop.is_cancelled() {
         let asked = Instant::now();
-        match shared.store.heartbeat(&shared.replica, incarnation, VERSION, dead_after).await {
+        let announced_until = shared.owed.until(shared.clock.now());
+        let beat = Beat { name: &shared.replica, incarnation, version: VERSION, announced_until };
+        match shared.store.heartbeat(beat, dead_after).await {
             Ok(heartbeat) if heartbeat.is_usurped => {
                 tracing::error!(
                     replica = %shared.replica,
@@ -165,40 +170,62 @@ async fn keep_streams(shared: &Shared, lost: &Notify) {
     }
 }
 
+/// What this replica announces for one that is gone.
+#[derive(Debug)]
+struct Announced {
+    last_seen: Timestamp,
+    owed: Arc<Owed>,
+}
+
 async fn take_over_the_dead(
     engine: &Engine,
     shared: &Shared,
     lost: &Notify,
     mut told: watch::Receiver<Dead>,
 ) {
-    // Whose last endings were announced again, so that it is done once a death.
-    let mut announced: HashMap<Name, Timestamp> = HashMap::new();
+    // Whose last ends were announced again, so that it is done once a death.
+    let mut announced: HashMap<Name, Announced> = HashMap::new();
     while told.changed().await.is_ok() {
         let dead = told.borrow_and_update().clone();
-        announced.retain(|name, _| dead.iter().any(|(other, _)| other == name));
-        for (dead, last_seen) in dead {
-            let is_news = announced.get(&dead) != Some(&last_seen);
-            match take_over(engine, shared, &dead, is_news.then_some(last_seen)).await {
-                Ok(()) => {
-                    announced.insert(dead, last_seen);
-                }
-                Err(error) => {
-                    tracing::warn!(error = error.chain(), %dead, "a takeover failed; it is tried again");
-                    // It may have been committed all the same: then the sagas are ours, and nobody knows.
-                    lost.notify_one();
-                }
+        announced.retain(|name, _| dead.iter().any(|gone| gone.name == *name));
+        for gone in dead {
+            if let Err(error) = follow(engine, shared, &gone, &mut announced).await {
+                tracing::warn!(error = error.chain(), dead = %gone.name, "a takeover failed; it is tried again");
+                // It may have been committed all the same: then the sagas are ours, and nobody knows.
+                lost.notify_one();
             }
         }
     }
 }
 
-/// Takes over all live sagas of a dead replica that no other taker has got.
-async fn take_over(
+/// Does what a replica that is gone left to do, and strikes it off when nothing of it is left.
+async fn follow(
     engine: &Engine,
     shared: &Shared,
-    dead: &Name,
-    announce_since: Option<Timestamp>,
+    gone: &Gone,
+    announced: &mut HashMap<Name, Announced>,
 ) -> Result<(), store::Error> {
+    take_over(engine, shared, &gone.name).await?;
+    if announced.get(&gone.name).is_none_or(|before| before.last_seen != gone.last_seen) {
+        let owed = Arc::new(Owed::default());
+        announce_again(engine, shared, &owed, &gone.name, gone.announced_until).await?;
+        announced.insert(gone.name.clone(), Announced { last_seen: gone.last_seen, owed });
+    }
+    // Not before NATS has its announcements: when this replica dies too, the next one must find that they are owed.
+    let is_paid = announced.get(&gone.name).is_some_and(|of| of.owed.is_nothing());
+    if !is_paid || !shared.store.forget(&gone.name).await? {
+        return Ok(());
+    }
+    let subjects = shared.bus.subjects();
+    let consumer = subjects.replica_consumer(&gone.name);
+    if let Err(error) = shared.bus.delete_consumer(&subjects.replies_stream(), &consumer).await {
+        tracing::debug!(%error, dead = %gone.name, "its consumer could not be deleted");
+    }
+    Ok(())
+}
+
+/// Takes over all live sagas of a dead replica that no other taker has got.
+async fn take_over(engine: &Engine, shared: &Shared, dead: &Name) -> Result<(), store::Error> {
     let mut total = 0;
     loop {
         let ids = shared.store.take_over(dead, &shared.replica, PAGE).await?;
@@ -214,18 +241,6 @@ async fn take_over(
     if total > 0 {
         shared.metrics.taken_over(total);
         tracing::warn!(%dead, sagas = total, "took over the sagas of a replica that is gone");
-    }
-    if let Some(last_seen) = announce_since {
-        announce_again(engine, shared, dead, last_seen).await?;
-    }
-    if !shared.store.forget(dead).await? {
-        return Ok(());
-    }
-    let subjects = shared.bus.subjects();
-    if let Err(error) =
-        shared.bus.delete_consumer(&subjects.replies_stream(), &subjects.replica_consumer(dead)).await
-    {
-        tracing::debug!(%error, %dead, "its consumer could not be deleted");
     }
     Ok(())
 }
@@ -246,28 +261,40 @@ async fn resend_owned(engine: &Engine, shared: &Shared) -> Result<usize, store::
     }
 }
 
-/// Announces the last endings of a replica that is gone once more: it may have died between its commit and
-/// the announcement. Their message ids are the same, so JetStream drops those that it has.
+/// Announces the last ends of a replica that is gone once more: it may have died between its commit and the announcement.
+/// Their message ids are the same, so JetStream drops those that it has. They are owed until it has them all.
 async fn announce_again(
     engine: &Engine,
     shared: &Shared,
+    owed: &Arc<Owed>,
     gone: &Name,
-    last_seen: Timestamp,
+    announced_until: Timestamp,
 ) -> Result<(), store::Error> {
-    let since = last_seen - Millis(ENDINGS_BEFORE_MS);
-    for id in shared.store.ended_since(gone, since, ENDINGS_MAX).await? {
-        engine.hand_over(id, Item::Resend(id)).await;
+    let debt = owed.owe(announced_until);
+    let since = announced_until - ENDS_BEFORE;
+    let ids = shared.store.ended_since(gone, since, ENDS_MAX).await?;
+    if !ids.is_empty() {
+        tracing::info!(replica = %gone, sagas = ids.len(), "announcing the last ends of a replica that is gone once more");
+    }
+    for id in ids {
+        engine.hand_over(id, Item::Announce(id, debt.clone())).await;
     }
     Ok(())
 }
 
 /// Goes on with what a predecessor of the same name left under way. To be awaited before the doors open, so
-/// that it finds nothing of this process's own.
+/// that it finds nothing of this process's own, and before the first heartbeat, which says what is owed.
 pub(crate) async fn resume(engine: &Engine, shared: &Shared, predecessor: Option<Timestamp>) {
-    let Some(last_seen) = predecessor else { return };
+    let Some(announced_until) = predecessor else { return };
     resend_patiently(engine, shared, "went on with the sagas of a predecessor of the same name").await;
-    if let Err(error) = announce_again(engine, shared, &shared.replica, last_seen).await {
-        tracing::warn!(error = error.chain(), "the predecessor's last endings are not announced again");
+    while let Err(error) =
+        announce_again(engine, shared, &shared.owed, &shared.replica, announced_until).await
+    {
+        tracing::warn!(
+            error = error.chain(),
+            "the predecessor's last ends are not announced yet; it is tried again"
+        );
+        sleep(RESUME_AGAIN).await;
     }
 }
 
@@ -289,7 +316,7 @@ async fn resend_patiently(engine: &Engine, shared: &Shared, what: &str) {
             }
             Err(error) => tracing::warn!(error = error.chain(), "sending again failed; it is tried again"),
         }
-        sleep(Duration::from_millis(500)).await;
+        sleep(RESUME_AGAIN).await;
     }
 }
 

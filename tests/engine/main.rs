@@ -5,6 +5,7 @@
 #[path = "../support/support.rs"]
 mod support;
 
+mod announcements;
 mod faults;
 mod replicas;
 mod sequence;

@@ -17,6 +17,8 @@ pub(crate) enum Bug {
     RepliesDropped,
     /// Announcements are acknowledged and thrown away.
     AnnouncementsDropped,
+    /// A heartbeat says that everything is announced, whatever is owed.
+    DebtsForgotten,
     /// What is taken over or due is claimed, and nobody is told.
     ClaimsSwallowed,
     /// An undo that finds nothing leaves no tombstone.

@@ -127,14 +127,6 @@ impl BusPort {
     }
 
     fn publish_one(&self, message: &Outgoing) -> Result<(), PublishError> {
-        let published = self.try_publish(message);
-        if published.is_err() && message.subject.starts_with("snorri.ended.") {
-            self.process.world.hinder(&self.process.name);
-        }
-        published
-    }
-
-    fn try_publish(&self, message: &Outgoing) -> Result<(), PublishError> {
         let world = &self.server.world;
         if world.strikes(Fault::BusRefused) {
             let description = "maximum bytes exceeded".to_owned();

@@ -38,8 +38,6 @@ pub(crate) struct Ending {
     pub(crate) by: String,
     /// How long after the decision.
     pub(crate) lag_ms: u64,
-    /// When it was committed, in virtual milliseconds.
-    pub(crate) at: u64,
 }
 
 /// What happened besides faults.
@@ -140,7 +138,7 @@ impl Checks {
                     && row.events.iter().any(|event| matches!(event, Event::Ended { .. }))
                 {
                     let (by, lag_ms) = (incarnation.to_owned(), now.since(write.at).0);
-                    let ending = Ending { by, lag_ms, at: self.world.millis() };
+                    let ending = Ending { by, lag_ms };
                     inner.ended.insert(id, ending);
                 }
                 self.check_projection(tables, &saga);

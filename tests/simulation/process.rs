@@ -85,9 +85,6 @@ impl Process {
             return;
         }
         self.world.say(format_args!("{} is killed: {why}", self.name));
-        if !self.link_now().up {
-            self.world.hinder(&self.name);
-        }
         self.died.notify_one();
     }
 
@@ -136,7 +133,6 @@ impl Process {
             }
             state.link = Link { up, epoch: state.link.epoch + 1 };
         }
-        self.world.hinder(&self.name);
         self.link_changed.notify_waiters();
     }
 

@@ -88,6 +88,13 @@ fn announcements_that_are_thrown_away() {
 }
 
 #[test]
+fn a_heartbeat_that_forgets_what_is_owed() {
+    is_found(Bug::DebtsForgotten, &["A1"], |plan| {
+        to_the_end(plan).with(Fault::OrchestratorKilled, 0.01).with(Fault::BusRefused, 0.2)
+    });
+}
+
+#[test]
 fn a_takeover_and_a_sweep_that_tell_nobody() {
     is_found(Bug::ClaimsSwallowed, &["I2"], |plan| to_the_end(plan).with(Fault::OrchestratorKilled, 0.01));
 }
@@ -146,6 +153,18 @@ fn a_commit_that_comes_late_loses_neither_command_nor_announcement() {
     for seed in 1..=SEEDS {
         let plan = Plan { sagas: 100, stays_dead: StaysDead::Nobody, ..to_the_end(Plan::of(seed)) };
         let outcome = run::plan(plan.only(&[(Fault::StoreLate, 0.03)]), None);
+        assert!(outcome.violations.is_empty(), "{}", outcome.report());
+    }
+}
+
+/// Replicas die all the time, and NATS refuses much of what they publish: who comes after them pays what they owe.
+#[test]
+fn announcements_outlive_the_replicas_that_owe_them() {
+    for seed in 1..=SEEDS {
+        let plan = Plan { sagas: 100, stays_dead: StaysDead::Nobody, ..to_the_end(Plan::of(seed)) };
+        let faults =
+            [(Fault::OrchestratorKilled, 0.02), (Fault::BusRefused, 0.2), (Fault::StoreAmbiguous, 0.05)];
+        let outcome = run::plan(plan.only(&faults), None);
         assert!(outcome.violations.is_empty(), "{}", outcome.report());
     }
 }

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use snorri::store::Gone;
 use snorri::store::journal::Transition;
-use snorri_saga::ids::SagaId;
+use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::Saga;
 use snorri_saga::time::{Millis, Timestamp};
@@ -50,6 +51,7 @@ pub(crate) struct SagaRow {
 pub(crate) struct ReplicaRow {
     pub(crate) incarnation: Uuid,
     pub(crate) heartbeat_at: Timestamp,
+    pub(crate) announced_until: Timestamp,
     pub(crate) left: bool,
 }
 
@@ -71,9 +73,9 @@ pub(crate) struct DeadLetterRow {
 }
 
 impl DeadLetterRow {
-    /// Whether it is about one of these sagas: its headers name it.
+    /// Whether it is about one of these sagas: its headers name it, or, if it has replies of several, the detail does.
     pub(crate) fn is_about(&self, sagas: &BTreeSet<SagaId>) -> bool {
-        sagas.iter().any(|id| self.headers.contains(&id.to_string()))
+        sagas.iter().map(SagaId::to_string).any(|id| self.headers.contains(&id) || self.detail.contains(&id))
     }
 }
 
@@ -354,8 +356,10 @@ impl Tables {
     }
 
     pub(crate) fn enter(&mut self, name: &str, incarnation: Uuid, now: Timestamp) -> Option<Timestamp> {
-        let predecessor = self.replicas.get(name).map(|row| row.heartbeat_at);
-        self.put_replica(name, Some(ReplicaRow { incarnation, heartbeat_at: now, left: false }));
+        let predecessor = self.replicas.get(name).map(|row| row.announced_until);
+        let announced_until = predecessor.unwrap_or(now);
+        let row = ReplicaRow { incarnation, heartbeat_at: now, announced_until, left: false };
+        self.put_replica(name, Some(row));
         self.end_transaction();
         predecessor
     }
@@ -365,9 +369,10 @@ impl Tables {
         &mut self,
         name: &str,
         incarnation: Uuid,
+        announced_until: Timestamp,
         dead_after: Millis,
         now: Timestamp,
-    ) -> (bool, Vec<(String, Timestamp)>) {
+    ) -> (bool, Vec<Gone>) {
         let is_mine = self.replicas.get(name).is_none_or(|row| row.incarnation == incarnation);
         // What a statement reads besides what it returns is from before it.
         let dead = self
@@ -376,10 +381,14 @@ impl Tables {
             .filter(|(other, row)| {
                 other.as_str() != name && (row.left || row.heartbeat_at < now - dead_after)
             })
-            .map(|(other, row)| (other.clone(), row.heartbeat_at))
+            .filter_map(|(other, row)| {
+                let name = Name::new(other).ok()?;
+                Some(Gone { name, last_seen: row.heartbeat_at, announced_until: row.announced_until })
+            })
             .collect();
         if is_mine {
-            self.put_replica(name, Some(ReplicaRow { incarnation, heartbeat_at: now, left: false }));
+            let row = ReplicaRow { incarnation, heartbeat_at: now, announced_until, left: false };
+            self.put_replica(name, Some(row));
             self.end_transaction();
         }
         (!is_mine, dead)
@@ -421,12 +430,14 @@ impl Tables {
     }
 
     pub(crate) fn ended_since(&self, owner: &str, since: Timestamp, limit: usize) -> Vec<SagaId> {
-        self.sagas
+        let mut ended: Vec<(Timestamp, SagaId)> = self
+            .sagas
             .iter()
-            .filter(|(_, row)| row.owner == owner && row.ended_at.is_some_and(|at| at >= since))
-            .map(|(id, _)| *id)
-            .take(limit)
-            .collect()
+            .filter(|(_, row)| row.owner == owner)
+            .filter_map(|(id, row)| row.ended_at.filter(|at| *at >= since).map(|at| (at, *id)))
+            .collect();
+        ended.sort_unstable();
+        ended.into_iter().map(|(_, id)| id).take(limit).collect()
     }
 
     pub(crate) fn forget(&mut self, dead: &str, now: Timestamp) -> bool {
@@ -479,4 +490,10 @@ fn a_dead_letter_is_explained_by_its_own_saga_and_by_no_other() {
     };
     assert!(letter.is_about(&BTreeSet::from([id(1), id(7)])));
     assert!(!letter.is_about(&BTreeSet::from([id(1)])) && !letter.is_about(&BTreeSet::new()));
+    let of_several = DeadLetterRow {
+        detail: format!("no command {}.s0.action.1.0 was sent", id(8)),
+        headers: "Snorri-Replies: 3".to_owned(),
+        ..letter
+    };
+    assert!(of_several.is_about(&BTreeSet::from([id(8)])) && !of_several.is_about(&BTreeSet::from([id(7)])));
 }

@@ -54,8 +54,6 @@ struct Inner {
     counts: BTreeMap<Fault, u64>,
     violations: Vec<Violation>,
     healed: bool,
-    /// When each incarnation was last kept from announcing an end, or from knowing that it has to.
-    hindered: BTreeMap<String, u64>,
 }
 
 impl World {
@@ -68,7 +66,6 @@ impl World {
             counts: BTreeMap::new(),
             violations: Vec::new(),
             healed: false,
-            hindered: BTreeMap::new(),
         };
         let is_loud = std::env::var_os("SNORRI_SIM_LOG").is_some();
         Arc::new(Self { plan, bug, inner: Mutex::new(inner), began: Instant::now(), is_loud })
@@ -156,17 +153,6 @@ impl World {
         of.get(self.below(of.len()))
     }
 
-    /// An incarnation is kept from announcing an end just now, or from knowing that it has to.
-    pub(crate) fn hinder(&self, incarnation: &str) {
-        let now = self.millis();
-        self.inner().hindered.insert(incarnation.to_owned(), now);
-    }
-
-    /// Whether it was hindered at this time or later.
-    pub(crate) fn was_hindered_since(&self, incarnation: &str, at: u64) -> bool {
-        self.inner().hindered.get(incarnation).is_some_and(|last| *last >= at)
-    }
-
     /// From now on nothing goes wrong any more.
     pub(crate) fn heal(&self) {
         self.inner().healed = true;
@@ -211,14 +197,4 @@ impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "World(seed {})", self.plan.seed)
     }
-}
-
-#[test]
-fn an_incarnation_is_excused_by_its_own_hindrance_after_the_time_in_question_and_by_no_other() {
-    let world = World::new(Plan::of(1), None);
-    assert!(!world.was_hindered_since("a#1", 0), "a plan with faults alone excuses nobody");
-    world.hinder("a#1");
-    let at = world.inner().hindered["a#1"];
-    assert!(world.was_hindered_since("a#1", at) && !world.was_hindered_since("a#1", at + 1));
-    assert!(!world.was_hindered_since("a#2", 0) && !world.was_hindered_since("b#1", 0));
 }

@@ -15,10 +15,10 @@ use snorri_saga::saga::Saga;
 use snorri_saga::time::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::Item;
 use super::deciding::{Known, Verdict, decide_all};
 use super::lane::Lane;
 use super::publisher::Job;
+use super::{Debt, Item};
 use crate::definitions::{self, Versioned};
 use crate::store::journal::{Loaded, Transition};
 use crate::store::{self};
@@ -34,6 +34,14 @@ pub(super) struct Work {
     /// A try of it was not answered by Postgres, and was not found in the journal. It may come into it all the same, after
     /// it was looked for: then what follows from it was never sent.
     pub(super) may_be_in: bool,
+    /// Its end was decided, and perhaps committed, and is not announced.
+    pub(super) owed: Option<Arc<Debt>>,
+}
+
+impl Work {
+    pub(super) fn of(id: SagaId, items: Vec<Item>) -> Self {
+        Self { id, items, may_be_in: false, owed: None }
+    }
 }
 
 /// A saga's transition, decided and not committed yet.
@@ -149,7 +157,7 @@ impl Lane {
         let now = self.shared.clock.now();
         let mut decided = Vec::with_capacity(works.len());
         let mut again = Vec::new();
-        for work in works {
+        for mut work in works {
             let id = work.id;
             let known = known.remove(&id).unwrap_or(Known {
                 saga: None,
@@ -161,19 +169,24 @@ impl Lane {
             let subjects = self.shared.bus.subjects();
             let decision = catch_unwind(AssertUnwindSafe(|| decide_all(subjects, &work.items, &known, now)));
             match decision {
-                Ok(Some((decision, verdicts, versioned, moved))) => decided.push(Decided {
-                    seq: known.seq + i32::from(moved),
-                    before: known.saga,
-                    is_ours: known.is_ours,
-                    armed: known.armed,
-                    after: decision.saga,
-                    events: decision.events,
-                    effects: decision.effects,
-                    work,
-                    versioned,
-                    verdicts,
-                    at: now,
-                }),
+                Ok(Some((decision, verdicts, versioned, moved))) => {
+                    if decision.events.iter().any(|event| matches!(event, Event::Ended { .. })) {
+                        work.owed.get_or_insert_with(|| self.shared.owed.owe(now));
+                    }
+                    decided.push(Decided {
+                        seq: known.seq + i32::from(moved),
+                        before: known.saga,
+                        is_ours: known.is_ours,
+                        armed: known.armed,
+                        after: decision.saga,
+                        events: decision.events,
+                        effects: decision.effects,
+                        work,
+                        versioned,
+                        verdicts,
+                        at: now,
+                    });
+                }
                 Ok(None) => self.answer_missing(work).await,
                 Err(_) => {
                     if let Some(work) = self.in_trouble(work, "the decision panicked").await {
@@ -297,12 +310,14 @@ impl Lane {
                 .map_err(|error| store::Error::Corrupt(format!("events of {}: {error}", one.work.id)))?;
             let status_changed =
                 one.before.as_ref().is_none_or(|before| before.status() != one.after.status());
+            // One that has ended stays with who ended it: it is looked for there if it is not announced yet.
+            let was_ended = one.before.as_ref().is_some_and(|before| before.ended_at.is_some());
             transitions.push(Transition {
                 after: &one.after,
                 seq: one.seq,
                 at: one.at,
                 events,
-                project: status_changed || !one.is_ours,
+                project: status_changed || (!one.is_ours && !was_ended),
                 fingerprint: match one.work.items.first() {
                     Some(Item::Start(start)) => start.fingerprint,
                     _ => None,

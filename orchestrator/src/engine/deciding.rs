@@ -65,7 +65,7 @@ pub(super) fn decide_all(
             }
             Item::Reply(reply, _) => Input::Reply((**reply).clone()),
             Item::Woke(_) | Item::Swept(_) => Input::Woke,
-            Item::Resend(_) => Input::Resend,
+            Item::Resend(_) | Item::Announce(..) => Input::Resend,
             Item::Cancel(_, cancel) => Input::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone() },
         };
         let (Some(state), Some(of)) = (saga.as_ref().or(known.saga.as_ref()), &versioned) else {

@@ -111,7 +111,7 @@ impl Lane {
         let mut places: HashMap<SagaId, usize> = HashMap::with_capacity(items.len());
         let mut add = |id: SagaId, item: Item| {
             let place = *places.entry(id).or_insert_with(|| {
-                works.push(Work { id, items: Vec::new(), may_be_in: false });
+                works.push(Work::of(id, Vec::new()));
                 works.len() - 1
             });
             if let Some(work) = works.get_mut(place) {
@@ -164,10 +164,10 @@ impl Lane {
             match self.cache.get(id) {
                 Known::Now(entry) => {
                     let effects = pending_effects(&entry.versioned.definition, &entry.saga, now);
-                    job.add(&self.shared, id, effects);
+                    job.add(&self.shared, id, effects, None);
                 }
                 // What is under way by now is looked up.
-                Known::Once => works.push(Work { id, items: vec![Item::Swept(id)], may_be_in: false }),
+                Known::Once => works.push(Work::of(id, vec![Item::Swept(id)])),
                 // It has ended or moved on; the sweep and its message see to it.
                 Known::Not => {}
             }

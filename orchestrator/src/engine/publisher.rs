@@ -12,7 +12,7 @@ use snorri_saga::ids::SagaId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::Shared;
+use super::{Debt, Shared};
 use crate::delivery::Delivery;
 use crate::outbox;
 use crate::store::dead_letters::DeadLetter;
@@ -23,6 +23,15 @@ const JOBS_MAX: u32 = 8;
 /// The most announcements that wait to be published. More are dropped, oldest first, and said so: they tell
 /// of what Postgres knows.
 const ENDINGS_WAITING_MAX: usize = 65_536;
+
+/// That a saga has ended.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    saga: SagaId,
+    outgoing: Outgoing,
+    /// Paid when this is dropped: NATS has it.
+    _owed: Option<Arc<Debt>>,
+}
 
 /// What could not be published, until it is.
 #[derive(Debug, Default)]
@@ -36,7 +45,7 @@ struct Waiting {
     /// Sagas whose commands could not be published: these follow from the state. Bounded by the live sagas.
     sagas: BTreeSet<SagaId>,
     /// Announcements: their sagas are in no lane's memory any more.
-    endings: VecDeque<(SagaId, Outgoing)>,
+    endings: VecDeque<Announcement>,
 }
 
 impl Backlog {
@@ -49,7 +58,7 @@ impl Backlog {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, sagas: &HashSet<SagaId>, endings: Vec<(SagaId, Outgoing)>) {
+    fn add(&self, sagas: &HashSet<SagaId>, endings: Vec<Announcement>) {
         let mut waiting = self.lock();
         waiting.sagas.extend(sagas);
         waiting.endings.extend(endings);
@@ -61,7 +70,7 @@ impl Backlog {
         self.is_filled.store(!waiting.sagas.is_empty() || !waiting.endings.is_empty(), Ordering::Relaxed);
     }
 
-    pub(super) fn take(&self, limit: usize) -> (Vec<SagaId>, Vec<(SagaId, Outgoing)>) {
+    pub(super) fn take(&self, limit: usize) -> (Vec<SagaId>, Vec<Announcement>) {
         let mut waiting = self.lock();
         let ids: Vec<SagaId> = waiting.sagas.iter().copied().take(limit).collect();
         for id in &ids {
@@ -78,24 +87,32 @@ impl Backlog {
 #[derive(Debug, Default)]
 pub(super) struct Job {
     commands: Vec<(SagaId, Outgoing)>,
-    endings: Vec<(SagaId, Outgoing)>,
+    endings: Vec<Announcement>,
     acks: Vec<(SagaId, Arc<Delivery>)>,
     aside: Vec<(DeadLetter, Arc<Delivery>)>,
 }
 
 impl Job {
-    pub(super) fn add(&mut self, shared: &Shared, saga: SagaId, effects: Vec<Effect>) {
+    pub(super) fn add(
+        &mut self,
+        shared: &Shared,
+        saga: SagaId,
+        effects: Vec<Effect>,
+        owed: Option<&Arc<Debt>>,
+    ) {
         for effect in effects {
             let is_sampled = shared.tracer.is_sampled(saga);
             let outgoing = outbox::encode(&effect, shared.bus.subjects(), &shared.replica, is_sampled);
             match effect {
                 Effect::Send(_) => self.commands.push((saga, outgoing)),
-                Effect::Announce(_) => self.endings.push((saga, outgoing)),
+                Effect::Announce(_) => {
+                    self.endings.push(Announcement { saga, outgoing, _owed: owed.cloned() });
+                }
             }
         }
     }
 
-    pub(super) fn add_endings(&mut self, endings: Vec<(SagaId, Outgoing)>) {
+    pub(super) fn add_endings(&mut self, endings: Vec<Announcement>) {
         self.endings.extend(endings);
     }
 
@@ -149,8 +166,8 @@ impl Publisher {
 async fn run(shared: &Shared, backlog: &Backlog, job: Job) {
     let began = Instant::now();
     let is_ending_from = job.commands.len();
-    let (sagas, outgoing): (Vec<SagaId>, Vec<Outgoing>) =
-        job.commands.into_iter().chain(job.endings.iter().cloned()).unzip();
+    let endings = job.endings.iter().map(|ending| (ending.saga, ending.outgoing.clone()));
+    let (sagas, outgoing): (Vec<SagaId>, Vec<Outgoing>) = job.commands.into_iter().chain(endings).unzip();
     let count = outgoing.len();
     let mut failed: HashSet<SagaId> = HashSet::new();
     if count > 0 {

@@ -37,6 +37,7 @@ impl Lane {
             self.shared.waiters.ended(work.id);
         }
         let mut repeat = work.may_be_in;
+        let mut owed = work.owed;
         for (item, verdict) in work.items.into_iter().zip(verdicts) {
             match item {
                 Item::Start(start) => {
@@ -80,13 +81,14 @@ impl Lane {
                     let _ = cancel.done.send(answer);
                 }
                 Item::Swept(_) => repeat = true,
+                Item::Announce(_, debt) => owed = owed.or(Some(debt)),
                 Item::Woke(_) | Item::Resend(_) => {}
             }
         }
         if repeat && effects.is_empty() {
             effects = pending_effects(definition, &after, self.shared.clock.now());
         }
-        job.add(&self.shared, work.id, effects);
+        job.add(&self.shared, work.id, effects, owed.as_ref());
         let is_ours = is_ours || !events.is_empty();
         self.cache.put(after, seq, versioned, is_ours, armed);
     }
@@ -107,7 +109,7 @@ impl Lane {
                 Item::Start(start) => {
                     let _ = start.done.send(Err(StartError::Broken("it was not decided".to_owned())));
                 }
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
+                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Announce(..) => {}
             }
         }
         self.publisher.publish(job).await;

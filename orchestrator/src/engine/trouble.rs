@@ -87,7 +87,7 @@ impl Lane {
                     let detail = format!("its saga is put aside: {why} (to {})", reply.command);
                     job.keep_aside(dead_letter(delivery.message(), "quarantined", detail), delivery);
                 }
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
+                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Announce(..) => {}
             }
         }
         self.publisher.publish(job).await;
@@ -113,7 +113,7 @@ impl Lane {
                 Item::Cancel(_, cancel) => {
                     let _ = cancel.done.send(Err(CancelError::Unavailable));
                 }
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
+                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Announce(..) => {}
             }
         }
         tracing::warn!(saga_id = %id, why, "a saga cannot be moved just now; tried again later");

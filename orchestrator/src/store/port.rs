@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::dead_letters::DeadLetter;
 use super::journal::{Loaded, Transition};
-use super::replicas::{Entered, Heartbeat};
+use super::replicas::{Beat, Entered, Heartbeat};
 use super::{Error, Postgres, Store, definitions};
 
 #[async_trait]
@@ -59,14 +59,8 @@ impl Store for Postgres {
         self.enter(name, incarnation, version).await
     }
 
-    async fn heartbeat(
-        &self,
-        name: &Name,
-        incarnation: Uuid,
-        version: &str,
-        dead_after_ms: i64,
-    ) -> Result<Heartbeat, Error> {
-        self.heartbeat(name, incarnation, version, dead_after_ms).await
+    async fn heartbeat(&self, beat: Beat<'_>, dead_after_ms: i64) -> Result<Heartbeat, Error> {
+        self.heartbeat(beat, dead_after_ms).await
     }
 
     async fn leave(&self, name: &Name, incarnation: Uuid) -> Result<(), Error> {

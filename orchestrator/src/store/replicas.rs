@@ -13,8 +13,32 @@ use super::{Error, Postgres};
 pub struct Entered {
     /// Postgres's clock.
     pub now: Timestamp,
-    /// The last heartbeat of a predecessor of the same name.
+    /// Up to when the ends that a predecessor of the same name committed are announced, if there was one.
     pub predecessor: Option<Timestamp>,
+}
+
+/// A replica that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// Its name.
+    pub name: Name,
+    /// Its last heartbeat.
+    pub last_seen: Timestamp,
+    /// Up to when the ends that it committed are announced. Of a build that does not say so: its last heartbeat.
+    pub announced_until: Timestamp,
+}
+
+/// What a heartbeat says.
+#[derive(Debug, Clone, Copy)]
+pub struct Beat<'a> {
+    /// Who says it.
+    pub name: &'a Name,
+    /// Which one of that name.
+    pub incarnation: Uuid,
+    /// Its binary's version.
+    pub version: &'a str,
+    /// Up to when the ends that it committed are announced.
+    pub announced_until: Timestamp,
 }
 
 /// What a heartbeat brings back.
@@ -24,23 +48,27 @@ pub struct Heartbeat {
     pub now: Timestamp,
     /// Another process runs under this replica's name.
     pub is_usurped: bool,
-    /// Replicas whose heartbeat is old or that said goodbye, and that may have live sagas, with their last
-    /// heartbeat.
-    pub dead: Vec<(Name, Timestamp)>,
+    /// Replicas whose heartbeat is old or that said goodbye, and that may have live sagas or owe announcements.
+    pub dead: Vec<Gone>,
 }
 
 impl Postgres {
-    /// Enters this replica, anew if the name was there before.
+    /// Enters this replica, anew if the name was there before. What it owes stays as it is until its first heartbeat, so
+    /// that this can be repeated, and a death in between forgets nothing.
     pub async fn enter(&self, name: &Name, incarnation: Uuid, version: &str) -> Result<Entered, Error> {
         self.within(async {
             let row = sqlx::query(
                 "-- enter
-                WITH before AS (SELECT heartbeat_at FROM snorri.replicas WHERE name = $1)
+                WITH before AS (
+                    SELECT CASE WHEN announced_by = incarnation THEN announced_until ELSE heartbeat_at END AS announced_until
+                    FROM snorri.replicas WHERE name = $1
+                )
                 INSERT INTO snorri.replicas (name, incarnation, version, started_at, heartbeat_at)
                 VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp())
                 ON CONFLICT (name) DO UPDATE SET incarnation = $2, version = $3, started_at = clock_timestamp(),
-                    heartbeat_at = clock_timestamp(), left_at = NULL
-                RETURNING clock_timestamp(), (SELECT heartbeat_at FROM before)",
+                    heartbeat_at = clock_timestamp(), left_at = NULL, announced_by = $2,
+                    announced_until = (SELECT announced_until FROM before)
+                RETURNING clock_timestamp(), (SELECT announced_until FROM before)",
             )
             .bind(name.as_str())
             .bind(incarnation)
@@ -57,50 +85,52 @@ impl Postgres {
 
     /// Says that this replica is alive, and asks who is not. One that was away for so long that the others
     /// struck it off enters anew.
-    pub async fn heartbeat(
-        &self,
-        name: &Name,
-        incarnation: Uuid,
-        version: &str,
-        dead_after_ms: i64,
-    ) -> Result<Heartbeat, Error> {
+    pub async fn heartbeat(&self, beat: Beat<'_>, dead_after_ms: i64) -> Result<Heartbeat, Error> {
         self.within(async {
             let row = sqlx::query(
                 "-- heartbeat
                 WITH mine AS (
-                    INSERT INTO snorri.replicas AS r (name, incarnation, version, started_at, heartbeat_at)
-                    VALUES ($1, $2, $4, clock_timestamp(), clock_timestamp())
-                    ON CONFLICT (name) DO UPDATE SET heartbeat_at = clock_timestamp(), left_at = NULL
+                    INSERT INTO snorri.replicas AS r
+                        (name, incarnation, version, started_at, heartbeat_at, announced_until, announced_by)
+                    VALUES ($1, $2, $4, clock_timestamp(), clock_timestamp(), $5, $2)
+                    ON CONFLICT (name) DO UPDATE SET heartbeat_at = clock_timestamp(), left_at = NULL,
+                        announced_until = $5, announced_by = $2
                     WHERE r.incarnation = $2
                     RETURNING name
+                ), dead AS (
+                    SELECT name, heartbeat_at,
+                        CASE WHEN announced_by = incarnation THEN announced_until ELSE heartbeat_at END AS announced_until
+                    FROM snorri.replicas
+                    WHERE name <> $1 AND (left_at IS NOT NULL
+                        OR heartbeat_at < clock_timestamp() - $3 * interval '1 millisecond')
                 )
                 SELECT clock_timestamp(), (SELECT count(*) FROM mine),
-                       ARRAY(SELECT name FROM snorri.replicas
-                             WHERE name <> $1 AND (left_at IS NOT NULL
-                                OR heartbeat_at < clock_timestamp() - $3 * interval '1 millisecond')
-                             ORDER BY name),
-                       ARRAY(SELECT heartbeat_at FROM snorri.replicas
-                             WHERE name <> $1 AND (left_at IS NOT NULL
-                                OR heartbeat_at < clock_timestamp() - $3 * interval '1 millisecond')
-                             ORDER BY name)",
+                       ARRAY(SELECT name FROM dead ORDER BY name),
+                       ARRAY(SELECT heartbeat_at FROM dead ORDER BY name),
+                       ARRAY(SELECT announced_until FROM dead ORDER BY name)",
             )
-            .bind(name.as_str())
-            .bind(incarnation)
+            .bind(beat.name.as_str())
+            .bind(beat.incarnation)
             .bind(dead_after_ms)
-            .bind(version)
+            .bind(beat.version)
+            .bind(beat.announced_until.to_offset())
             .fetch_one(&self.upkeep)
             .await?;
             snorri_kill::point!(HeartbeatWritten, return Err(Error::injected()));
-            let dead: Vec<String> = row.try_get(2)?;
+            let names: Vec<String> = row.try_get(2)?;
             let beats: Vec<OffsetDateTime> = row.try_get(3)?;
+            let announced: Vec<OffsetDateTime> = row.try_get(4)?;
+            let dead = names.iter().zip(beats).zip(announced).filter_map(|((name, seen), announced)| {
+                Some(Gone {
+                    name: Name::new(name).ok()?,
+                    last_seen: Timestamp::from_offset(seen),
+                    announced_until: Timestamp::from_offset(announced),
+                })
+            });
             Ok(Heartbeat {
                 now: Timestamp::from_offset(row.try_get(0)?),
                 is_usurped: row.try_get::<i64, _>(1)? == 0,
-                dead: dead
-                    .iter()
-                    .zip(beats)
-                    .filter_map(|(name, at)| Some((Name::new(name).ok()?, Timestamp::from_offset(at))))
-                    .collect(),
+                dead: dead.collect(),
             })
         })
         .await
@@ -176,7 +206,7 @@ impl Postgres {
         self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- ended_since
-                SELECT id FROM snorri.sagas WHERE owner = $1 AND ended_at >= $2 LIMIT $3",
+                SELECT id FROM snorri.sagas WHERE owner = $1 AND ended_at >= $2 ORDER BY ended_at LIMIT $3",
             )
             .bind(owner.as_str())
             .bind(since.to_offset())
