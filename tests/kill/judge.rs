@@ -75,7 +75,7 @@ pub(crate) async fn judge(
     let key = |order: &Value| order["order_id"].as_str().unwrap_or_default().to_owned();
     let accepted: Vec<Accepted> =
         orders.iter().zip(ids).map(|(order, saga)| Accepted { key: key(order), saga: *saga }).collect();
-    let promise = Promise { accepted: &accepted, poison: None };
+    let promise = Promise { accepted: &accepted, poison: None, downgraded: &[] };
     let records = audit_records(&place.of.database_url, promise).await.map_err(|error| error.to_string())?;
     wrong.extend(records.findings.problems().iter().map(|(invariant, what)| format!("{invariant}: {what}")));
     if ids.iter().collect::<HashSet<_>>().len() != orders.len() || records.ends.len() != orders.len() {

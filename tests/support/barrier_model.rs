@@ -170,6 +170,7 @@ impl<W> ModelTx<W> {
         let found = state.rows.get(effect).cloned();
         let turn = match &found {
             None => Turn::First,
+            Some(found) if is_unanswered_undo(effect, found) => Turn::First,
             Some(found) if is_free(found, row) => Turn::Again,
             Some(_) => Turn::Past,
         };
@@ -196,6 +197,11 @@ impl<W> ModelTx<W> {
             }
         }
     }
+}
+
+/// Left by the version before failures were kept.
+fn is_unanswered_undo(effect: &EffectId, found: &Row) -> bool {
+    effect.direction == Direction::Compensation && found.outcome.is_none()
 }
 
 /// Whether a row that is there can be taken again, to become the other one.

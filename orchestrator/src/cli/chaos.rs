@@ -254,6 +254,10 @@ async fn play(
         memory_before = stage.watch.memory();
         wreak(args, stage, setting.seed, plan, relay, &faults).await?;
         say("all faults are over");
+        if args.previous.is_some() {
+            stage.fleet.upgrade_participants().await?;
+            say("all participants run this build");
+        }
         stage.watch.healed();
         // More load, on a system that is whole: in a long run for so long that its wake-ups are judged.
         sleep(if args.is_short() { WARM_UP } else { WARM_UP + HEALTHY_AFTER }).await;

@@ -176,8 +176,9 @@ impl Transaction for PgTransaction {
              ORDER BY saga_id, step, of_undo
              ON CONFLICT (saga_id, step, undo) DO UPDATE
                  SET outcome = excluded.outcome, attempt = excluded.attempt, at = excluded.at
-             WHERE row.outcome = 'failed'
-                 AND (excluded.outcome = 'tombstone' OR coalesce(row.attempt, 0) < excluded.attempt)
+             WHERE (row.outcome = 'failed'
+                     AND (excluded.outcome = 'tombstone' OR coalesce(row.attempt, 0) < excluded.attempt))
+                 OR (row.outcome IS NULL AND row.undo)
              RETURNING saga_id, step, undo, reply IS NOT NULL, pg_backend_pid(), pg_postmaster_start_time()",
         )
         .bind(sagas_of(&effects))

@@ -7,7 +7,8 @@
 //!
 //! The barrier has one row for each operation of each step of each saga, so an [`EffectId`] is a row's key.
 //! Inserting the row *is* taking the turn. A row whose outcome is `failed` can be taken again, by a later attempt than it
-//! answered. The laws that every store must keep:
+//! answered, and a compensation's row without an outcome by any: the version before failures were kept commits one, when
+//! it comes upon the undo of an action whose failure this one has kept, beside commands that it does. The laws that every store must keep:
 //!
 //! * A transaction that asks for a turn which another, open one has asked for waits for that one's end, and then sees
 //!   what it left: of several attempts that find a failure, one takes the turn. Two that share several turns must not
@@ -58,7 +59,8 @@ pub trait Transaction: Send {
     /// Takes the turns that are free, and says for each command, in the order given, which of them it has. For an
     /// action that is its own row. For a compensation it is the row of the action with the outcome `tombstone`,
     /// and its own. A turn is free when its row is missing, or has the outcome `failed` and an attempt that is lower
-    /// than the command's; for the tombstone, whatever the attempt. The command's own row has no outcome then, and
+    /// than the command's; for the tombstone, whatever the attempt; or is a compensation's and was committed without
+    /// an outcome. The command's own row has no outcome then, and
     /// the command's attempt. Called once, and no two of the commands are of the same step.
     async fn take_turns(&mut self, commands: &[&CommandId]) -> Result<Vec<Turns>, StoreError>;
 
@@ -102,7 +104,7 @@ pub enum Turn {
     /// No: the row has its answer already, or was not asked for.
     #[default]
     Past,
-    /// Yes, and there was no row before.
+    /// Yes, and there was no row before, or none with an answer.
     First,
     /// Yes, after a failure.
     Again,
@@ -130,7 +132,8 @@ pub struct StepRows {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
     /// How it ended, in a word: `ok`, `rejected`, `partial`, `empty`, `tombstone` for an action that must
-    /// not run any more, or `failed` for what only a later attempt may do. None while its transaction is open.
+    /// not run any more, or `failed` for what only a later attempt may do. None while its transaction is open, and in
+    /// rows that nobody answered from.
     pub outcome: Option<String>,
     /// The reply's body, to be sent again to duplicates. While a turn is had again it may be that of the failure.
     pub reply: Option<String>,

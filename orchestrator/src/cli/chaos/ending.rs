@@ -97,7 +97,8 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
     let held = drained(stage).await;
     let accepted = stage.seen.accepted();
     let url = stage.fleet.stack.postgres.url("snorri");
-    let promise = Promise { accepted: &accepted, poison: Some(relay::POISON) };
+    let downgraded = stage.fleet.downgraded();
+    let promise = Promise { accepted: &accepted, poison: Some(relay::POISON), downgraded: &downgraded };
     let records = audit_records(&url, promise).await?;
     let order_of = |key: &str| order_of(key, setting.seed, &stage.world);
     let Good { orders: good, gave_up: good_undone } =
@@ -152,6 +153,7 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
         effects: books.actions,
         undone: books.compensations,
         dead_letters: records.dead_letters,
+        unread_batches: records.unread_batches,
         processes_ended_by_themselves: own,
         median_seconds: of(50),
         p99_seconds: of(99),

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use snorri::store::Postgres;
 use snorri_demo::{Databases, Service, World};
 use snorri_stack::{Signal, Stack, send_signal};
 use tokio::process::Child;
@@ -80,6 +81,8 @@ pub(super) struct Member {
     state: Mutex<State>,
     /// Faults that are on it just now.
     pub(super) impaired: AtomicU32,
+    /// The older build took the place of this one, under the same name.
+    was_downgraded: AtomicBool,
     /// How it ended each time that nobody asked it to.
     own_ends: std::sync::Mutex<Vec<ExitStatus>>,
 }
@@ -112,12 +115,19 @@ impl Member {
             args,
             state: Mutex::new(state),
             impaired: AtomicU32::new(0),
+            was_downgraded: AtomicBool::new(false),
             own_ends: std::sync::Mutex::default(),
         }
     }
 
     fn ended_by_itself(&self, status: ExitStatus) {
         self.own_ends.lock().unwrap_or_else(PoisonError::into_inner).push(status);
+    }
+
+    fn is_replaced_by(&self, build: Build) {
+        if build == Build::Previous {
+            self.was_downgraded.store(true, Ordering::Relaxed);
+        }
     }
 
     /// How it ended each time that nobody asked it to.
@@ -137,6 +147,7 @@ impl Member {
         }
         Ok(())
     }
+
     pub(super) fn link(&self, server: Server) -> &Proxy {
         match server {
             Server::Postgres => &self.postgres,
@@ -219,6 +230,9 @@ impl Fleet {
     pub(super) async fn start(wanted: Wanted, say: fn(&str)) -> Result<Self, Error> {
         let stack = servers(&wanted.dir, wanted.install, (None, None), say).await?;
         make_database(&stack, "snorri").await?;
+        if wanted.previous.is_some() {
+            migrate(&stack.postgres.url("snorri")).await?;
+        }
         for service in Service::all() {
             make_database(&stack, service.name()).await?;
             snorri_demo::prepare(service, &stack.postgres.url(service.name()), &wanted.world).await?;
@@ -266,7 +280,10 @@ impl Fleet {
             replica: &name,
             otlp_endpoint: None,
         };
-        let args = serve.args();
+        let mut args = serve.args();
+        if self.wanted.previous.is_some() {
+            args.extend(["--migrate", "check"].map(str::to_owned));
+        }
         self.add(name, Role::Orchestrator { listen, admin }, (postgres, nats), args);
         Ok(())
     }
@@ -290,6 +307,30 @@ impl Fleet {
             (Build::Previous, Some(previous)) => previous,
             _ => &self.wanted.program,
         }
+    }
+
+    /// Starts the other build in the place of a process that was ended.
+    pub(super) async fn replace(&self, member: &Member, build: Build) -> Result<(), Error> {
+        // Before it runs: what it cannot read may be waiting for it.
+        member.is_replaced_by(build);
+        self.launch(member, build).await
+    }
+
+    /// Upgrades the participants that are left, one by one. The older SDK repeats failures that the newer one kept, to
+    /// retries and to undos alike, so that nobody may stay half way.
+    pub(super) async fn upgrade_participants(&self) -> Result<(), Error> {
+        for member in &self.members {
+            if matches!(member.role, Role::Participant(_)) && member.build().await == Build::Previous {
+                member.end().await;
+                self.replace(member, Build::This).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The orchestrators in whose place, and under whose name, the older build was started.
+    pub(super) fn downgraded(&self) -> Vec<String> {
+        self.members.iter().filter(|member| is_downgraded(member)).map(|member| member.name.clone()).collect()
     }
 
     /// Starts a process that is not there, from the given build, and lets the supervisor look after it.
@@ -391,6 +432,20 @@ impl Fleet {
     }
 }
 
+/// An upgrade begins with the schema, and replicas only check it: so they do in production, where both builds are there.
+async fn migrate(url: &str) -> Result<(), Error> {
+    let failed = |error: snorri::store::Error| Error::Api(format!("the schema: {}", error.chain()));
+    let store = Postgres::connect(url, 1).map_err(failed)?;
+    store.migrate().await.map_err(failed)?;
+    store.close().await;
+    Ok(())
+}
+
+/// Whether it is an orchestrator in whose place the older build was started, whatever runs now.
+fn is_downgraded(member: &Member) -> bool {
+    matches!(member.role, Role::Orchestrator { .. }) && member.was_downgraded.load(Ordering::Relaxed)
+}
+
 /// What is wrong with how a process ended: the participants crash on purpose, an orchestrator never ends unless it is
 /// told to or killed.
 fn unwanted_end(member: &Member) -> Option<String> {
@@ -403,82 +458,4 @@ fn unwanted_end(member: &Member) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(script: &str) -> Child {
-        let mut command = tokio::process::Command::new("sh");
-        command.args(["-c", script]).kill_on_drop(true).spawn().expect("a shell")
-    }
-
-    async fn member(role: Role, script: &str) -> Member {
-        let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
-        let proxy = async || Proxy::start(nobody).await.expect("a proxy");
-        let member = Member::new("it".to_owned(), role, (proxy().await, proxy().await), Vec::new());
-        {
-            let mut state = member.state.lock().await;
-            state.child = Some(run(script));
-            state.is_kept_away = false;
-        }
-        member
-    }
-
-    fn orchestrator() -> Role {
-        let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
-        Role::Orchestrator { listen: nobody, admin: nobody }
-    }
-
-    /// Looks after it until it was started anew.
-    async fn revived(member: &Member) {
-        while member.own_ends().is_empty() {
-            member.revive(|_| Ok(run("sleep 60"))).expect("started");
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn an_orchestrator_that_ends_by_itself_is_wrong_and_a_participant_is_not() {
-        let died = member(orchestrator(), "exit 7").await;
-        revived(&died).await;
-        assert_eq!(unwanted_end(&died).as_deref(), Some("it ended by itself: exit status: 7; see its log"));
-        let crashed = member(Role::Participant(Service::Orders), "exit 7").await;
-        revived(&crashed).await;
-        assert_eq!(unwanted_end(&crashed), None);
-    }
-
-    #[tokio::test]
-    async fn what_the_run_itself_ends_is_not_wrong() {
-        for is_killed in [true, false] {
-            let member = member(orchestrator(), "exec sleep 60").await;
-            let status = if is_killed { member.kill().await } else { member.end().await };
-            assert!(status.is_some_and(|status| was_killed(status) == is_killed), "{status:?}");
-            member.revive(|_| Ok(run("exit 7"))).expect("kept away");
-            assert_eq!((unwanted_end(&member), member.pid().await), (None, None));
-        }
-    }
-
-    #[tokio::test]
-    async fn an_end_just_before_a_kill_or_instead_of_an_orderly_one_is_wrong_all_the_same() {
-        let early = member(orchestrator(), "exit 7").await;
-        // The child is gone, and nobody has looked yet.
-        let pid = early.pid().await.expect("it was started");
-        let is_gone = || {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
-        };
-        while !is_gone() {
-            sleep(Duration::from_millis(5)).await;
-        }
-        early.kill().await;
-        assert!(unwanted_end(&early).is_some_and(|why| why.contains("exit status: 7")));
-        let up = std::env::temp_dir().join(format!("snorri-fleet-{}", std::process::id()));
-        let script = format!("trap 'exit 9' TERM; : > {}; while :; do sleep 0.02; done", up.display());
-        let late = member(orchestrator(), &script).await;
-        while !up.exists() {
-            sleep(Duration::from_millis(5)).await;
-        }
-        late.end().await;
-        std::fs::remove_file(&up).expect("deleted");
-        assert!(unwanted_end(&late).is_some_and(|why| why.contains("exit status: 9")));
-    }
-}
+mod tests;

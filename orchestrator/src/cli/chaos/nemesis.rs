@@ -185,7 +185,7 @@ impl Nemesis {
     async fn flip(&self, member: &Member, gracefully: bool) -> Result<Option<String>, Error> {
         let build = member.build().await.other();
         let status = if gracefully { member.end().await } else { member.kill().await };
-        self.fleet.launch(member, build).await?;
+        self.fleet.replace(member, build).await?;
         let Some(pid) = member.pid().await else { return Ok(None) };
         // Which file the process runs is asked of the kernel, once it does.
         let program = std::fs::canonicalize(self.fleet.program(build)).ok();

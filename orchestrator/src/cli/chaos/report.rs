@@ -61,6 +61,8 @@ pub(super) struct Counts {
     pub(super) effects: u64,
     pub(super) undone: u64,
     pub(super) dead_letters: BTreeMap<String, u64>,
+    /// Those of them that are messages of several replies which a downgraded orchestrator could not read.
+    pub(super) unread_batches: u64,
     pub(super) processes_ended_by_themselves: BTreeMap<String, u64>,
     pub(super) median_seconds: f64,
     pub(super) p99_seconds: f64,
@@ -238,7 +240,9 @@ impl Report {
         let own: u64 = counts.processes_ended_by_themselves.values().sum();
         writeln!(
             page,
-            "- {letters} dead letters; {own} processes ended by themselves and were started anew\n"
+            "- {letters} dead letters, {} of them several replies in one message that a downgraded orchestrator could not \
+             read; {own} processes ended by themselves and were started anew\n",
+            counts.unread_batches
         )?;
         writeln!(
             page,

@@ -32,7 +32,7 @@ pub enum Invariant {
     OneKeyOneSaga,
     /// No action before the pivot is begun after the time for going forwards.
     NoLateStep,
-    /// Every dead letter is one that the run itself sent.
+    /// Every dead letter is one that the run itself sent, or what a downgrade leaves unread.
     DeadLettersExplained,
     /// Memory, connections, streams and dead rows stay within their bounds.
     Bounded,
@@ -96,7 +96,9 @@ impl Invariant {
             Self::LiveHasWake => "what is live has a wake-up, and none is overdue",
             Self::OneKeyOneSaga => "one idempotency key, one saga",
             Self::NoLateStep => "no step before the pivot begins after the forward deadline",
-            Self::DeadLettersExplained => "every dead letter was sent on purpose",
+            Self::DeadLettersExplained => {
+                "every dead letter was sent on purpose, or is what a downgrade leaves unread"
+            }
             Self::EndsExplained => {
                 "every end follows from its order or from a trouble, and good orders complete"
             }

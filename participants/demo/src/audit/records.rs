@@ -29,6 +29,9 @@ pub struct Promise<'a> {
     pub accepted: &'a [Accepted],
     /// Text that only messages contain which were made to be dead letters.
     pub poison: Option<&'a str>,
+    /// Replicas that an older build replaced under their name: one from before there were several replies in one message
+    /// finds those that its predecessor had asked for, and puts them aside. No other replica may.
+    pub downgraded: &'a [String],
 }
 
 /// What the orchestrator's records say.
@@ -52,6 +55,8 @@ pub struct Records {
     pub journal_rows: u64,
     /// Dead letters, by reason.
     pub dead_letters: BTreeMap<String, u64>,
+    /// Those of them that are messages of several replies which a downgraded replica could not read.
+    pub unread_batches: u64,
     /// What is wrong.
     pub findings: Findings,
 }
@@ -70,7 +75,7 @@ pub async fn audit_records(url: &str, promise: Promise<'_>) -> Result<Records, E
     let keys = journals(&mut tx, &mut rows, &mut records).await?;
     accepted(&mut tx, promise.accepted, &keys, &mut records).await?;
     wakes(&mut tx, &mut records.findings).await?;
-    dead_letters(&mut tx, promise.poison, &mut records).await?;
+    dead_letters(&mut tx, promise, &mut records).await?;
     tx.rollback().await?;
     connection.close().await?;
     Ok(records)
@@ -245,25 +250,56 @@ async fn wakes(db: &mut PgConnection, findings: &mut Findings) -> Result<(), Err
     Ok(())
 }
 
+/// A dead letter as it is kept.
+#[derive(Debug, sqlx::FromRow)]
+struct Letter {
+    id: i64,
+    subject: String,
+    reason: String,
+    detail: String,
+    headers: String,
+    payload: Vec<u8>,
+}
+
+impl Letter {
+    fn is_poisoned(&self, poison: &str) -> bool {
+        String::from_utf8_lossy(&self.payload).contains(poison)
+    }
+
+    /// A build that does not know of several replies in one message misses the header that names the one command.
+    fn is_unread_batch(&self, downgraded: &[String]) -> bool {
+        let mut names = self.headers.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name);
+        let replica = self.subject.strip_prefix("snorri.reply.").and_then(|rest| rest.split_once('.'));
+        self.reason == "malformed_header"
+            && names.any(|name| name.eq_ignore_ascii_case("Snorri-Replies"))
+            && self.payload.starts_with(b"[")
+            && replica.is_some_and(|(_, replica)| downgraded.iter().any(|of| of == replica))
+    }
+}
+
 async fn dead_letters(
     db: &mut PgConnection,
-    poison: Option<&str>,
+    promise: Promise<'_>,
     records: &mut Records,
 ) -> Result<(), Error> {
-    let letters: Vec<(i64, String, String, String, Vec<u8>)> =
-        sqlx::query_as("SELECT id, subject, reason, detail, payload FROM snorri.dead_letters ORDER BY id")
-            .fetch_all(db)
-            .await?;
-    for (id, subject, reason, detail, payload) in letters {
+    let letters: Vec<Letter> = sqlx::query_as(
+        "SELECT id, subject, reason, detail, headers, payload FROM snorri.dead_letters ORDER BY id",
+    )
+    .fetch_all(db)
+    .await?;
+    for letter in letters {
         records.findings.checked(Invariant::DeadLettersExplained, 1);
-        let is_ours = poison.is_some_and(|poison| String::from_utf8_lossy(&payload).contains(poison));
-        if !is_ours {
+        let is_ours = promise.poison.is_some_and(|poison| letter.is_poisoned(poison));
+        if letter.is_unread_batch(promise.downgraded) {
+            records.unread_batches += 1;
+        } else if !is_ours {
+            let Letter { id, subject, reason, detail, .. } = &letter;
             records.findings.wrong(
                 Invariant::DeadLettersExplained,
                 format!("dead letter {id} on {subject}: {reason}: {detail}"),
             );
         }
-        *records.dead_letters.entry(reason).or_default() += 1;
+        *records.dead_letters.entry(letter.reason).or_default() += 1;
     }
     Ok(())
 }

@@ -35,12 +35,16 @@ fn accepted() -> Vec<Accepted> {
 }
 
 async fn records_after(sql: &'static str, accepted: &[Accepted]) -> Records {
+    records_with(sql, Promise { accepted, poison: Some("planted"), downgraded: &[] }).await
+}
+
+async fn records_with(sql: &'static str, promise: Promise<'_>) -> Records {
     let url = database();
     let mut db = PgConnection::connect(&url).await.expect("connected");
     for sql in [SCHEMA, HISTORY, sql] {
         sqlx::raw_sql(sql).execute(&mut db).await.expect("executed");
     }
-    audit_records(&url, Promise { accepted, poison: Some("planted") }).await.expect("audited")
+    audit_records(&url, promise).await.expect("audited")
 }
 
 /// Corrupts the records and expects a problem with this invariant that says these words, and no other problem.
@@ -273,4 +277,38 @@ async fn a_step_that_begins_too_late_and_a_dead_letter_of_nobody_are_found() {
         &[(Invariant::DeadLettersExplained, "dead letter 1 on s: malformed: d")],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_message_of_several_replies_may_be_unread_by_a_downgraded_replica_and_nothing_else_may() {
+    const UNREAD: &str = r#"INSERT INTO snorri.dead_letters (subject, reason, detail, headers, payload, bytes)
+        VALUES ('snorri.reply.payments.one', 'malformed_header', 'Snorri-Command is missing', 'Snorri-Replies: 2',
+                '[{"command":"c","reply":{"outcome":"working"}}]', 47);"#;
+    let accepted = accepted();
+    let one = ["one".to_owned()];
+    let downgraded = Promise { accepted: &accepted, poison: Some("planted"), downgraded: &one };
+    let wrong = (Invariant::DeadLettersExplained, "dead letter 2 on ");
+    let records = records_with(UNREAD, downgraded).await;
+    expect(&records.findings, &[]);
+    assert_eq!((records.unread_batches, records.findings.count(Invariant::DeadLettersExplained)), (1, 2));
+    // Nobody was downgraded, or another replica was.
+    for downgraded in [&[][..], &["another".to_owned()], &["payments".to_owned()]] {
+        let records =
+            records_with(UNREAD, Promise { accepted: &accepted, poison: Some("planted"), downgraded }).await;
+        expect(&records.findings, &[wrong]);
+        assert_eq!(records.unread_batches, 0);
+    }
+    // Anything but such a message.
+    for other in [
+        "UPDATE snorri.dead_letters SET headers = 'Snorri-Command: Snorri-Replies' WHERE id = 2",
+        "UPDATE snorri.dead_letters SET headers = '' WHERE id = 2",
+        "UPDATE snorri.dead_letters SET reason = 'malformed_batch' WHERE id = 2",
+        "UPDATE snorri.dead_letters SET subject = 'snorri.start.one' WHERE id = 2",
+        "UPDATE snorri.dead_letters SET payload = '{}' WHERE id = 2",
+    ] {
+        let sql: &'static str = Box::leak(format!("{UNREAD} {other}").into_boxed_str());
+        let records = records_with(sql, downgraded).await;
+        expect(&records.findings, &[wrong]);
+        assert_eq!(records.unread_batches, 0, "{other}");
+    }
 }

@@ -244,5 +244,17 @@ async fn rows_of_the_version_before_are_understood() {
     .await
     .expect("a row");
     assert_eq!(rig.ask(&mended).await, ok(6));
+    // It says `failed` to the undo of an action whose failure it does not know, and beside others that it does, it
+    // commits the undo's row as it is.
+    let failed = Command::action(saga(), "pay", 7, How::Fail);
+    assert_eq!(message(rig.ask(&failed).await), "later perhaps");
+    sqlx::query("INSERT INTO snorri_participant.barrier (saga_id, step, undo) VALUES ($1, 'pay', true)")
+        .bind(failed.saga().0)
+        .execute(&rig.pool)
+        .await
+        .expect("a row");
+    assert_eq!(rig.ask(&failed.undo().again()).await, undone(true));
+    assert_eq!(rig.ask(&failed.again()).await, Outcome::Tombstoned);
+    assert_eq!(rig.ledger(failed.saga()).await, (0, 0));
     running.stop().await;
 }

@@ -4,8 +4,8 @@ use snorri_participant::store::{Row, StepRows, Turn, Turns};
 use snorri_saga::ids::{Direction, EffectId};
 
 use super::{
-    NONE, OWN, UNDO, World, action, attempt, attempt_through, begin, done, look, look_as, model, postgres,
-    race_in_batches, row, rows, through, turns, undo_of, wait_as,
+    NONE, OWN, UNDO, World, action, attempt, attempt_through, begin, done, look, look_as, model, open,
+    postgres, race_in_batches, row, rows, through, turns, undo_of, wait_as,
 };
 use crate::rig::within;
 
@@ -16,6 +16,7 @@ laws! {
     of_two_attempts_that_find_a_failure_one_has_the_turn,
     an_attempt_that_finds_a_failure_and_its_compensation_wait_for_each_other,
     batches_that_find_failures_do_not_wait_in_a_circle,
+    an_undo_that_was_committed_without_an_outcome_is_taken_by_any_attempt,
 }
 
 const AGAIN: Turns = turns(Turn::Again, Turn::Past);
@@ -164,4 +165,33 @@ async fn batches_that_find_failures_do_not_wait_in_a_circle(world: &impl World) 
         }
         assert_eq!(race_in_batches(world, effects, Turn::Again).await, 8);
     }
+}
+
+/// The version before failures were kept leaves such undos. An action without an outcome nobody leaves: it is a hand's work.
+async fn an_undo_that_was_committed_without_an_outcome_is_taken_by_any_attempt(world: &impl World) {
+    let effect = action();
+    let undo = undo_of(&effect);
+    attempt_through(world, &effect, 1, "partial").await;
+    let mut tx = begin(world).await;
+    assert_eq!(tx.take_turns(&[&attempt(&undo, 5)]).await.expect("a turn"), [UNDO]);
+    tx.commit().await.expect("committed");
+    for number in [1, 5, 6] {
+        let found = rows(row(&effect, "partial"), open(number));
+        assert_eq!(look_as(world, &undo, number).await, (UNDO, found), "{number}");
+    }
+    // One of two has it, and then it is done.
+    let mut first = begin(world).await;
+    assert_eq!(first.take_turns(&[&attempt(&undo, 6)]).await.expect("a turn"), [UNDO]);
+    let second = wait_as(world, &undo, 7).await;
+    first.end_turn(&undo, true);
+    assert_eq!(first.complete(&[done(&undo, "ok")]).await.expect("completed"), 1);
+    first.commit().await.expect("committed");
+    let (second, new) = within("the second", second).await.expect("joined");
+    assert_eq!(new.expect("an answer"), [NONE]);
+    second.rollback().await.expect("rolled back");
+    let unclear = action();
+    let mut tx = begin(world).await;
+    assert_eq!(tx.take_turns(&[&attempt(&unclear, 1)]).await.expect("a turn"), [OWN]);
+    tx.commit().await.expect("committed");
+    assert_eq!(look_as(world, &unclear, 2).await, (NONE, rows(open(1), None)));
 }
