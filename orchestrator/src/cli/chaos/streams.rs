@@ -76,13 +76,14 @@ impl Streams {
         };
         let Some(consumer) = consumer else {
             let before = self.born(&stream).await;
-            self.0.delete_stream(&stream).await.ok()?;
+            // Tried again: NATS may be busy with another fault just now.
+            sign(async || self.0.delete_stream(&stream).await.ok()).await?;
             let now =
                 sign(async || self.born(&stream).await.filter(|now| before.as_ref() != Some(now))).await?;
             return Some(format!("{stream} is of {now}"));
         };
         let before = self.consumer_born(&stream, &consumer).await;
-        self.0.get_stream(&stream).await.ok()?.delete_consumer(&consumer).await.ok()?;
+        sign(async || self.0.get_stream(&stream).await.ok()?.delete_consumer(&consumer).await.ok()).await?;
         let now = sign(async || {
             self.consumer_born(&stream, &consumer).await.filter(|now| before.as_ref() != Some(now))
         })
