@@ -40,7 +40,7 @@ mod settle;
 mod trouble;
 mod waiters;
 
-pub(crate) use owed::{Debt, Owed};
+pub(crate) use owed::{Debt, Owed, Recall};
 pub use waiters::Waiters;
 
 /// The most inputs that one commit takes. Batches form by themselves: of what is waiting, never waited for.
@@ -63,8 +63,8 @@ pub(crate) enum Item {
     Swept(SagaId),
     /// Messages may be lost, or its replica is dead: send what is under way under new ids.
     Resend(SagaId),
-    /// It ended at a replica that is gone: announce it once more.
-    Announce(SagaId, Arc<Debt>),
+    /// It has ended, or may have: announce it, once more perhaps, if it has.
+    Announce(SagaId, Recall),
     /// Somebody wants it undone.
     Cancel(SagaId, Box<Cancel>),
 }

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use snorri_saga::definition::Definition;
 use snorri_saga::journal::Event;
 use snorri_saga::saga::{Saga, Status};
-use snorri_saga::time::Timestamp;
+use snorri_saga::time::{Millis, Timestamp};
 use tokio::sync::Notify;
 
 mod labels;
@@ -237,7 +237,12 @@ impl Metrics {
         self.series.postgres_up.set(i64::from(up));
     }
 
-    /// NATS is connected or is not.
+    /// For how long the oldest end waits to be announced.
+    pub fn announcements_owed(&self, since: Millis) {
+        self.series.announcements_owed.set(i64::try_from(since.0 / 1000).unwrap_or(i64::MAX));
+    }
+
+    /// Whether NATS is connected.
     pub fn nats_up(&self, up: bool) {
         self.series.nats_up.set(i64::from(up));
     }

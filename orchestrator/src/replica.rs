@@ -136,7 +136,7 @@ impl Replica {
         let (tasks, died) = Tasks::new();
         let engine = Engine::start_lanes(shared.clone(), limits.lanes, &tasks, stop.lanes.clone());
         let lost = Arc::new(Notify::new());
-        upkeep::resume(&engine, &shared, predecessor).await;
+        let inherited = upkeep::resume(&engine, &shared, predecessor).await;
         let intake = Arc::new(Intake::new(definitions.clone(), limits.starts_per_second));
         let doors = stop.doors.clone();
         tasks.spawn(
@@ -149,7 +149,8 @@ impl Replica {
             &doors,
             starts::run(engine.clone(), shared.clone(), intake.clone(), doors.clone()),
         );
-        let upkeep = tokio::spawn(upkeep::run(engine.clone(), shared.clone(), incarnation, lost, doors));
+        let upkeep =
+            tokio::spawn(upkeep::run(engine.clone(), shared.clone(), incarnation, inherited, lost, doors));
         Ok(Self { engine, definitions, intake, shared, incarnation, stop, tasks, died, upkeep })
     }
 

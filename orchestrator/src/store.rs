@@ -89,8 +89,14 @@ pub trait Store: Debug + Send + Sync {
         limit: i64,
     ) -> Result<Vec<SagaId>, Error>;
 
-    /// The sagas of a replica that ended since then, whose announcement may be lost with it.
-    async fn ended_since(&self, owner: &Name, since: Timestamp, limit: i64) -> Result<Vec<SagaId>, Error>;
+    /// The sagas that a replica ended after this one, in the order of their ends, and before that time.
+    async fn ended(
+        &self,
+        owner: &Name,
+        after: (Timestamp, SagaId),
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<(Timestamp, SagaId)>, Error>;
 
     /// Strikes a dead replica off once nothing of it is left. Returns whether it did.
     async fn forget(&self, dead: &Name) -> Result<bool, Error>;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::engine::{Engine, Item, Owed, Shared};
+use crate::engine::{Debt, Engine, Item, Owed, Recall, Shared};
 use crate::store::{self, Beat, Gone};
 
 /// This binary's version.
@@ -28,8 +28,14 @@ const PAGE: i64 = 500;
 /// Ends so long before the time up to which a replica that is gone has announced everything are announced again, too: for
 /// clocks that went back a little.
 const ENDS_BEFORE: Millis = Millis(1500);
-/// The most ends that are announced again.
-const ENDS_MAX: i64 = 50_000;
+/// How long after a replica's death a commit of its own may still come in.
+const COMMITS_UNDER_WAY: Duration = Duration::from_secs(10);
+/// So much time one look for such ends covers: a query is short, whatever ended since.
+const ENDS_SPAN: Millis = Millis::secs(600);
+/// A pause between two pages of them, so that what is under way is not kept waiting.
+const ENDS_PAUSE: Duration = Duration::from_millis(50);
+/// Announcements that are owed for so long are said aloud.
+const OWED_LONG: Millis = Millis::secs(60);
 /// How soon it is tried again when a replica cannot go on with what its predecessor left.
 const RESUME_AGAIN: Duration = Duration::from_millis(500);
 /// How often the streams are looked after.
@@ -55,6 +61,7 @@ pub(crate) async fn run(
     engine: Engine,
     shared: Arc<Shared>,
     incarnation: Uuid,
+    inherited: Option<Inherited>,
     lost: Arc<Notify>,
     stop: CancellationToken,
 ) -> Ended {
@@ -66,6 +73,7 @@ pub(crate) async fn run(
     let streams = keep_streams(&shared, &lost);
     let sweep = sweep(&engine, &shared, &stop);
     let resend = resend_when_lost(&engine, &shared, &lost);
+    let announce = announce_inherited(&engine, &shared, inherited);
     tokio::select! {
         biased;
         () = stop.cancelled() => Ended::Stopped,
@@ -74,6 +82,7 @@ pub(crate) async fn run(
         () = streams => Ended::Stopped,
         () = sweep => Ended::Stopped,
         () = resend => Ended::Stopped,
+        () = announce => Ended::Stopped,
     }
 }
 
@@ -89,10 +98,17 @@ async fn beat(
     // Since when our own heartbeats have been coming through. When Postgres was away, everybody's are old.
     let mut steady_since: Option<Instant> = None;
     let mut last = Instant::now();
-    let mut is_away = false;
+    let (mut is_away, mut is_owing_long) = (false, false);
     while !stop.is_cancelled() {
         let asked = Instant::now();
-        let announced_until = shared.owed.until(shared.clock.now());
+        let (now, announced_until) = (shared.clock.now(), shared.owed.until(shared.clock.now()));
+        let owed_for = now.since(announced_until);
+        shared.metrics.announcements_owed(owed_for);
+        if owed_for < OWED_LONG {
+            is_owing_long = false;
+        } else if !std::mem::replace(&mut is_owing_long, true) {
+            tracing::warn!(since = %announced_until, "ends are not announced since then; NATS does not take them");
+        }
         let beat = Beat { name: &shared.replica, incarnation, version: VERSION, announced_until };
         match shared.store.heartbeat(beat, dead_after).await {
             Ok(heartbeat) if heartbeat.is_usurped => {
@@ -174,6 +190,8 @@ async fn keep_streams(shared: &Shared, lost: &Notify) {
 #[derive(Debug)]
 struct Announced {
     last_seen: Timestamp,
+    /// It was looked for when nothing could be added to it any more.
+    is_final: bool,
     owed: Arc<Owed>,
 }
 
@@ -206,13 +224,16 @@ async fn follow(
     announced: &mut HashMap<Name, Announced>,
 ) -> Result<(), store::Error> {
     take_over(engine, shared, &gone.name).await?;
-    if announced.get(&gone.name).is_none_or(|before| before.last_seen != gone.last_seen) {
+    let seen = announced.get(&gone.name).map(|of| (of.last_seen, of.is_final));
+    if seen != Some((gone.last_seen, gone.is_final)) {
         let owed = Arc::new(Owed::default());
-        announce_again(engine, shared, &owed, &gone.name, gone.announced_until).await?;
-        announced.insert(gone.name.clone(), Announced { last_seen: gone.last_seen, owed });
+        let debt = owed.owe(gone.announced_until);
+        announce_again(engine, shared, &gone.name, gone.announced_until, debt).await?;
+        let of = Announced { last_seen: gone.last_seen, is_final: gone.is_final, owed };
+        announced.insert(gone.name.clone(), of);
     }
-    // Not before NATS has its announcements: when this replica dies too, the next one must find that they are owed.
-    let is_paid = announced.get(&gone.name).is_some_and(|of| of.owed.is_nothing());
+    // Not before it can owe no more, and NATS has it all: when this replica dies too, the next one must find that it is owed.
+    let is_paid = announced.get(&gone.name).is_some_and(|of| of.is_final && of.owed.is_nothing());
     if !is_paid || !shared.store.forget(&gone.name).await? {
         return Ok(());
     }
@@ -266,36 +287,75 @@ async fn resend_owned(engine: &Engine, shared: &Shared) -> Result<usize, store::
 async fn announce_again(
     engine: &Engine,
     shared: &Shared,
-    owed: &Arc<Owed>,
     gone: &Name,
     announced_until: Timestamp,
+    debt: Arc<Debt>,
 ) -> Result<(), store::Error> {
-    let debt = owed.owe(announced_until);
-    let since = announced_until - ENDS_BEFORE;
-    let ids = shared.store.ended_since(gone, since, ENDS_MAX).await?;
-    if !ids.is_empty() {
-        tracing::info!(replica = %gone, sagas = ids.len(), "announcing the last ends of a replica that is gone once more");
+    let mut total = 0;
+    let mut after = (announced_until - ENDS_BEFORE, SagaId(Uuid::nil()));
+    loop {
+        let before = after.0 + ENDS_SPAN;
+        let is_last = before > shared.clock.now() + ENDS_BEFORE;
+        let page = shared.store.ended(gone, after, before, PAGE).await?;
+        let is_full = i64::try_from(page.len()).is_ok_and(|len| len >= PAGE);
+        total += page.len();
+        after = match page.last() {
+            Some(last) if is_full => *last,
+            _ => (before, SagaId(Uuid::nil())),
+        };
+        for (_, id) in page {
+            engine.hand_over(id, Item::Announce(id, Recall::of(debt.clone()))).await;
+        }
+        if is_full {
+            sleep(ENDS_PAUSE).await;
+        } else if is_last {
+            break;
+        }
     }
-    for id in ids {
-        engine.hand_over(id, Item::Announce(id, debt.clone())).await;
+    if total > 0 {
+        tracing::info!(replica = %gone, sagas = total, "announces the last ends of a replica that is gone once more");
     }
     Ok(())
 }
 
-/// Goes on with what a predecessor of the same name left under way. To be awaited before the doors open, so
-/// that it finds nothing of this process's own, and before the first heartbeat, which says what is owed.
-pub(crate) async fn resume(engine: &Engine, shared: &Shared, predecessor: Option<Timestamp>) {
-    let Some(announced_until) = predecessor else { return };
+/// Goes on with the sagas that a predecessor of the same name left under way. To be awaited before the doors open, so
+/// that it finds nothing of this process's own. What the predecessor owes is owed by this replica from then on.
+pub(crate) async fn resume(
+    engine: &Engine,
+    shared: &Shared,
+    predecessor: Option<Timestamp>,
+) -> Option<Inherited> {
+    let announced_until = predecessor?;
+    let debt = shared.owed.owe(announced_until);
     resend_patiently(engine, shared, "went on with the sagas of a predecessor of the same name").await;
-    while let Err(error) =
-        announce_again(engine, shared, &shared.owed, &shared.replica, announced_until).await
-    {
-        tracing::warn!(
-            error = error.chain(),
-            "the predecessor's last ends are not announced yet; it is tried again"
-        );
-        sleep(RESUME_AGAIN).await;
+    Some(Inherited { announced_until, debt })
+}
+
+/// What a replica owes for a predecessor of the same name.
+#[derive(Debug)]
+pub(crate) struct Inherited {
+    announced_until: Timestamp,
+    debt: Arc<Debt>,
+}
+
+/// Announces what the predecessor owes, for as long as it takes, and once more when nothing that was under way in the database
+/// when it died can still come in. Then waits for ever.
+async fn announce_inherited(engine: &Engine, shared: &Shared, inherited: Option<Inherited>) {
+    let Some(Inherited { announced_until, debt }) = inherited else { return std::future::pending().await };
+    for pause in [Duration::ZERO, COMMITS_UNDER_WAY] {
+        sleep(pause).await;
+        while let Err(error) =
+            announce_again(engine, shared, &shared.replica, announced_until, debt.clone()).await
+        {
+            tracing::warn!(
+                error = error.chain(),
+                "the predecessor's last ends are not announced yet; it is tried again"
+            );
+            sleep(RESUME_AGAIN).await;
+        }
     }
+    drop(debt);
+    std::future::pending::<()>().await;
 }
 
 /// Sends again whenever NATS lost messages.

@@ -14,7 +14,7 @@ use crate::find::Tools;
 use crate::process::{self, Life};
 
 /// How many threads nats-server runs on. It shares its machine with everything else here: with one for each processor it
-/// mostly wakes threads that find nothing to do, a fifth of its processor time (docs/benchmark.md).
+/// mostly wakes threads that find nothing to do, a fifth of its processor time in `snorri bench` on two processors.
 const GO_THREADS: &str = "GOMAXPROCS";
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(10);

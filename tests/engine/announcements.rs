@@ -92,6 +92,7 @@ async fn what_is_owed_is_forgotten_by_a_heartbeat_and_by_no_restart() {
     let seen = store.heartbeat(beat(&two, other, entered.now), 60_000).await.expect("a heartbeat");
     let gone = seen.dead.first().expect("one is gone");
     assert_eq!(gone.announced_until, gone.last_seen);
+    assert!(gone.is_final, "it said goodbye");
     assert!(gone.last_seen < owed, "{gone:?}");
     store.close().await;
 }

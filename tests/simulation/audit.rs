@@ -14,7 +14,6 @@ use crate::fault::Fault;
 use crate::ledger::Entry;
 use crate::participants::{LOOK, PEEK, Services};
 use crate::plan::Mode;
-use crate::process_slot::Slot;
 use crate::store::Database;
 use crate::tables::{DefinitionRow, Tables};
 use crate::world::World;
@@ -25,7 +24,6 @@ pub(crate) struct Audit<'a> {
     pub(crate) database: &'a Arc<Database>,
     pub(crate) services: &'a Arc<Services>,
     pub(crate) clients: &'a Arc<Clients>,
-    pub(crate) orchestrators: &'a [Slot],
     /// All was given its time to end.
     pub(crate) is_over: bool,
 }
@@ -300,16 +298,10 @@ impl Audit<'_> {
         }
     }
 
-    /// An announcement may be lost only if the end came into the database after its writer had died: nobody looked for
-    /// it there.
+    /// An announcement may be lost only if the end came into the database after its writer had died: nobody may have looked
+    /// for it since.
     fn may_be_unannounced(&self, id: SagaId) -> bool {
-        let Some(ending) = self.database.checks.ending(id) else { return true };
-        let is_alive = self
-            .orchestrators
-            .iter()
-            .filter_map(Slot::now)
-            .any(|process| process.name == ending.by && !process.is_dead());
-        !is_alive && ending.lag_ms > 1_000
+        self.database.checks.ending(id).is_none_or(|ending| ending.is_posthumous)
     }
 
     /// The participants' books by themselves: each effect once, none after its undo, none undone that was never done,

@@ -8,8 +8,8 @@ use snorri_bus::Outgoing;
 use snorri_saga::ids::{CommandId, Direction, SagaId};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::{Phase, Saga};
-use snorri_saga::time::Timestamp;
 
+use crate::process::Process;
 use crate::tables::{Tables, Write};
 use crate::world::World;
 
@@ -32,12 +32,10 @@ struct Inner {
 }
 
 /// An end as it was committed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Ending {
-    /// The incarnation that decided it.
-    pub(crate) by: String,
-    /// How long after the decision.
-    pub(crate) lag_ms: u64,
+    /// Who decided it was dead by then.
+    pub(crate) is_posthumous: bool,
 }
 
 /// What happened besides faults.
@@ -78,7 +76,7 @@ impl Checks {
     }
 
     pub(crate) fn ending(&self, id: SagaId) -> Option<Ending> {
-        self.inner().ended.get(&id).cloned()
+        self.inner().ended.get(&id).copied()
     }
 
     pub(crate) fn taken_over(&self, sagas: usize) {
@@ -89,11 +87,11 @@ impl Checks {
     pub(crate) fn committed(
         &self,
         tables: &Tables,
-        incarnation: &str,
+        process: &Process,
         batch: &[Write],
         won: &BTreeSet<SagaId>,
-        now: Timestamp,
     ) {
+        let incarnation = &process.name;
         let mut inner = self.inner();
         inner.seen.commits += 1;
         for write in batch {
@@ -137,9 +135,7 @@ impl Checks {
                 if saga.ended_at.is_some()
                     && row.events.iter().any(|event| matches!(event, Event::Ended { .. }))
                 {
-                    let (by, lag_ms) = (incarnation.to_owned(), now.since(write.at).0);
-                    let ending = Ending { by, lag_ms };
-                    inner.ended.insert(id, ending);
+                    inner.ended.insert(id, Ending { is_posthumous: process.is_dead() });
                 }
                 self.check_projection(tables, &saga);
                 inner.folds.insert(id, (saga, write.seq));

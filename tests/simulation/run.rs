@@ -111,14 +111,7 @@ async fn simulate(plan: Plan, bug: Option<Bug>) -> Outcome {
     weather.begin();
 
     let is_over = watch(&weather, &clients).await;
-    let audit = Audit {
-        world: &world,
-        database: &database,
-        services: &services,
-        clients: &clients,
-        orchestrators: &weather.orchestrators,
-        is_over,
-    };
+    let audit = Audit { world: &world, database: &database, services: &services, clients: &clients, is_over };
     let totals = audit.run();
     world.say(format_args!("over: {totals:?}"));
     Outcome {

@@ -238,7 +238,7 @@ fn limited(limit: i64) -> usize {
 impl Store for StorePort {
     async fn commit(&self, replica: &Name, batch: Vec<Transition<'_>>) -> Result<HashSet<SagaId>, Error> {
         let mut batch: Vec<Write> = batch.into_iter().map(Write::of).collect();
-        let (replica, incarnation) = (replica.to_string(), self.process.name.clone());
+        let (replica, process) = (replica.to_string(), self.process.clone());
         let world = &self.database.world;
         if world.bug == Some(Bug::CommitLies) && world.chance(0.01) {
             return Ok(batch.iter().map(|write| write.id).collect());
@@ -254,7 +254,6 @@ impl Store for StorePort {
         let won = self
             .call("commit", true, move |database| {
                 let bug = database.world.bug;
-                let now = database.now();
                 let mut tables = database.tables();
                 let was_there = tables.journal.len();
                 let is_abandoned = began.elapsed() >= UNIT_TIMEOUT;
@@ -263,7 +262,7 @@ impl Store for StorePort {
                     Err(_) if is_abandoned && !is_second_said => BTreeSet::new(),
                     Err(_) => tables.commit_careful(&replica, &batch, bug),
                 };
-                database.checks.committed(&tables, &incarnation, &batch, &won, now);
+                database.checks.committed(&tables, &process, &batch, &won);
                 debug_assert!(tables.journal.len() >= was_there, "a commit adds rows");
                 won
             })
@@ -416,10 +415,16 @@ impl Store for StorePort {
         .await
     }
 
-    async fn ended_since(&self, owner: &Name, since: Timestamp, limit: i64) -> Result<Vec<SagaId>, Error> {
+    async fn ended(
+        &self,
+        owner: &Name,
+        after: (Timestamp, SagaId),
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<(Timestamp, SagaId)>, Error> {
         let owner = owner.to_string();
-        self.call("ended_since", false, move |database| {
-            database.tables().ended_since(&owner, since, limited(limit))
+        self.call("ended", false, move |database| {
+            database.tables().ended(&owner, after, before, limited(limit))
         })
         .await
     }

@@ -19,6 +19,8 @@ const TAIL: usize = 40;
 const WAKE_AFTER: Millis = Millis::secs(30);
 /// How much later than its owner anybody may take a saga that is due.
 const OTHERS_LATER: Millis = Millis::secs(10);
+/// How long after its last heartbeat a replica may be struck off.
+const FORGOTTEN_AFTER: Millis = Millis::secs(10);
 
 /// A row of the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -383,7 +385,12 @@ impl Tables {
             })
             .filter_map(|(other, row)| {
                 let name = Name::new(other).ok()?;
-                Some(Gone { name, last_seen: row.heartbeat_at, announced_until: row.announced_until })
+                Some(Gone {
+                    name,
+                    last_seen: row.heartbeat_at,
+                    announced_until: row.announced_until,
+                    is_final: row.left || row.heartbeat_at < now - FORGOTTEN_AFTER,
+                })
             })
             .collect();
         if is_mine {
@@ -429,20 +436,28 @@ impl Tables {
             .collect()
     }
 
-    pub(crate) fn ended_since(&self, owner: &str, since: Timestamp, limit: usize) -> Vec<SagaId> {
+    pub(crate) fn ended(
+        &self,
+        owner: &str,
+        after: (Timestamp, SagaId),
+        before: Timestamp,
+        limit: usize,
+    ) -> Vec<(Timestamp, SagaId)> {
         let mut ended: Vec<(Timestamp, SagaId)> = self
             .sagas
             .iter()
             .filter(|(_, row)| row.owner == owner)
-            .filter_map(|(id, row)| row.ended_at.filter(|at| *at >= since).map(|at| (at, *id)))
+            .filter_map(|(id, row)| Some((row.ended_at?, *id)))
+            .filter(|ended| *ended > after && ended.0 < before)
             .collect();
         ended.sort_unstable();
-        ended.into_iter().map(|(_, id)| id).take(limit).collect()
+        ended.truncate(limit);
+        ended
     }
 
     pub(crate) fn forget(&mut self, dead: &str, now: Timestamp) -> bool {
         let is_over =
-            self.replicas.get(dead).is_some_and(|row| row.left || row.heartbeat_at < now - Millis::secs(10));
+            self.replicas.get(dead).is_some_and(|row| row.left || row.heartbeat_at < now - FORGOTTEN_AFTER);
         if !is_over || self.live().any(|(_, row)| row.owner == dead) {
             return false;
         }

@@ -155,6 +155,8 @@ impl Lane {
         };
         snorri_kill::point!(BatchLoaded, return Err((store::Error::injected(), works)));
         let now = self.shared.clock.now();
+        // No heartbeat says that ends of this time are announced before they are decided.
+        let _round = self.shared.owed.owe(now);
         let mut decided = Vec::with_capacity(works.len());
         let mut again = Vec::new();
         for mut work in works {
@@ -277,7 +279,7 @@ impl Lane {
                 // Tried again until it is put aside; meanwhile it is not decided on.
                 Some(why) => {
                     if let Some(work) = self.in_trouble(work, why).await {
-                        Self::put_back(work);
+                        self.put_back(work);
                     }
                 }
             }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Decided, Work};
 use super::cache::{Cache, Known};
+use super::owed::Recalls;
 use super::publisher::{Backlog, Job, Publisher};
 use super::queue::Queue;
 use super::{BATCH_MAX, Item, Shared};
@@ -33,6 +34,8 @@ pub(super) struct Lane {
     pub(super) publisher: Publisher,
     /// What could not be published.
     backlog: Arc<Backlog>,
+    /// Ends that may be committed, and are not announced.
+    pub(super) recalls: Recalls,
     /// Transitions whose commit was not answered.
     pub(super) limbo: Vec<Decided>,
     /// When Postgres failed this lane last.
@@ -54,6 +57,7 @@ impl Lane {
             shared,
             cache: Cache::default(),
             backlog,
+            recalls: Recalls::default(),
             limbo: Vec::new(),
             trouble_at: None,
             troubles: HashMap::new(),
@@ -121,6 +125,9 @@ impl Lane {
         for item in items.drain(..) {
             add(item.saga(), item);
         }
+        while let Some((id, recall)) = self.recalls.due() {
+            add(id, Item::Announce(id, recall));
+        }
         // Where no answer could come, or none could be read, silence says nothing, and no attempt is burnt.
         let is_silence_trusted = self.is_bus_trusted() && self.is_postgres_trusted() && !self.is_catching_up;
         let now = self.shared.clock.now();
@@ -164,7 +171,7 @@ impl Lane {
             match self.cache.get(id) {
                 Known::Now(entry) => {
                     let effects = pending_effects(&entry.versioned.definition, &entry.saga, now);
-                    job.add(&self.shared, id, effects, None);
+                    job.add(&self.shared, id, effects, &[]);
                 }
                 // What is under way by now is looked up.
                 Known::Once => works.push(Work::of(id, vec![Item::Swept(id)])),

@@ -30,7 +30,7 @@ pub(super) struct Announcement {
     saga: SagaId,
     outgoing: Outgoing,
     /// Paid when this is dropped: NATS has it.
-    _owed: Option<Arc<Debt>>,
+    _owed: Vec<Arc<Debt>>,
 }
 
 /// What could not be published, until it is.
@@ -93,20 +93,14 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn add(
-        &mut self,
-        shared: &Shared,
-        saga: SagaId,
-        effects: Vec<Effect>,
-        owed: Option<&Arc<Debt>>,
-    ) {
+    pub(super) fn add(&mut self, shared: &Shared, saga: SagaId, effects: Vec<Effect>, owed: &[Arc<Debt>]) {
         for effect in effects {
             let is_sampled = shared.tracer.is_sampled(saga);
             let outgoing = outbox::encode(&effect, shared.bus.subjects(), &shared.replica, is_sampled);
             match effect {
                 Effect::Send(_) => self.commands.push((saga, outgoing)),
                 Effect::Announce(_) => {
-                    self.endings.push(Announcement { saga, outgoing, _owed: owed.cloned() });
+                    self.endings.push(Announcement { saga, outgoing, _owed: owed.to_vec() });
                 }
             }
         }

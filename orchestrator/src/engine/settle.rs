@@ -1,11 +1,13 @@
 //! After the commit: memory, answers, and what is to be published and acknowledged. And the answers to
 //! those who got nothing: unknown sagas, and starts that lost.
 
+use std::sync::Arc;
+
 use super::batch::{Decided, Work};
 use super::deciding::Verdict;
 use super::lane::Lane;
 use super::publisher::Job;
-use super::{CancelError, Item, StartError, Started};
+use super::{CancelError, Debt, Item, StartError, Started};
 use crate::aside::dead_letter;
 use snorri_saga::decide::{Refusal, pending_effects};
 use snorri_saga::ids::SagaId;
@@ -37,7 +39,7 @@ impl Lane {
             self.shared.waiters.ended(work.id);
         }
         let mut repeat = work.may_be_in;
-        let mut owed = work.owed;
+        let mut owed: Vec<Arc<Debt>> = work.owed.into_iter().collect();
         for (item, verdict) in work.items.into_iter().zip(verdicts) {
             match item {
                 Item::Start(start) => {
@@ -81,14 +83,15 @@ impl Lane {
                     let _ = cancel.done.send(answer);
                 }
                 Item::Swept(_) => repeat = true,
-                Item::Announce(_, debt) => owed = owed.or(Some(debt)),
+                Item::Announce(_, recall) if after.ended_at.is_some() => owed.push(recall.debt),
+                Item::Announce(id, recall) => self.recalls.later(id, recall),
                 Item::Woke(_) | Item::Resend(_) => {}
             }
         }
         if repeat && effects.is_empty() {
             effects = pending_effects(definition, &after, self.shared.clock.now());
         }
-        job.add(&self.shared, work.id, effects, owed.as_ref());
+        job.add(&self.shared, work.id, effects, &owed);
         let is_ours = is_ours || !events.is_empty();
         self.cache.put(after, seq, versioned, is_ours, armed);
     }

@@ -1,12 +1,15 @@
 //! Sagas that cannot be moved: each is tried by itself, and after the third failure put aside for a person,
 //! so that it holds nobody else up.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use snorri_saga::ids::SagaId;
 
 use super::batch::Work;
 use super::lane::Lane;
 use super::publisher::Job;
-use super::{CancelError, Item, StartError};
+use super::{CancelError, Debt, Item, Recall, StartError};
 use crate::aside::dead_letter;
 use crate::store;
 
@@ -24,7 +27,7 @@ impl Lane {
             let mut again = Vec::new();
             for work in works {
                 if error.is_slow() {
-                    Self::retry_later(work, HELD, "somebody else holds a row of it");
+                    self.retry_later(work, HELD, "somebody else holds a row of it");
                 } else {
                     again.extend(self.in_trouble(work, &error.chain()).await);
                 }
@@ -43,7 +46,7 @@ impl Lane {
                 // Somebody else holds a row of it, perhaps for long. The lane does not wait for that.
                 Err((error, back)) if error.is_slow() => {
                     for work in back {
-                        Self::retry_later(work, HELD, "somebody else holds a row of it");
+                        self.retry_later(work, HELD, "somebody else holds a row of it");
                     }
                 }
                 Err((error, back)) if error.is_transient() => again.extend(back),
@@ -73,6 +76,7 @@ impl Lane {
             return Some(work);
         }
         self.shared.metrics.quarantined();
+        self.recall(work.id, work.owed);
         let mut job = Job::default();
         for item in work.items {
             match item {
@@ -87,21 +91,31 @@ impl Lane {
                     let detail = format!("its saga is put aside: {why} (to {})", reply.command);
                     job.keep_aside(dead_letter(delivery.message(), "quarantined", detail), delivery);
                 }
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Announce(..) => {}
+                Item::Announce(id, recall) => self.recalls.later(id, recall),
+                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
         self.publisher.publish(job).await;
         None
     }
 
+    /// Its end was decided, and its commit may come into the journal after all of this: then nobody but this lane knows that it
+    /// has to be announced.
+    fn recall(&mut self, id: SagaId, owed: Option<Arc<Debt>>) {
+        if let Some(debt) = owed {
+            self.recalls.later(id, Recall::of(debt));
+        }
+    }
+
     /// One whose journal cannot be read.
-    pub(super) fn put_back(work: Work) {
-        Self::retry_later(work, UNREADABLE, "its journal cannot be read");
+    pub(super) fn put_back(&mut self, work: Work) {
+        self.retry_later(work, UNREADABLE, "its journal cannot be read");
     }
 
     /// Puts the items of a saga that cannot be moved just now back: messages to NATS, people an error.
-    fn retry_later(work: Work, after: Duration, why: &'static str) {
+    fn retry_later(&mut self, work: Work, after: Duration, why: &'static str) {
         let id = work.id;
+        self.recall(id, work.owed);
         for item in work.items {
             match item {
                 Item::Reply(_, delivery) => {
@@ -113,7 +127,8 @@ impl Lane {
                 Item::Cancel(_, cancel) => {
                     let _ = cancel.done.send(Err(CancelError::Unavailable));
                 }
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Announce(..) => {}
+                Item::Announce(id, recall) => self.recalls.later(id, recall),
+                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
         tracing::warn!(saga_id = %id, why, "a saga cannot be moved just now; tried again later");

@@ -104,6 +104,7 @@ pub(super) struct Series {
     pub(super) quarantined: Counter,
     pub(super) postgres_up: Gauge,
     pub(super) nats_up: Gauge,
+    pub(super) announcements_owed: Gauge,
 }
 
 impl Series {
@@ -136,6 +137,7 @@ impl Series {
             quarantined: Counter::default(),
             postgres_up: Gauge::default(),
             nats_up: Gauge::default(),
+            announcements_owed: Gauge::default(),
         };
         series.start_at_zero();
         series.enter_sagas(registry);
@@ -240,6 +242,11 @@ impl Series {
         );
         to.register("snorri_postgres_up", "1 when Postgres takes commits", self.postgres_up.clone());
         to.register("snorri_nats_up", "1 when NATS is connected", self.nats_up.clone());
+        to.register(
+            "snorri_announcements_owed_seconds",
+            "For how long ends wait to be announced",
+            self.announcements_owed.clone(),
+        );
     }
 
     pub(super) fn of_definition(&self, name: &Name) -> OfDefinition {

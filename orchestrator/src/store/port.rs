@@ -81,8 +81,14 @@ impl Store for Postgres {
         self.owned(owner, started_before, after, limit).await
     }
 
-    async fn ended_since(&self, owner: &Name, since: Timestamp, limit: i64) -> Result<Vec<SagaId>, Error> {
-        self.ended_since(owner, since, limit).await
+    async fn ended(
+        &self,
+        owner: &Name,
+        after: (Timestamp, SagaId),
+        before: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<(Timestamp, SagaId)>, Error> {
+        self.ended(owner, after, before, limit).await
     }
 
     async fn forget(&self, dead: &Name) -> Result<bool, Error> {

@@ -26,6 +26,8 @@ pub struct Gone {
     pub last_seen: Timestamp,
     /// Up to when the ends that it committed are announced. Of a build that does not say so: its last heartbeat.
     pub announced_until: Timestamp,
+    /// It said goodbye, or is gone for so long that it commits nothing any more: what it owes now is all.
+    pub is_final: bool,
 }
 
 /// What a heartbeat says.
@@ -59,16 +61,13 @@ impl Postgres {
         self.within(async {
             let row = sqlx::query(
                 "-- enter
-                WITH before AS (
-                    SELECT CASE WHEN announced_by = incarnation THEN announced_until ELSE heartbeat_at END AS announced_until
-                    FROM snorri.replicas WHERE name = $1
-                )
-                INSERT INTO snorri.replicas (name, incarnation, version, started_at, heartbeat_at)
+                INSERT INTO snorri.replicas AS r (name, incarnation, version, started_at, heartbeat_at)
                 VALUES ($1, $2, $3, clock_timestamp(), clock_timestamp())
                 ON CONFLICT (name) DO UPDATE SET incarnation = $2, version = $3, started_at = clock_timestamp(),
                     heartbeat_at = clock_timestamp(), left_at = NULL, announced_by = $2,
-                    announced_until = (SELECT announced_until FROM before)
-                RETURNING clock_timestamp(), (SELECT announced_until FROM before)",
+                    announced_until = CASE WHEN r.announced_by = r.incarnation THEN r.announced_until
+                                           ELSE r.heartbeat_at END
+                RETURNING clock_timestamp(), announced_until",
             )
             .bind(name.as_str())
             .bind(incarnation)
@@ -99,7 +98,9 @@ impl Postgres {
                     RETURNING name
                 ), dead AS (
                     SELECT name, heartbeat_at,
-                        CASE WHEN announced_by = incarnation THEN announced_until ELSE heartbeat_at END AS announced_until
+                        coalesce(CASE WHEN announced_by = incarnation THEN announced_until END, heartbeat_at)
+                            AS announced_until,
+                        left_at IS NOT NULL OR heartbeat_at < clock_timestamp() - interval '10 seconds' AS is_final
                     FROM snorri.replicas
                     WHERE name <> $1 AND (left_at IS NOT NULL
                         OR heartbeat_at < clock_timestamp() - $3 * interval '1 millisecond')
@@ -107,7 +108,8 @@ impl Postgres {
                 SELECT clock_timestamp(), (SELECT count(*) FROM mine),
                        ARRAY(SELECT name FROM dead ORDER BY name),
                        ARRAY(SELECT heartbeat_at FROM dead ORDER BY name),
-                       ARRAY(SELECT announced_until FROM dead ORDER BY name)",
+                       ARRAY(SELECT announced_until FROM dead ORDER BY name),
+                       ARRAY(SELECT is_final FROM dead ORDER BY name)",
             )
             .bind(beat.name.as_str())
             .bind(beat.incarnation)
@@ -120,11 +122,14 @@ impl Postgres {
             let names: Vec<String> = row.try_get(2)?;
             let beats: Vec<OffsetDateTime> = row.try_get(3)?;
             let announced: Vec<OffsetDateTime> = row.try_get(4)?;
-            let dead = names.iter().zip(beats).zip(announced).filter_map(|((name, seen), announced)| {
+            let finals: Vec<bool> = row.try_get(5)?;
+            let dead = names.iter().zip(beats).zip(announced).zip(finals);
+            let dead = dead.filter_map(|(((name, seen), announced), is_final)| {
                 Some(Gone {
                     name: Name::new(name).ok()?,
                     last_seen: Timestamp::from_offset(seen),
                     announced_until: Timestamp::from_offset(announced),
+                    is_final,
                 })
             });
             Ok(Heartbeat {
@@ -196,24 +201,29 @@ impl Postgres {
         .await
     }
 
-    /// The sagas of a replica that ended since then, whose announcement may be lost with it.
-    pub async fn ended_since(
+    /// The sagas that a replica ended after this one, in the order of their ends, and before that time.
+    pub async fn ended(
         &self,
         owner: &Name,
-        since: Timestamp,
+        after: (Timestamp, SagaId),
+        before: Timestamp,
         limit: i64,
-    ) -> Result<Vec<SagaId>, Error> {
+    ) -> Result<Vec<(Timestamp, SagaId)>, Error> {
         self.within(async {
-            let ids: Vec<Uuid> = sqlx::query_scalar(
-                "-- ended_since
-                SELECT id FROM snorri.sagas WHERE owner = $1 AND ended_at >= $2 ORDER BY ended_at LIMIT $3",
+            let rows: Vec<(OffsetDateTime, Uuid)> = sqlx::query_as(
+                "-- ended
+                SELECT ended_at, id FROM snorri.sagas
+                WHERE owner = $1 AND ended_at >= $2 AND ended_at < $3 AND (ended_at, id) > ($2, $4)
+                ORDER BY ended_at, id LIMIT $5",
             )
             .bind(owner.as_str())
-            .bind(since.to_offset())
+            .bind(after.0.to_offset())
+            .bind(before.to_offset())
+            .bind(after.1.0)
             .bind(limit)
             .fetch_all(&self.upkeep)
             .await?;
-            Ok(ids.into_iter().map(SagaId).collect())
+            Ok(rows.into_iter().map(|(at, id)| (Timestamp::from_offset(at), SagaId(id))).collect())
         })
         .await
     }
