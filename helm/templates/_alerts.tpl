@@ -77,6 +77,12 @@ The alerts, as a list. Each has a name, a severity, an expression, a time, a sum
   expr: sum by (instance) (snorri_sagas_live{ {{- $sel -}} }) > {{ mulf 0.9 .Values.config.liveSagasMax | int64 }}
   summary: The live sagas of a replica come near their limit.
   description: {{ printf `"{{ $labels.instance }} has {{ $value }} live sagas; at %d further starts are refused (config.liveSagasMax)."` (int64 .Values.config.liveSagasMax) }}
+- alert: SnorriAnnouncementsOwed
+  severity: warning
+  for: 2m
+  expr: max by (instance) (snorri_announcements_owed_seconds{ {{- $sel -}} }) > 60
+  summary: Ends of sagas are not announced.
+  description: {{ `"{{ $labels.instance }} has had ends to announce for {{ $value }} s that NATS does not take. Postgres has them: GET /v1/sagas/{id}/wait answers."` }}
 - alert: SnorriDeadLetters
   severity: warning
   for: 0m
