@@ -32,8 +32,12 @@ const ENDS_BEFORE: Millis = Millis(1500);
 const COMMITS_UNDER_WAY: Duration = Duration::from_secs(10);
 /// So much time one look for such ends covers: a query is short, whatever ended since.
 const ENDS_SPAN: Millis = Millis::secs(600);
-/// A pause between two pages of them, so that what is under way is not kept waiting.
-const ENDS_PAUSE: Duration = Duration::from_millis(50);
+/// So many are looked up at once: each look reads all that ended lately.
+const ENDS_PAGE: i64 = 10_000;
+/// So many are handed over at once, and then there is a pause, so that what is under way is not kept waiting.
+const ENDS_AT_ONCE: usize = 500;
+/// That pause.
+const ENDS_PAUSE: Duration = Duration::from_millis(10);
 /// Announcements that are owed for so long are said aloud.
 const OWED_LONG: Millis = Millis::secs(60);
 /// How soon it is tried again when a replica cannot go on with what its predecessor left.
@@ -228,7 +232,8 @@ async fn follow(
     if seen != Some((gone.last_seen, gone.is_final)) {
         let owed = Arc::new(Owed::default());
         let debt = owed.owe(gone.announced_until);
-        announce_again(engine, shared, &gone.name, gone.announced_until, debt).await?;
+        let range = (gone.announced_until, shared.clock.now());
+        announce_again(engine, shared, &gone.name, range, debt).await?;
         let of = Announced { last_seen: gone.last_seen, is_final: gone.is_final, owed };
         announced.insert(gone.name.clone(), of);
     }
@@ -288,28 +293,26 @@ async fn announce_again(
     engine: &Engine,
     shared: &Shared,
     gone: &Name,
-    announced_until: Timestamp,
+    (from, to): (Timestamp, Timestamp),
     debt: Arc<Debt>,
 ) -> Result<(), store::Error> {
     let mut total = 0;
-    let mut after = (announced_until - ENDS_BEFORE, SagaId(Uuid::nil()));
-    loop {
-        let before = after.0 + ENDS_SPAN;
-        let is_last = before > shared.clock.now() + ENDS_BEFORE;
-        let page = shared.store.ended(gone, after, before, PAGE).await?;
-        let is_full = i64::try_from(page.len()).is_ok_and(|len| len >= PAGE);
+    // The clock may have gone back since.
+    let (mut after, to) = ((from - ENDS_BEFORE, SagaId(Uuid::nil())), to.max(from) + ENDS_BEFORE);
+    while after.0 < to {
+        let before = to.min(after.0 + ENDS_SPAN);
+        let page = shared.store.ended(gone, after, before, ENDS_PAGE).await?;
+        let is_full = i64::try_from(page.len()).is_ok_and(|len| len >= ENDS_PAGE);
         total += page.len();
         after = match page.last() {
             Some(last) if is_full => *last,
             _ => (before, SagaId(Uuid::nil())),
         };
-        for (_, id) in page {
-            engine.hand_over(id, Item::Announce(id, Recall::of(debt.clone()))).await;
-        }
-        if is_full {
+        for some in page.chunks(ENDS_AT_ONCE) {
+            for (_, id) in some {
+                engine.hand_over(*id, Item::Announce(*id, Recall::of(debt.clone()))).await;
+            }
             sleep(ENDS_PAUSE).await;
-        } else if is_last {
-            break;
         }
     }
     if total > 0 {
@@ -327,26 +330,26 @@ pub(crate) async fn resume(
 ) -> Option<Inherited> {
     let announced_until = predecessor?;
     let debt = shared.owed.owe(announced_until);
+    let ended = (announced_until, shared.clock.now());
     resend_patiently(engine, shared, "went on with the sagas of a predecessor of the same name").await;
-    Some(Inherited { announced_until, debt })
+    Some(Inherited { ended, debt })
 }
 
 /// What a replica owes for a predecessor of the same name.
 #[derive(Debug)]
 pub(crate) struct Inherited {
-    announced_until: Timestamp,
+    /// When what it owes ended: from then on, and before this one began.
+    ended: (Timestamp, Timestamp),
     debt: Arc<Debt>,
 }
 
 /// Announces what the predecessor owes, for as long as it takes, and once more when nothing that was under way in the database
 /// when it died can still come in. Then waits for ever.
 async fn announce_inherited(engine: &Engine, shared: &Shared, inherited: Option<Inherited>) {
-    let Some(Inherited { announced_until, debt }) = inherited else { return std::future::pending().await };
+    let Some(Inherited { ended, debt }) = inherited else { return std::future::pending().await };
     for pause in [Duration::ZERO, COMMITS_UNDER_WAY] {
         sleep(pause).await;
-        while let Err(error) =
-            announce_again(engine, shared, &shared.replica, announced_until, debt.clone()).await
-        {
+        while let Err(error) = announce_again(engine, shared, &shared.replica, ended, debt.clone()).await {
             tracing::warn!(
                 error = error.chain(),
                 "the predecessor's last ends are not announced yet; it is tried again"

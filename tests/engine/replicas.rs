@@ -1,6 +1,8 @@
 //! Several orchestrators on one database.
 
 use serde_json::json;
+use snorri::store::Postgres;
+use snorri_saga::ids::Name;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::{Hand, Place, Rest, SOON, definition, eventually, ok};
@@ -94,6 +96,26 @@ async fn a_replica_that_leaves_has_its_sagas_taken_over_at_once() {
     assert_eq!(saga["status"], "completed", "{saga}");
     assert_eq!(saga["steps"][0]["attempt"], 1, "a takeover burns no attempt: {saga}");
     two.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_has_come_back_keeps_its_sagas() {
+    let place = Place::shared("back").await;
+    let one = place.replica("one").await;
+    let hand = Hand::play(&place, "hand", |_| vec![]).await;
+    let rest = Rest::of(&one);
+    let mut long = definition("long", &["a"]);
+    long["steps"][0]["timeout"] = json!("60s");
+    rest.submit(&long).await;
+    rest.start("long", &json!({})).await;
+    eventually("a is asked for", async || hand.asked().contains_key("a.action").then_some(())).await;
+    let store = Postgres::connect(&place.database_url, 1).expect("a store");
+    let (dead, taker) = (Name::new("one").expect("a name"), Name::new("two").expect("a name"));
+    // Seen dead, and back before the other one comes to it.
+    assert!(store.take_over(&dead, &taker, 10).await.expect("asked").is_empty());
+    one.shut_down().await;
+    assert_eq!(store.take_over(&dead, &taker, 10).await.expect("asked").len(), 1);
+    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -388,7 +388,8 @@ impl Store for StorePort {
     async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
         let (dead, taker) = (dead.to_string(), taker.to_string());
         self.call("take_over", true, move |database| {
-            let ids = database.tables().take_over(&dead, &taker, limited(limit));
+            let now = database.now();
+            let ids = database.tables().take_over(&dead, &taker, limited(limit), now);
             if !ids.is_empty() {
                 database.world.say(format_args!("{taker} takes {} sagas of {dead}", ids.len()));
                 database.checks.taken_over(ids.len());

@@ -20,7 +20,7 @@ const WAKE_AFTER: Millis = Millis::secs(30);
 /// How much later than its owner anybody may take a saga that is due.
 const OTHERS_LATER: Millis = Millis::secs(10);
 /// How long after its last heartbeat a replica may be struck off.
-const FORGOTTEN_AFTER: Millis = Millis::secs(10);
+const FORGOTTEN_AFTER: Millis = Millis::secs(40);
 
 /// A row of the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -408,7 +408,11 @@ impl Tables {
         }
     }
 
-    pub(crate) fn take_over(&mut self, dead: &str, taker: &str, limit: usize) -> Vec<SagaId> {
+    pub(crate) fn take_over(&mut self, dead: &str, taker: &str, limit: usize, now: Timestamp) -> Vec<SagaId> {
+        let is_back = |row: &ReplicaRow| !row.left && row.heartbeat_at >= now - Millis::secs(2);
+        if self.replicas.get(dead).is_some_and(is_back) {
+            return Vec::new();
+        }
         let ids: Vec<SagaId> =
             self.live().filter(|(_, row)| row.owner == dead).map(|(id, _)| id).take(limit).collect();
         for id in &ids {

@@ -63,6 +63,14 @@ fn compensation_of(step: &str) -> String {
     format!("undo-{step}")
 }
 
+/// A number of sagas in flight.
+fn in_flight(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=100_000) => Ok(count),
+        _ => Err("from 1 to 100000".to_owned()),
+    }
+}
+
 /// The arguments of `snorri bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -70,7 +78,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// The closed loops' numbers of sagas in flight
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 256, 1024])]
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 256, 1024], value_parser = in_flight)]
     in_flight: Vec<usize>,
     /// The starts a second of the open loop, and of the soak
     #[arg(long, default_value_t = 167, value_parser = clap::value_parser!(u64).range(1..=100_000))]
@@ -99,11 +107,11 @@ pub(crate) struct Args {
     /// The JSON file; the servers' folder stands beside it
     #[arg(long, default_value = "target/bench.json")]
     out: PathBuf,
-    /// An empty database to use, instead of a private server
-    #[arg(long)]
+    /// An empty database to use, instead of a private server; with `--nats-url`
+    #[arg(long, requires = "nats_url")]
     postgres_url: Option<String>,
-    /// A NATS server to use, instead of a private one
-    #[arg(long)]
+    /// A NATS server to use, instead of a private one; with `--postgres-url`
+    #[arg(long, requires = "postgres_url")]
     nats_url: Option<String>,
     /// How many replicas the streams have, on a NATS cluster
     #[arg(long, default_value_t = 1)]

@@ -125,6 +125,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     if let Err(error) = claim(&args.dir, "chaos") {
         return super::fail(error);
     }
+    if let Err(error) = report::prepare(&args.report, &args.dir) {
+        clear(&args.dir);
+        return super::fail(error);
+    }
     let runtime = match super::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return super::fail(error),

@@ -20,6 +20,18 @@ pub(crate) use api::Client;
 /// The definition that the demo runs.
 pub(crate) const ORDER: &str = include_str!("../../../sagas/definitions/order.yaml");
 
+/// A share, from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("a share is from 0 to 1".to_owned()) }
+}
+
+/// A time in seconds, from 0.1 to 3600.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("from 0.1 to 3600 seconds".to_owned()) }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many orders
@@ -32,19 +44,19 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1179)]
     seed: u64,
     /// Kill the orchestrator (-9) so often during the run, in seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     kill_every: Option<f64>,
     /// Kill nats-server and delete its store so many times during the run
     #[arg(long, default_value_t = 0, value_name = "TIMES")]
     wipe_nats: u64,
     /// The share of actions that fail and are tried again
-    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     fail: f64,
     /// The share of actions that are slow
-    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     slow: f64,
     /// The share of actions that kill their participant
-    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE", value_parser = share)]
     crash: f64,
     /// The folder of all data; deleted at the end
     #[arg(long, default_value = ".snorri/demo")]
@@ -117,7 +129,7 @@ async fn demo(args: &Args) -> Result<bool, Error> {
     client.submit(ORDER).await?;
     let first = story::tell(&client, args.seed).await?;
     let faults = orders::Faults {
-        kill_every: args.kill_every.map(|seconds| Duration::from_secs_f64(seconds.clamp(0.1, 3600.0))),
+        kill_every: args.kill_every.map(Duration::from_secs_f64),
         wipe_nats: args.wipe_nats,
     };
     let mut run = orders::run(&mut private, &client, args, &world, faults).await?;

@@ -100,7 +100,7 @@ impl Postgres {
                     SELECT name, heartbeat_at,
                         coalesce(CASE WHEN announced_by = incarnation THEN announced_until END, heartbeat_at)
                             AS announced_until,
-                        left_at IS NOT NULL OR heartbeat_at < clock_timestamp() - interval '10 seconds' AS is_final
+                        left_at IS NOT NULL OR heartbeat_at < clock_timestamp() - interval '40 seconds' AS is_final
                     FROM snorri.replicas
                     WHERE name <> $1 AND (left_at IS NOT NULL
                         OR heartbeat_at < clock_timestamp() - $3 * interval '1 millisecond')
@@ -156,13 +156,16 @@ impl Postgres {
         .await
     }
 
-    /// Takes over some of a dead replica's live sagas. Several takers get different ones.
+    /// Takes over some of a dead replica's live sagas. Several takers get different ones. Of one that has come back since it was
+    /// seen dead, none: two replicas that both take a saga for theirs do each other's work.
     pub async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
         self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- take_over
                 UPDATE snorri.sagas SET owner = $2 WHERE id IN (
                     SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1
+                        AND NOT EXISTS (SELECT 1 FROM snorri.replicas WHERE name = $1 AND left_at IS NULL
+                            AND heartbeat_at >= clock_timestamp() - interval '2 seconds')
                     LIMIT $3 FOR UPDATE SKIP LOCKED)
                 RETURNING id",
             )
@@ -228,13 +231,14 @@ impl Postgres {
         .await
     }
 
-    /// Strikes a dead replica off once nothing of it is left. Returns whether it did.
+    /// Strikes a dead replica off once nothing of it is left. Returns whether it did. One that was told to stop beats no more and
+    /// may commit for 25 seconds yet (`replica.rs`): only after that is it final what it left.
     pub async fn forget(&self, dead: &Name) -> Result<bool, Error> {
         self.within(async {
             let result = sqlx::query(
                 "-- forget
                 DELETE FROM snorri.replicas r WHERE name = $1
-                    AND (left_at IS NOT NULL OR heartbeat_at < clock_timestamp() - interval '10 seconds')
+                    AND (left_at IS NOT NULL OR heartbeat_at < clock_timestamp() - interval '40 seconds')
                     AND NOT EXISTS (SELECT 1 FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1)",
             )
             .bind(dead.as_str())

@@ -30,7 +30,7 @@ const MEMORY_FLOOR_MB: u64 = 128;
 /// How the heal window went.
 #[derive(Debug)]
 pub(super) struct Healed {
-    /// From the last fault's end to the last saga's.
+    /// From the last order to the last saga's end.
     pub(super) seconds: f64,
     /// All starts were answered and all sagas ended.
     pub(super) is_whole: bool,
@@ -159,7 +159,7 @@ pub(super) async fn judge(stage: &Stage, played: Played<'_>) -> Result<Report, E
         p99_seconds: of(99),
         slowest_seconds: of(100),
         slowest: records.slowest.map(|saga| saga.to_string()),
-        healed_within_seconds: healed.seconds,
+        ended_after_last_order_seconds: healed.is_whole.then_some(healed.seconds),
     };
     let run = Run {
         plan,

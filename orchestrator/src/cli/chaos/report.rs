@@ -1,6 +1,6 @@
 //! What is left of a run: a page for people and a file for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -68,8 +68,8 @@ pub(super) struct Counts {
     pub(super) p99_seconds: f64,
     pub(super) slowest_seconds: f64,
     pub(super) slowest: Option<String>,
-    /// From the end of the last fault to the end of the last saga.
-    pub(super) healed_within_seconds: f64,
+    /// From the last order, which comes some seconds after the last fault, to the end of the last saga; nothing if not all ended.
+    pub(super) ended_after_last_order_seconds: Option<f64>,
 }
 
 /// What the installation used.
@@ -121,6 +121,32 @@ pub(super) struct Parts<'a> {
     pub(super) faults: Vec<Carried>,
 }
 
+/// Makes the report's folder and clears it of an earlier run's report and dump, before anything is begun: a run that cannot
+/// keep its report is none, and what is old must not be taken for what is new.
+pub(super) fn prepare(dir: &Path, data: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(dir).map_err(io(format!("cannot make {}", dir.display())))?;
+    let full = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if full(dir).starts_with(full(data)) {
+        let dir = dir.display();
+        return Err(Error::Api(format!(
+            "the report's folder {dir} is in the folder of the data, which is deleted at the end: give it another by --report"
+        )));
+    }
+    let probe = dir.join("chaos.md");
+    std::fs::write(&probe, "# Chaos run: not over\n")
+        .map_err(io(format!("cannot write {}", probe.display())))?;
+    for old in [dir.join("chaos.json"), dir.join("dump")] {
+        let gone = if old.is_dir() { std::fs::remove_dir_all(&old) } else { std::fs::remove_file(&old) };
+        match gone {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io(format!("cannot delete {}", old.display()))(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Report {
     pub(super) fn new(parts: Parts<'_>) -> Self {
         let Parts { setting, counts, used, findings, failures, invalid_because, plan, faults } = parts;
@@ -155,7 +181,6 @@ impl Report {
 
     /// Writes both files, and tells which.
     pub(super) fn write(&self, dir: &Path) -> Result<[PathBuf; 2], Error> {
-        std::fs::create_dir_all(dir).map_err(io(format!("cannot make {}", dir.display())))?;
         let json = serde_json::to_string_pretty(self).map_err(|error| Error::Api(error.to_string()))?;
         let files = [dir.join("chaos.md"), dir.join("chaos.json")];
         for (file, text) in files.iter().zip([self.page(), json]) {
@@ -179,7 +204,13 @@ impl Report {
             Outcome::Violated => "VIOLATED",
             Outcome::Invalid => "INVALID",
         };
+        // What the outcome is worth is said with it: a short run has few faults.
+        let kinds = self.faults.iter().filter(|fault| fault.evidence.is_some()).map(|fault| fault.kind);
+        let (kinds, all) = (kinds.collect::<BTreeSet<_>>().len(), Kind::SHARES.len());
         writeln!(page, "# Chaos run {}: {outcome}\n", setting.seed)?;
+        if kinds < all {
+            writeln!(page, "Only {kinds} of the {all} kinds of faults happened; a longer run has more.\n")?;
+        }
         for why in &self.why {
             writeln!(page, "- {why}")?;
         }
@@ -226,11 +257,13 @@ impl Report {
             counts.slowest_seconds,
             counts.slowest.as_deref().unwrap_or("none")
         )?;
-        writeln!(
-            page,
-            "- the last one ended {:.1} s after the last fault was over",
-            counts.healed_within_seconds
-        )?;
+        match counts.ended_after_last_order_seconds {
+            Some(seconds) => writeln!(
+                page,
+                "- the last one ended {seconds:.1} s after the last order, which came after the last fault"
+            )?,
+            None => writeln!(page, "- not all of them ended")?,
+        }
         writeln!(
             page,
             "- {} effects, {} undone; {} journal rows",
