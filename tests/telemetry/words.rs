@@ -32,6 +32,7 @@ pub const ALL: &[&str] = &[
     "snorri_quarantined_total",
     "snorri_postgres_up",
     "snorri_nats_up",
+    "snorri_announcements_owed_seconds",
     "snorri_spans_lost_total",
     "snorri_build_info",
     "process_resident_memory_bytes",
