@@ -1,16 +1,26 @@
-//! What a saga does next: [`start`] and [`decide`], two pure functions. All branching is here; the two
-//! directions have a file each. The shell commits the events, then carries the effects out.
+//! What a saga does next: [`start`] and [`decide`], two pure functions. All branching is here: which steps begin
+//! ([`ready`]), what an action's answer means ([`forward`]), how everything is undone ([`backward`]), until when
+//! actions may be tried ([`budget`]), what is waited for ([`waits`]), and how a sub-saga and its parent speak
+//! ([`family`]). The shell commits the events, then carries the effects out.
 
-use crate::definition::{Definition, Step};
-use crate::ids::{CommandId, Direction, EffectId, Name, SagaId};
-use crate::journal::{BlockedReason, Cause, End, Event, Started};
+use crate::definition::{Definition, Step, Work};
+use crate::ids::{CommandId, Direction, EffectId, Name, SagaId, StepKey};
+use crate::journal::{BlockedReason, Cause, End, Event, Parent, Started};
 use crate::json::Json;
-use crate::saga::{Flight, Phase, Saga, StepState, Wait};
+use crate::saga::{Flight, Phase, Saga, StepRun, StepState, Wait};
 use crate::time::{Millis, Timestamp};
 use crate::wire::{CommandBody, EndedBody, Outcome, Reply};
 
 mod backward;
+mod budget;
+mod family;
 mod forward;
+mod ready;
+mod waits;
+
+pub use budget::forward_deadline;
+pub use family::{Ask, AskKind, fence};
+pub use ready::tags;
 
 /// What can reach a saga.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +38,28 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// Something happened that a step may wait for.
+    Signal {
+        /// The signal's name.
+        name: Name,
+        /// The sender's idempotency key: the same one again changes nothing.
+        id: String,
+        /// What it says.
+        payload: Json,
+    },
+    /// A person decided on an approval.
+    Decide {
+        /// The step.
+        step: Name,
+        /// Yes or no.
+        approve: bool,
+        /// Who.
+        by: String,
+        /// Why.
+        comment: String,
+    },
+    /// The parent of this sub-saga asks for something.
+    Asked(Ask),
 }
 
 /// What must happen outside, after the commit.
@@ -37,6 +69,10 @@ pub enum Effect {
     Send(Box<Command>),
     /// Announce the end.
     Announce(Box<EndedBody>),
+    /// Ask a sub-saga for something: it is the shell that knows whether it is there already.
+    Ask(Box<Ask>),
+    /// Answer the parent of this sub-saga.
+    Answer(Box<Reply>),
 }
 
 /// A command to a participant.
@@ -87,6 +123,18 @@ pub enum Refusal {
     /// Nothing is due.
     #[error("nothing is due")]
     NothingDue,
+    /// Nothing in this saga waits for that, or not any more.
+    #[error("no step waits for it")]
+    NotAwaited,
+    /// It was decided otherwise already.
+    #[error("it was decided otherwise already")]
+    Decided,
+    /// All of its payloads together would be too large.
+    #[error("the saga's payloads would be too large together")]
+    TooLarge,
+    /// It is a part of another saga, and its steps are all done: what is left is the other one's to decide.
+    #[error("its steps are all done, and it is a part of another saga, which decides what becomes of it")]
+    Held,
 }
 
 impl Refusal {
@@ -99,6 +147,10 @@ impl Refusal {
             Self::NeverSent => "never_sent",
             Self::PastPivot => "past_pivot",
             Self::NothingDue => "nothing_due",
+            Self::NotAwaited => "not_awaited",
+            Self::Decided => "decided",
+            Self::TooLarge => "too_large",
+            Self::Held => "held",
         }
     }
 }
@@ -118,10 +170,18 @@ pub struct StartInput {
     pub key: Option<String>,
     /// The starter's `traceparent`.
     pub traceparent: Option<String>,
+    /// The step of another saga that it is started by.
+    pub parent: Option<Parent>,
 }
 
 /// The first transition of a saga.
 pub fn start(definition: &Definition, start: StartInput, now: Timestamp) -> Decision {
+    let mut draft = begun(definition, start, now);
+    draft.advance();
+    draft.done()
+}
+
+fn begun(definition: &Definition, start: StartInput, now: Timestamp) -> Draft<'_> {
     let deadline = now + definition.window;
     let started = Started {
         definition: definition.name.clone(),
@@ -133,16 +193,15 @@ pub fn start(definition: &Definition, start: StartInput, now: Timestamp) -> Deci
         tags: start.tags,
         key: start.key,
         traceparent: start.traceparent,
+        parent: start.parent,
     };
-    let mut draft = Draft {
+    Draft {
         definition,
         saga: Saga::started(start.id, now, &started),
         events: vec![Event::Started(Box::new(started))],
         effects: Vec::new(),
         now,
-    };
-    draft.advance();
-    draft.done()
+    }
 }
 
 /// The next transition of a saga.
@@ -157,7 +216,12 @@ pub fn decide(
         Input::Reply(reply) => draft.on_reply(reply)?,
         Input::Woke => draft.on_woke()?,
         Input::Resend => draft.on_resend(),
-        Input::Cancel { by, reason } => draft.on_cancel(by, reason)?,
+        Input::Cancel { by, reason } => {
+            draft.on_cancel(&Cause::Cancelled { by: by.clone(), reason: reason.clone() })?;
+        }
+        Input::Signal { name, id, payload } => draft.on_signal(name, id, payload)?,
+        Input::Decide { step, approve, by, comment } => draft.on_decision(step, *approve, by, comment)?,
+        Input::Asked(ask) => draft.on_asked(ask)?,
     }
     Ok(draft.done())
 }
@@ -190,31 +254,34 @@ impl Draft<'_> {
     }
 
     fn on_reply(&mut self, reply: &Reply) -> Result<(), Refusal> {
-        let EffectId { saga, step: name, direction } = &reply.command.effect;
+        let EffectId { saga, step: key, direction } = &reply.command.effect;
         if *saga != self.saga.id {
             return Err(Refusal::NeverSent);
         }
-        let (position, step) = self.step(name).ok_or(Refusal::NeverSent)?;
-        let run = self.saga.step(name.as_str()).ok_or(Refusal::NeverSent)?;
+        let step = self.step(key).ok_or(Refusal::NeverSent)?;
+        let run = self.saga.step(key.as_str()).ok_or(Refusal::NeverSent)?;
         let attempt = reply.command.attempt;
+        if matches!(step.work, Work::Saga { .. }) && self.saga.phase == Phase::Ended(End::Completed) {
+            // A held sub-saga that did not hear of it.
+            self.release_children();
+            return Ok(());
+        }
         match (direction, run.flight) {
             (_, Some(flight)) if flight.direction == *direction => {
                 if attempt == 0 || attempt > flight.attempt {
                     return Err(Refusal::NeverSent);
                 }
+                let one = One { step, key, flight };
                 match direction {
-                    Direction::Action => {
-                        self.on_action_reply(position, step, flight, attempt, &reply.outcome)
-                    }
-                    Direction::Compensation => {
-                        self.on_compensation_reply(step, flight, attempt, &reply.outcome)
-                    }
+                    Direction::Action => self.on_action_reply(&one, attempt, &reply.outcome),
+                    Direction::Compensation => self.on_compensation_reply(&one, attempt, &reply.outcome),
                 }
             }
-            (Direction::Action, _) => self.on_late_action_reply(step, attempt, &reply.outcome),
+            (Direction::Action, _) => self.on_late_action_reply(step, key, attempt, &reply.outcome),
             (Direction::Compensation, _) => match run.state {
                 StepState::Undone | StepState::Fenced => Err(Refusal::Duplicate),
-                StepState::Acting
+                StepState::Skipped
+                | StepState::Acting
                 | StepState::Done
                 | StepState::NotDone
                 | StepState::InDoubt
@@ -224,23 +291,36 @@ impl Draft<'_> {
     }
 
     fn on_woke(&mut self) -> Result<(), Refusal> {
-        if matches!(self.saga.phase, Phase::Ended(_)) {
-            return Err(Refusal::Ended);
+        match self.saga.phase {
+            Phase::Ended(_) => return Err(Refusal::Ended),
+            Phase::Held => return self.on_woke_held(),
+            Phase::Forward | Phase::Backward => {}
         }
-        if let Some((run, flight)) = self.saga.in_flight()
-            && flight.wait.due() <= self.now
-            && let Some((position, step)) = self.step(&run.name.clone())
-        {
+        let due: Vec<StepKey> = self
+            .saga
+            .in_flight()
+            .filter(|(_, flight)| flight.wait.due() <= self.now)
+            .map(|(run, _)| run.key.clone())
+            .collect();
+        for key in due {
+            // What one of them brings about may settle another.
+            let flight = self.saga.step(key.as_str()).and_then(|run| run.flight);
+            let (Some(flight), Some(step)) = (flight, self.step(&key)) else { continue };
+            if flight.wait.due() > self.now {
+                continue;
+            }
+            let one = One { step, key: &key, flight };
             match (flight.wait, flight.direction) {
-                (Wait::Reply(_), Direction::Action) => self.on_action_timeout(step, flight),
-                (Wait::Reply(_), Direction::Compensation) => self.on_compensation_timeout(step, flight),
-                (Wait::Retry(_), Direction::Action) => self.retry_action(position, step, flight),
+                (Wait::Reply(_), Direction::Action) => self.on_action_timeout(&one),
+                (Wait::Reply(_), Direction::Compensation) => self.on_compensation_timeout(&one),
+                (Wait::Retry(_), Direction::Action) => self.retry_action(&one),
                 (Wait::Retry(_), Direction::Compensation) => {
-                    self.send_compensation(step, flight.attempt.saturating_add(1));
+                    self.send_compensation(step, &key, flight.attempt.saturating_add(1));
                 }
+                (Wait::Time(_), _) => self.on_time(&one),
             }
         }
-        if !matches!(self.saga.phase, Phase::Ended(_)) {
+        if matches!(self.saga.phase, Phase::Forward | Phase::Backward) {
             if !self.saga.at_risk && self.saga.risk_at <= self.now {
                 self.record(Event::WindowAtRisk);
             }
@@ -252,18 +332,22 @@ impl Draft<'_> {
     }
 
     fn on_resend(&mut self) {
-        if let Some((run, flight)) = self.saga.in_flight()
-            && matches!(flight.wait, Wait::Reply(_))
-        {
-            let step = run.name.clone();
+        let out: Vec<StepKey> = self
+            .saga
+            .in_flight()
+            .filter(|(_, flight)| matches!(flight.wait, Wait::Reply(_)))
+            .map(|(run, _)| run.key.clone())
+            .collect();
+        for step in out {
             self.record(Event::SentAgain { step });
         }
         self.repeat();
     }
 
-    fn on_cancel(&mut self, by: &str, reason: &str) -> Result<(), Refusal> {
+    fn on_cancel(&mut self, cause: &Cause) -> Result<(), Refusal> {
         match self.saga.phase {
             Phase::Ended(_) => return Err(Refusal::Ended),
+            Phase::Held => return Err(Refusal::Held),
             // Undoing already: idempotent.
             Phase::Backward => return Ok(()),
             Phase::Forward => {}
@@ -274,44 +358,68 @@ impl Draft<'_> {
         if self.saga.stopping.is_some() {
             return Ok(());
         }
-        self.record(Event::CancelRequested { by: by.to_owned(), reason: reason.to_owned() });
-        // An action that waits for its next attempt is not waited for; one that is out there is.
-        if let Some((run, flight)) = self.saga.in_flight()
-            && matches!(flight.wait, Wait::Retry(_))
-            && let Some((_, step)) = self.step(&run.name.clone())
-        {
-            self.stop_retrying(step);
+        match cause {
+            Cause::Cancelled { by, reason } => {
+                self.record(Event::CancelRequested { by: by.clone(), reason: reason.clone() });
+            }
+            Cause::Rejected { .. }
+            | Cause::Failed { .. }
+            | Cause::TimedOut { .. }
+            | Cause::ForwardBudget { .. }
+            | Cause::NotSent { .. }
+            | Cause::Tombstoned { .. }
+            | Cause::Parent { .. } => self.record(Event::Stopping { cause: cause.clone() }),
         }
+        self.quiesce();
         Ok(())
     }
 
     /// The effects of what is under way, with their ids unchanged.
     fn repeat(&mut self) {
-        if let Phase::Ended(end) = self.saga.phase {
-            self.announce(end);
-        } else if let Some((run, flight)) = self.saga.in_flight()
-            && let Wait::Reply(until) = flight.wait
-            && let Some((_, step)) = self.step(&run.name.clone())
-        {
-            self.emit(step, flight, until.since(self.now));
+        match self.saga.phase {
+            Phase::Ended(end) => self.announce(end),
+            Phase::Held => self.answer_parent(),
+            Phase::Forward | Phase::Backward => {
+                let out: Vec<(StepKey, Flight, Timestamp)> = self
+                    .saga
+                    .in_flight()
+                    .filter_map(|(run, flight)| match flight.wait {
+                        Wait::Reply(until) => Some((run.key.clone(), flight, until)),
+                        Wait::Retry(_) | Wait::Time(_) => None,
+                    })
+                    .collect();
+                for (key, flight, until) in out {
+                    if let Some(step) = self.step(&key) {
+                        self.emit(&One { step, key: &key, flight }, until.since(self.now));
+                    }
+                }
+            }
         }
     }
 
-    fn emit(&mut self, step: &Step, flight: Flight, budget: Millis) {
-        let Some(run) = self.saga.step(step.name.as_str()) else { return };
+    fn emit(&mut self, one: &One<'_>, budget: Millis) {
+        let One { step, key, flight } = one;
+        let Some(run) = self.saga.step(key.as_str()) else { return };
         let input = run.request.clone().unwrap_or_else(|| self.saga.input.clone());
+        let id = self.saga.command_id(run, *flight);
+        let (participant, action) = match &step.work {
+            Work::Participant { participant, action } => (participant.clone(), action),
+            Work::Saga { definition, version } => {
+                let ask = self.ask(key, definition, *version, input, *flight, budget);
+                self.effects.push(Effect::Ask(Box::new(ask)));
+                return;
+            }
+            // Nothing is out of a step that only waits.
+            Work::Signal { .. } | Work::Approval { .. } | Work::Delay => return,
+        };
         let (operation, body) = match (flight.direction, &step.compensation) {
             (Direction::Compensation, Some(undo)) => (
                 undo.action.clone(),
                 CommandBody { input, result: run.output.clone(), saga_input: Some(self.saga.input.clone()) },
             ),
             (Direction::Compensation, None) => return,
-            (Direction::Action, _) => {
-                (step.action.clone(), CommandBody { input, result: None, saga_input: None })
-            }
+            (Direction::Action, _) => (action.clone(), CommandBody { input, result: None, saga_input: None }),
         };
-        let id = self.saga.command_id(run, flight);
-        let participant = step.participant.clone();
         self.effects.push(Effect::Send(Box::new(Command { id, participant, operation, budget, body })));
     }
 
@@ -325,6 +433,8 @@ impl Draft<'_> {
     }
 
     fn announce(&mut self, end: End) {
+        self.answer_parent();
+        self.release_children();
         let status = match end {
             End::Completed => "completed",
             End::Compensated => "compensated",
@@ -340,35 +450,42 @@ impl Draft<'_> {
         })));
     }
 
-    fn block(&mut self, step: &Name, reason: BlockedReason, message: String) {
-        let is_news = match &self.saga.blocked {
+    fn block(&mut self, key: &StepKey, reason: BlockedReason, message: String) {
+        let is_news = match self.saga.blocked_at(key) {
             None => true,
             // A broken contract is worse news than a failure.
-            Some(blocked) => {
-                reason == BlockedReason::CompensationRejected
-                    && blocked.reason != reason
-                    && blocked.step == *step
-            }
+            Some(blocked) => reason == BlockedReason::CompensationRejected && blocked.reason != reason,
         };
         if is_news {
-            self.record(Event::Blocked { step: step.clone(), reason, message });
+            self.record(Event::Blocked { step: key.clone(), reason, message });
         }
     }
 
-    fn unblock(&mut self, step: &Name) {
-        if self.saga.blocked.as_ref().is_some_and(|blocked| blocked.step == *step) {
-            self.record(Event::Unblocked { step: step.clone() });
+    fn unblock(&mut self, key: &StepKey) {
+        if self.saga.blocked_at(key).is_some() {
+            self.record(Event::Unblocked { step: key.clone() });
         }
     }
 
-    fn effect_id(&self, step: &Step, direction: Direction) -> EffectId {
-        EffectId { saga: self.saga.id, step: step.name.clone(), direction }
+    fn run(&self, key: &StepKey) -> Option<&StepRun> {
+        self.saga.step(key.as_str())
+    }
+
+    fn effect_id(&self, key: &StepKey, direction: Direction) -> EffectId {
+        EffectId { saga: self.saga.id, step: key.clone(), direction }
     }
 }
 
 impl<'a> Draft<'a> {
     /// The definition's step, borrowed from the definition and not from the draft.
-    fn step(&self, name: &Name) -> Option<(usize, &'a Step)> {
-        self.definition.step(name.as_str())
+    fn step(&self, key: &StepKey) -> Option<&'a Step> {
+        self.definition.step(key.step()).map(|(_, step)| step)
     }
+}
+
+/// A step, or an iteration of one, that has something under way.
+struct One<'a> {
+    step: &'a Step,
+    key: &'a StepKey,
+    flight: Flight,
 }

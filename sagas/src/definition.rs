@@ -1,19 +1,27 @@
 //! A saga definition: what a business team writes down, checked once and immutable from then on.
 //! [`Draft`] is the text's shape, [`Definition`] what passed [`Definition::from_draft`].
 
-use std::fmt;
+use std::sync::Arc;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::expression::Expression;
 use crate::ids::Name;
 use crate::retry::RetryPolicy;
 use crate::template::Template;
 use crate::time::Millis;
 
+mod draft;
+pub mod graph;
+mod time;
 mod validate;
 
+pub use draft::{
+    Draft, DraftApproval, DraftCompensation, DraftCompensationFields, DraftForEach, DraftSignal, DraftStep,
+};
+pub use graph::{Graph, Zone};
+pub use time::{Span, WorstCase};
 pub use validate::Problem;
 
 /// The window of a definition that names none, start to end.
@@ -24,103 +32,6 @@ pub const WINDOW_MAX: Millis = Millis::secs(30 * 86_400);
 pub const STEPS_MAX: usize = 200;
 /// How long an attempt's answer is awaited where the step does not say.
 pub const TIMEOUT_DEFAULT: Millis = Millis::secs(10);
-
-/// A definition as it is written in YAML or JSON, not checked yet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Draft {
-    /// The name of the definition; also a token of subjects.
-    pub name: String,
-    /// A sentence for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// The time from start to end that every saga keeps to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<Millis>,
-    /// The steps, run one after the other.
-    pub steps: Vec<DraftStep>,
-}
-
-/// A step as it is written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DraftStep {
-    /// The step's name, its key in the journal.
-    pub name: String,
-    /// The participant that answers it.
-    pub participant: String,
-    /// The participant's operation; the step's name when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
-    /// What kind of step it is.
-    #[serde(default)]
-    pub kind: StepKind,
-    /// What reverses it: an operation's name, `none`, or a mapping.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compensation: Option<DraftCompensation>,
-    /// How long an attempt's answer is awaited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Millis>,
-    /// When and how often the action is tried again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetryPolicy>,
-    /// What the participant is sent; the saga's whole input when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<serde_json::Value>,
-}
-
-/// A compensation as it is written.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum DraftCompensation {
-    /// Only the operation's name, or `none`.
-    Short(String),
-    /// With its own timeout and retry policy.
-    Long(DraftCompensationFields),
-}
-
-/// By hand, since a derived untagged enum says only that nothing matched.
-impl<'de> Deserialize<'de> for DraftCompensation {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl<'de> Visitor<'de> for Either {
-            type Value = DraftCompensation;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "the name of the operation that reverses the step, `none`, or a mapping of `action`, `timeout` \
-                     and `retry`",
-                )
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(DraftCompensation::Short(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                DraftCompensationFields::deserialize(MapAccessDeserializer::new(map))
-                    .map(DraftCompensation::Long)
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
-}
-
-/// The long form of a compensation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DraftCompensationFields {
-    /// The participant's operation.
-    pub action: String,
-    /// How long an attempt's answer is awaited; the step's timeout when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Millis>,
-    /// The fast attempts; after them the slow lane goes on without end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetryPolicy>,
-}
 
 /// The kinds of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -137,6 +48,39 @@ pub enum StepKind {
     Read,
 }
 
+/// What happens to siblings in flight when a branch fails (semantics E07).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SiblingFailure {
+    /// They are awaited, up to their timeout; then everything is undone.
+    #[default]
+    Wait,
+    /// They are compensated at once: the participants' barrier fences those off that have not run yet.
+    Race,
+}
+
+/// What a wait does when its time is over and nobody has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSilence {
+    /// The step is refused, and the saga is undone.
+    #[default]
+    Fail,
+    /// The saga goes on with the step's default as its output.
+    Continue,
+}
+
+/// What an approval does when its time is over and nobody has decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNoDecision {
+    /// As if it had been refused: the saga is undone.
+    #[default]
+    Reject,
+    /// As if it had been given.
+    Approve,
+}
+
 /// A definition that passed the checks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Definition {
@@ -147,11 +91,19 @@ pub struct Definition {
     /// Start to end.
     pub window: Millis,
     /// The part of the window that is kept for what may follow the last moment at which an action before
-    /// the pivot may end: the pivot's own attempt, then the worst case of compensation, or one timeout of
-    /// each step after the pivot, whichever is longer.
+    /// the pivot may end, when everything has run: the pivot's own attempt, then the worst case of compensation, or
+    /// one timeout of each step after the pivot, whichever is longer.
     pub reserve: Millis,
-    /// The steps in their order; at least one.
+    /// Words to find its sagas by, besides those of the start.
+    pub tags: Vec<(String, Template)>,
+    /// The JSON Schema of the input; nothing: any input will do.
+    pub input: Option<Arc<Value>>,
+    /// What happens to siblings in flight when a branch fails.
+    pub on_sibling_failure: SiblingFailure,
+    /// The steps as they are listed; at least one.
     pub steps: Vec<Step>,
+    /// Who waits for whom.
+    pub graph: Graph,
 }
 
 /// A step that passed the checks.
@@ -159,15 +111,17 @@ pub struct Definition {
 pub struct Step {
     /// Its name.
     pub name: Name,
-    /// The participant that answers it.
-    pub participant: Name,
-    /// The participant's operation for the action.
-    pub action: Name,
-    /// What kind of step it is.
+    /// What is done.
+    pub work: Work,
+    /// What kind of step it is. Waits are reads: they have no effect.
     pub kind: StepKind,
+    /// It is run only if this is true.
+    pub when: Option<Expression>,
+    /// It is run once for each item of a list.
+    pub for_each: Option<ForEach>,
     /// What reverses it, if anything does.
     pub compensation: Option<Compensation>,
-    /// How long an attempt's answer is awaited.
+    /// How long an attempt's answer, a signal or an approval is awaited; how long a delay is.
     pub timeout: Millis,
     /// When and how often the action is tried again.
     pub retry: RetryPolicy,
@@ -175,10 +129,68 @@ pub struct Step {
     pub input: Option<Template>,
 }
 
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// A participant carries out an operation.
+    Participant {
+        /// Who.
+        participant: Name,
+        /// The operation.
+        action: Name,
+    },
+    /// A saga of its own runs; it is held until this one ends, and undone with it.
+    Saga {
+        /// Its definition.
+        definition: Name,
+        /// The version.
+        version: u32,
+    },
+    /// Somebody says that something happened.
+    Signal {
+        /// The signal's name.
+        name: Name,
+        /// What happens when nobody does.
+        on_timeout: OnSilence,
+        /// The output then.
+        default: Value,
+    },
+    /// A person says yes or no.
+    Approval {
+        /// What happens when nobody does.
+        on_timeout: OnNoDecision,
+    },
+    /// Time passes.
+    Delay,
+}
+
+impl Work {
+    /// Whether it only waits: nothing is sent, nothing is undone.
+    pub fn is_wait(&self) -> bool {
+        match self {
+            Self::Signal { .. } | Self::Approval { .. } | Self::Delay => true,
+            Self::Participant { .. } | Self::Saga { .. } => false,
+        }
+    }
+}
+
+/// A step that is run once for each item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForEach {
+    /// The list.
+    pub items: Template,
+    /// What an item is called in expressions.
+    pub name: String,
+    /// How many are under way at once.
+    pub concurrency: u32,
+    /// A longer list is refused.
+    pub max: u32,
+}
+
 /// A compensation that passed the checks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compensation {
-    /// The participant's operation.
+    /// The participant's operation; of a sub-saga the word `undo`.
     pub action: Name,
     /// How long an attempt's answer is awaited.
     pub timeout: Millis,
@@ -186,15 +198,44 @@ pub struct Compensation {
     pub retry: RetryPolicy,
 }
 
+impl Step {
+    /// The participant that answers it, if one does.
+    pub fn participant(&self) -> Option<&Name> {
+        match &self.work {
+            Work::Participant { participant, .. } => Some(participant),
+            Work::Saga { .. } | Work::Signal { .. } | Work::Approval { .. } | Work::Delay => None,
+        }
+    }
+
+    /// The participant's operation, if a participant answers it.
+    pub fn action(&self) -> Option<&Name> {
+        match &self.work {
+            Work::Participant { action, .. } => Some(action),
+            Work::Saga { .. } | Work::Signal { .. } | Work::Approval { .. } | Work::Delay => None,
+        }
+    }
+
+    /// Who is waited for, in words for people.
+    pub fn counterpart(&self) -> String {
+        match &self.work {
+            Work::Participant { participant, .. } => participant.to_string(),
+            Work::Saga { definition, .. } => format!("the sub-saga {definition}"),
+            Work::Signal { name, .. } => format!("the signal {name}"),
+            Work::Approval { .. } => "a person".to_owned(),
+            Work::Delay => "the clock".to_owned(),
+        }
+    }
+}
+
 impl Definition {
-    /// The step of that name with its position.
+    /// The step of that name, with its position in the list.
     pub fn step(&self, name: &str) -> Option<(usize, &Step)> {
         self.steps.iter().enumerate().find(|(_, step)| step.name == *name)
     }
 
-    /// Whether a step at or before this one is the pivot, so that nothing is undone any more once it
-    /// has been sent.
+    /// Whether the step is the pivot or stands behind it, so that nothing is undone any more once it has
+    /// been sent.
     pub fn is_past_pivot(&self, position: usize) -> bool {
-        self.steps.iter().take(position.saturating_add(1)).any(|step| step.kind == StepKind::Pivot)
+        self.graph.zone(position) != Zone::Before
     }
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// The identity of one saga: a UUIDv7, so that ids sort by time. Its 16 bytes are the trace id too.
@@ -31,6 +32,26 @@ impl FromStr for SagaId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Uuid::parse_str(text).map(Self)
+    }
+}
+
+impl SagaId {
+    /// The id of the sub-saga that a step starts: the same whenever and by whomever it is started, and of the parent's
+    /// time, so that it is found where the parent is.
+    pub fn child(self, step: &StepKey) -> Self {
+        let digest: [u8; 32] = Sha256::digest(format!("{self}.{step}").as_bytes()).into();
+        let mut bytes = [0; 16];
+        for (at, (byte, (of_parent, of_digest))) in
+            bytes.iter_mut().zip(self.0.as_bytes().iter().zip(digest)).enumerate()
+        {
+            *byte = match at {
+                0..6 => *of_parent,
+                6 => 0x70 | (of_digest & 0x0f),
+                8 => 0x80 | (of_digest & 0x3f),
+                _ => of_digest,
+            };
+        }
+        Self(Uuid::from_bytes(bytes))
     }
 }
 
@@ -118,6 +139,105 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
+/// What a step, or one iteration of a `for_each` step, is called in the journal and on the wire: `import`, or
+/// `import:3`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepKey(Arc<str>);
+
+/// The text is not a [`StepKey`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no step: use its name, or its name, a colon and the number of the iteration from 0")]
+pub struct NotAStepKey(pub String);
+
+impl StepKey {
+    /// The highest number of an iteration.
+    pub const ITERATION_MAX: u32 = 99_999;
+
+    /// One iteration of a step.
+    pub fn iteration(step: &Name, number: u32) -> Self {
+        Self(Arc::from(format!("{step}:{}", number.min(Self::ITERATION_MAX))))
+    }
+
+    /// The whole key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The step's name.
+    pub fn step(&self) -> &str {
+        self.0.split_once(':').map_or(&*self.0, |(step, _)| step)
+    }
+
+    /// The iteration's number, if it is one.
+    pub fn number(&self) -> Option<u32> {
+        self.0.split_once(':').and_then(|(_, number)| number.parse().ok())
+    }
+}
+
+impl From<&Name> for StepKey {
+    fn from(name: &Name) -> Self {
+        Self(name.0.clone())
+    }
+}
+
+impl FromStr for StepKey {
+    type Err = NotAStepKey;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || NotAStepKey(text.chars().take(80).collect());
+        let (step, number) = match text.split_once(':') {
+            Some((step, number)) => (step, Some(number)),
+            None => (text, None),
+        };
+        let name = Name::new(step).map_err(|_| bad())?;
+        let Some(number) = number else { return Ok(Self(name.0)) };
+        // One spelling only: a key is compared as text.
+        let is_plain =
+            number.bytes().all(|b| b.is_ascii_digit()) && (number == "0" || !number.starts_with('0'));
+        match number.parse::<u32>() {
+            Ok(value) if is_plain && value <= Self::ITERATION_MAX => Ok(Self(Arc::from(text))),
+            Ok(_) | Err(_) => Err(bad()),
+        }
+    }
+}
+
+impl fmt::Display for StepKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for StepKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for StepKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<str> for StepKey {
+    fn eq(&self, other: &str) -> bool {
+        &*self.0 == other
+    }
+}
+
+impl Serialize for StepKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for StepKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// Which of a step's two operations: the action, or the compensation that reverses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -162,8 +282,8 @@ impl FromStr for Direction {
 pub struct EffectId {
     /// The saga.
     pub saga: SagaId,
-    /// The step's name.
-    pub step: Name,
+    /// The step, or its iteration.
+    pub step: StepKey,
     /// Action or compensation.
     pub direction: Direction,
 }
@@ -207,7 +327,7 @@ impl FromStr for CommandId {
         let mut parts = text.split('.');
         let mut next = || parts.next().ok_or_else(bad);
         let saga = next()?.parse().map_err(|_| bad())?;
-        let step = Name::new(next()?).map_err(|_| bad())?;
+        let step = next()?.parse().map_err(|_| bad())?;
         let direction = next()?.parse().map_err(|_| bad())?;
         let attempt = next()?.parse().map_err(|_| bad())?;
         let sending = next()?.parse().map_err(|_| bad())?;
@@ -228,6 +348,32 @@ mod tests {
         let id: CommandId = text.parse().expect("a command id");
         assert_eq!(id.to_string(), text);
         assert_eq!((id.attempt, id.sending, id.effect.direction), (3, 1, Direction::Compensation));
+    }
+
+    #[test]
+    fn an_iteration_is_a_part_of_the_command_id() {
+        let text = "01936d3e-7f0a-7000-8000-000000000001.import:12.action.1.0";
+        let id: CommandId = text.parse().expect("a command id");
+        assert_eq!(id.to_string(), text);
+        assert_eq!((id.effect.step.step(), id.effect.step.number()), ("import", Some(12)));
+        assert_eq!(id.effect.step, StepKey::iteration(&Name::new("import").expect("a name"), 12));
+        for bad in
+            ["import:", "import:x", "import:01", "import:+1", "import:100000", ":1", "import:1:2", "a.b"]
+        {
+            assert!(bad.parse::<StepKey>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_childs_id_follows_from_its_parent_and_sorts_beside_it() {
+        let parent: SagaId = "01936d3e-7f0a-7000-8000-000000000001".parse().expect("an id");
+        let key = |text: &str| text.parse::<StepKey>().expect("a key");
+        let child = parent.child(&key("ship"));
+        assert_eq!(child, parent.child(&key("ship")));
+        assert_ne!(child, parent.child(&key("ship:0")));
+        assert_eq!(child.0.get_version_num(), 7);
+        assert_eq!(child.0.get_variant(), uuid::Variant::RFC4122);
+        assert_eq!(child.0.as_bytes().get(..6), parent.0.as_bytes().get(..6));
     }
 
     #[test]

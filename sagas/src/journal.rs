@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Direction, Name};
+use crate::ids::{Direction, Name, SagaId, StepKey};
 use crate::json::Json;
 use crate::time::{Millis, Timestamp};
 
@@ -19,7 +19,7 @@ pub enum Event {
     /// An attempt was made: its command follows from this.
     Sent {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// Action or compensation.
         direction: Direction,
         /// The attempt, from 1.
@@ -33,22 +33,78 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pivot: bool,
     },
+    /// The step's condition was false: it is not run, and nothing of it is undone.
+    Skipped {
+        /// The step.
+        step: StepKey,
+    },
+    /// The items that a `for_each` step works on.
+    Listed {
+        /// The step.
+        step: StepKey,
+        /// The list.
+        items: Json,
+    },
+    /// The step waits for time to pass, for a signal, or for a person.
+    Waiting {
+        /// The step.
+        step: StepKey,
+        /// Until when.
+        until: Timestamp,
+        /// It stands behind a pivot that was skipped: from here on nothing is undone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pivot: bool,
+    },
+    /// A signal came. It is kept until a step takes it.
+    Signalled {
+        /// Its name.
+        name: Name,
+        /// The sender's idempotency key.
+        id: String,
+        /// What it says.
+        payload: Json,
+    },
+    /// A step took a signal that had come.
+    SignalTaken {
+        /// The step.
+        step: StepKey,
+        /// The signal's idempotency key.
+        id: String,
+    },
+    /// A person decided.
+    Decided {
+        /// The step.
+        step: StepKey,
+        /// Yes or no.
+        approve: bool,
+        /// Who.
+        by: String,
+        /// Why.
+        comment: String,
+    },
+    /// The step's answer is awaited less long: more has run meanwhile, and more time is kept for undoing it.
+    Curtailed {
+        /// The step.
+        step: StepKey,
+        /// Until when.
+        until: Timestamp,
+    },
     /// The attempt under way was sent once more, after a takeover or a loss of messages.
     SentAgain {
         /// The step.
-        step: Name,
+        step: StepKey,
     },
     /// The participant is still at it.
     Working {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// Until when the answer is awaited now.
         until: Timestamp,
     },
     /// The operation was done.
     Succeeded {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// Action or compensation.
         direction: Direction,
         /// The attempt that was answered.
@@ -63,7 +119,7 @@ pub enum Event {
     /// A final no.
     Rejected {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// Action or compensation.
         direction: Direction,
         /// The attempt that was answered.
@@ -79,7 +135,7 @@ pub enum Event {
     /// The participant asked to try again.
     Failed {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// Action or compensation.
         direction: Direction,
         /// The attempt that was answered.
@@ -90,7 +146,7 @@ pub enum Event {
     /// No answer came in time: whether it happened is not known.
     TimedOut {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// Action or compensation.
         direction: Direction,
         /// The attempt that was not answered.
@@ -99,19 +155,19 @@ pub enum Event {
     /// The next attempt is planned.
     RetryPlanned {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// When.
         at: Timestamp,
     },
     /// The participant's barrier holds a compensation of this action.
     Tombstoned {
         /// The step.
-        step: Name,
+        step: StepKey,
     },
     /// The action's request could not be made, so nothing was sent.
     NotSent {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// A stable word for the reason.
         code: String,
         /// A sentence for people.
@@ -120,7 +176,7 @@ pub enum Event {
     /// The action is not tried any more.
     GaveUp {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// It may have happened, so it must be undone.
         in_doubt: bool,
     },
@@ -131,6 +187,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A branch failed: nothing new begins, and what is in flight is awaited.
+    Stopping {
+        /// Why.
+        cause: Cause,
+    },
     /// From here on everything is undone.
     CompensationBegan {
         /// Why.
@@ -139,7 +200,7 @@ pub enum Event {
     /// A person is needed; attempts go on meanwhile.
     Blocked {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// Why.
         reason: BlockedReason,
         /// A sentence for people.
@@ -148,12 +209,12 @@ pub enum Event {
     /// The step moved again.
     Unblocked {
         /// The step.
-        step: Name,
+        step: StepKey,
     },
     /// A success came after compensation began.
     LateReply {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// The attempt that was answered.
         attempt: u32,
         /// Its output, for the undo.
@@ -161,6 +222,15 @@ pub enum Event {
         output: Option<Json>,
         /// The effect is undone or fenced, or will be, or may stay. If not, a person must look at it.
         neutralised: bool,
+    },
+    /// All steps of a sub-saga are done. It is undone if its parent is, and ends when its parent ends.
+    Held,
+    /// A held sub-saga asked its parent again what became of it.
+    AskedParent,
+    /// The parent of a held sub-saga is undone, and asks for it to be undone too.
+    UndoAsked {
+        /// Until when it is to be done.
+        deadline: Timestamp,
     },
     /// Nine tenths of the window are gone and the saga has not ended.
     WindowAtRisk,
@@ -197,6 +267,18 @@ pub struct Started {
     /// The starter's `traceparent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// The step of another saga that it was started by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The step of another saga that a sub-saga was started by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The saga.
+    pub saga: SagaId,
+    /// Its step, or the step's iteration.
+    pub step: StepKey,
 }
 
 /// Why a saga is undone.
@@ -206,7 +288,7 @@ pub enum Cause {
     /// A step was rejected.
     Rejected {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// A stable word for the reason.
         code: String,
         /// A sentence for people.
@@ -215,24 +297,24 @@ pub enum Cause {
     /// A step failed on all its attempts.
     Failed {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// What the last attempt said.
         message: String,
     },
     /// A step was not answered on its last attempt.
     TimedOut {
         /// The step.
-        step: Name,
+        step: StepKey,
     },
     /// The time for going forwards ran out.
     ForwardBudget {
         /// The step that was next or under way.
-        step: Name,
+        step: StepKey,
     },
     /// A step's request could not be made.
     NotSent {
         /// The step.
-        step: Name,
+        step: StepKey,
         /// A stable word for the reason.
         code: String,
         /// A sentence for people.
@@ -248,7 +330,12 @@ pub enum Cause {
     /// A participant had compensated the step already.
     Tombstoned {
         /// The step.
-        step: Name,
+        step: StepKey,
+    },
+    /// It is a part of another saga, which is undone.
+    Parent {
+        /// The other saga.
+        saga: SagaId,
     },
 }
 
@@ -262,11 +349,12 @@ impl Cause {
             Self::ForwardBudget { .. } => "forward_budget",
             Self::Cancelled { .. } => "cancelled",
             Self::Tombstoned { .. } => "tombstoned",
+            Self::Parent { .. } => "parent_undone",
         }
     }
 
     /// The step that brought it about, if one did.
-    pub fn step(&self) -> Option<&Name> {
+    pub fn step(&self) -> Option<&StepKey> {
         match self {
             Self::Rejected { step, .. }
             | Self::Failed { step, .. }
@@ -274,7 +362,7 @@ impl Cause {
             | Self::ForwardBudget { step }
             | Self::NotSent { step, .. }
             | Self::Tombstoned { step } => Some(step),
-            Self::Cancelled { .. } => None,
+            Self::Cancelled { .. } | Self::Parent { .. } => None,
         }
     }
 }
@@ -291,6 +379,7 @@ impl fmt::Display for Cause {
             }
             Self::Cancelled { by, reason } => write!(f, "cancelled by {by}: {reason}"),
             Self::Tombstoned { step } => write!(f, "{step} was compensated at its participant already"),
+            Self::Parent { saga } => write!(f, "the saga {saga}, of which it is a part, is undone"),
         }
     }
 }
@@ -338,7 +427,7 @@ mod tests {
     #[test]
     fn an_output_that_is_null_is_told_from_no_output() {
         for (output, text) in [(None, "output"), (Some(Json::null()), "none")] {
-            let (step, direction) = (Name::new("pay").expect("a name"), Direction::Action);
+            let (step, direction) = ("pay".parse::<StepKey>().expect("a step"), Direction::Action);
             let event = Event::Succeeded { step, direction, attempt: 1, output, empty: false };
             let json = serde_json::to_string(&event).expect("JSON");
             assert!(!json.contains(text), "{json}");

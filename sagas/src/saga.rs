@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::ids::{CommandId, Direction, EffectId, Name, SagaId};
-use crate::journal::{BlockedReason, Cause, End, Event, Started};
+use crate::ids::{CommandId, Direction, EffectId, Name, SagaId, StepKey};
+use crate::journal::{BlockedReason, Cause, End, Event, Parent, Started};
 use crate::json::Json;
 use crate::time::{Millis, Timestamp};
 
@@ -23,7 +23,8 @@ pub struct Saga {
     pub version: u32,
     /// When it was accepted.
     pub started_at: Timestamp,
-    /// Until when actions before the pivot may be tried.
+    /// Until when actions before the pivot may be tried even when everything has run and may have to be undone. What
+    /// holds at a moment is [`crate::decide::forward_deadline`].
     pub forward_deadline: Timestamp,
     /// When a saga that has not ended is in danger of missing its window.
     pub risk_at: Timestamp,
@@ -39,12 +40,12 @@ pub struct Saga {
     pub traceparent: Option<String>,
     /// Which way it goes.
     pub phase: Phase,
-    /// A cancellation that waits for the action under way to be answered.
+    /// It will be undone, and waits for the actions under way to be answered.
     pub stopping: Option<Cause>,
     /// Why it is undone.
     pub cause: Option<Cause>,
-    /// Why a person is needed, if one is.
-    pub blocked: Option<Blocked>,
+    /// Where and why a person is needed, if one is; the earliest first.
+    pub blocked: Vec<Blocked>,
     /// The pivot was sent: nothing is undone any more unless it is rejected.
     pub pivot_sent: bool,
     /// The alert before the window closes was raised.
@@ -53,8 +54,16 @@ pub struct Saga {
     pub window_missed: bool,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// The steps that were begun, in the order in which they were.
+    /// The steps that were begun, and the iterations of `for_each` steps, in the order in which they were.
     pub steps: Vec<StepRun>,
+    /// The signals that came, in the order in which they did.
+    pub signals: Vec<Signalled>,
+    /// The step of another saga that started it.
+    pub parent: Option<Parent>,
+    /// A sub-saga was asked by its parent to be undone, so that its end is the answer to that.
+    pub undo_asked: bool,
+    /// How often a held sub-saga asked its parent what became of it.
+    pub asked: u32,
     /// The size of all payloads together, in bytes.
     pub bytes: usize,
 }
@@ -66,6 +75,8 @@ pub enum Phase {
     Forward,
     /// Undoing, in reverse order.
     Backward,
+    /// A sub-saga whose steps are all done. It ends when its parent ends.
+    Held,
     /// Ended, for ever.
     Ended(End),
 }
@@ -121,7 +132,7 @@ impl fmt::Display for Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Blocked {
     /// The step.
-    pub step: Name,
+    pub step: StepKey,
     /// Why.
     pub reason: BlockedReason,
     /// A sentence for people.
@@ -130,14 +141,29 @@ pub struct Blocked {
     pub since: Timestamp,
 }
 
-/// A step that was begun.
+/// A signal that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signalled {
+    /// Its name.
+    pub name: Name,
+    /// The sender's idempotency key.
+    pub id: String,
+    /// What it says.
+    pub payload: Json,
+    /// When it came.
+    pub at: Timestamp,
+    /// The step that took it.
+    pub taken_by: Option<StepKey>,
+}
+
+/// A step that was begun, or an iteration of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepRun {
-    /// The step's name.
-    pub name: Name,
+    /// The step, or its iteration.
+    pub key: StepKey,
     /// How far it is.
     pub state: StepState,
-    /// What the participant was asked, when it is not the saga's input itself.
+    /// What the participant was asked, when it is not the saga's input itself. Of a `for_each` step its items.
     pub request: Option<Json>,
     /// The action's output.
     pub output: Option<Json>,
@@ -162,7 +188,9 @@ pub struct StepRun {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
-    /// Its action is under way.
+    /// Its condition was false.
+    Skipped,
+    /// Its action is under way, or it waits.
     Acting,
     /// Its action was done.
     Done,
@@ -211,13 +239,15 @@ pub enum Wait {
     Reply(Timestamp),
     /// Its time to be tried again.
     Retry(Timestamp),
+    /// A delay's end, a signal, or a person's decision, until then. Nothing is out.
+    Time(Timestamp),
 }
 
 impl Wait {
     /// When the waiting is over.
     pub fn due(self) -> Timestamp {
         match self {
-            Self::Reply(at) | Self::Retry(at) => at,
+            Self::Reply(at) | Self::Retry(at) | Self::Time(at) => at,
         }
     }
 }
@@ -251,12 +281,16 @@ impl Saga {
             phase: Phase::Forward,
             stopping: None,
             cause: None,
-            blocked: None,
+            blocked: Vec::new(),
             pivot_sent: false,
             at_risk: false,
             window_missed: false,
             ended_at: None,
             steps: Vec::new(),
+            signals: Vec::new(),
+            parent: started.parent.clone(),
+            undo_asked: false,
+            asked: 0,
             bytes: started.input.len(),
         }
     }
@@ -280,29 +314,59 @@ impl Saga {
 
     /// The status as everybody sees it.
     pub fn status(&self) -> Status {
-        match (self.phase, &self.blocked) {
+        match (self.phase, self.blocked.is_empty()) {
             (Phase::Ended(End::Completed), _) => Status::Completed,
             (Phase::Ended(End::Compensated), _) => Status::Compensated,
-            (_, Some(_)) => Status::Blocked,
-            (Phase::Forward, None) => Status::Running,
-            (Phase::Backward, None) => Status::Compensating,
+            (_, false) => Status::Blocked,
+            (Phase::Forward | Phase::Held, true) => Status::Running,
+            (Phase::Backward, true) => Status::Compensating,
         }
     }
 
-    /// The step of that name, if it was begun.
-    pub fn step(&self, name: &str) -> Option<&StepRun> {
-        self.steps.iter().find(|step| step.name == *name)
+    /// The step, or the iteration, of that key, if it was begun.
+    pub fn step(&self, key: &str) -> Option<&StepRun> {
+        self.steps.iter().find(|step| step.key == *key)
     }
 
-    /// The step that has an attempt under way or planned; a sequence has at most one.
-    pub fn in_flight(&self) -> Option<(&StepRun, Flight)> {
-        self.steps.iter().find_map(|step| step.flight.map(|flight| (step, flight)))
+    /// Where and why a person is needed first.
+    pub fn first_blocked(&self) -> Option<&Blocked> {
+        self.blocked.first()
+    }
+
+    /// Why the saga is blocked at that step, if it is.
+    pub fn blocked_at(&self, key: &StepKey) -> Option<&Blocked> {
+        self.blocked.iter().find(|blocked| blocked.step == *key)
+    }
+
+    /// The steps and iterations that have an attempt under way or planned, or that wait.
+    pub fn in_flight(&self) -> impl Iterator<Item = (&StepRun, Flight)> {
+        self.steps.iter().filter_map(|step| step.flight.map(|flight| (step, flight)))
+    }
+
+    /// The output of a step that is done. That of a `for_each` step is the list of its iterations' outputs.
+    pub fn output(&self, step: &str) -> Option<Json> {
+        let run = self.step(step)?;
+        if run.output.is_some() || run.state != StepState::Done {
+            return run.output.clone();
+        }
+        let mut outputs: Vec<(u32, &str)> = self
+            .steps
+            .iter()
+            .filter(|run| run.key.step() == step)
+            .filter_map(|run| Some((run.key.number()?, run.output.as_ref().map_or("null", Json::get))))
+            .collect();
+        if outputs.is_empty() && run.attempts > 0 {
+            return None; // Done, and its output was too large to be kept.
+        }
+        outputs.sort_unstable_by_key(|(number, _)| *number);
+        let outputs: Vec<&str> = outputs.into_iter().map(|(_, output)| output).collect();
+        Json::parse(&format!("[{}]", outputs.join(","))).ok()
     }
 
     /// The command of an attempt under way.
     pub fn command_id(&self, step: &StepRun, flight: Flight) -> CommandId {
         CommandId {
-            effect: EffectId { saga: self.id, step: step.name.clone(), direction: flight.direction },
+            effect: EffectId { saga: self.id, step: step.key.clone(), direction: flight.direction },
             attempt: flight.attempt,
             sending: flight.sending,
         }
@@ -310,34 +374,68 @@ impl Saga {
 
     /// When the saga has to be looked at next, at the latest. An ended saga has none; every other one has.
     pub fn due_at(&self) -> Option<Timestamp> {
-        if matches!(self.phase, Phase::Ended(_)) {
-            return None;
+        match self.phase {
+            Phase::Ended(_) => return None,
+            Phase::Held => return Some(self.ask_at()),
+            Phase::Forward | Phase::Backward => {}
         }
-        let flight = self.in_flight().map(|(_, flight)| flight.wait.due());
+        let flights = self.in_flight().map(|(_, flight)| flight.wait.due());
         let window = match (self.at_risk, self.window_missed) {
             (false, _) => Some(self.risk_at),
             (true, false) => Some(self.deadline),
             (true, true) => None,
         };
-        flight.into_iter().chain(window).min()
+        flights.chain(window).min()
     }
 
-    /// What the saga waits for, in plain words; nothing once it has ended.
-    pub fn waiting_for(&self, participant_of: impl Fn(&str) -> Option<String>) -> Option<String> {
-        let (step, flight) = self.in_flight()?;
-        let who = participant_of(step.name.as_str()).unwrap_or_else(|| "its participant".to_owned());
-        let what = match flight.direction {
-            Direction::Action => "the action",
-            Direction::Compensation => "the compensation",
-        };
-        Some(match flight.wait {
-            Wait::Reply(until) => format!(
-                "{who} to answer {what} of {} (attempt {}, sent {}, awaited until {until})",
-                step.name, flight.attempt, flight.sent_at
-            ),
-            Wait::Retry(at) => {
-                format!("attempt {} of {what} of {} at {at}", flight.attempt.saturating_add(1), step.name)
-            }
-        })
+    /// When a held sub-saga asks its parent again what became of it: the parent tells by itself, and this is the net
+    /// under it. At the end of the window first, and then less and less often.
+    pub fn ask_at(&self) -> Timestamp {
+        let pause = Millis(ASK_PAUSE.0 << self.asked.min(10));
+        self.deadline + if self.asked == 0 { Millis(0) } else { pause }
+    }
+
+    /// What the saga waits for, in plain words; nothing once it has ended. `who` gives the words for whom a step
+    /// waits for, by the step's name.
+    pub fn waiting_for(&self, who: impl Fn(&str) -> Option<String>) -> Option<String> {
+        if let (Phase::Held, Some(parent)) = (self.phase, &self.parent) {
+            return Some(format!(
+                "the saga {}, of which it is a part, to end (all its steps are done)",
+                parent.saga
+            ));
+        }
+        let mut flights = self.in_flight();
+        let mut words: Vec<String> =
+            flights.by_ref().take(WAITING_MAX).map(|(step, flight)| waiting(step, flight, &who)).collect();
+        let more = flights.count();
+        if more > 0 {
+            words.push(format!("{more} more"));
+        }
+        if words.is_empty() { None } else { Some(words.join("; ")) }
+    }
+}
+
+/// The first pause between two questions of a held sub-saga to its parent; each next is twice as long.
+const ASK_PAUSE: Millis = Millis::secs(30);
+/// So many things that a saga waits for are said; of the others how many.
+const WAITING_MAX: usize = 5;
+
+fn waiting(step: &StepRun, flight: Flight, who: &impl Fn(&str) -> Option<String>) -> String {
+    let counterpart = who(step.key.step()).unwrap_or_else(|| "its participant".to_owned());
+    let what = match flight.direction {
+        Direction::Action => "the action",
+        Direction::Compensation => "the compensation",
+    };
+    match flight.wait {
+        Wait::Reply(until) => format!(
+            "{counterpart} to answer {what} of {} (attempt {}, sent {}, awaited until {until})",
+            step.key, flight.attempt, flight.sent_at
+        ),
+        Wait::Retry(at) => {
+            format!("attempt {} of {what} of {} at {at}", flight.attempt.saturating_add(1), step.key)
+        }
+        Wait::Time(until) => {
+            format!("{counterpart} at {} (since {}, until {until})", step.key, flight.since)
+        }
     }
 }

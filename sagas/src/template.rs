@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::expression::Names;
 use crate::json::Json;
 
 /// A parsed template.
@@ -35,6 +36,8 @@ pub struct Path {
 pub struct BadTemplate {
     /// A JSON pointer below the template.
     pub pointer: String,
+    /// Where in the text.
+    pub offset: Option<usize>,
     /// What is wrong, and the mend.
     pub message: String,
 }
@@ -65,13 +68,13 @@ impl Template {
         let values = count(value);
         if values > VALUES_MAX {
             let message = format!("{values} values: a template has at most {VALUES_MAX}");
-            return Err(BadTemplate { pointer: String::new(), message });
+            return Err(BadTemplate { pointer: String::new(), offset: None, message });
         }
         Self::parse_at(value, "", DEPTH_MAX)
     }
 
     fn parse_at(value: &Value, pointer: &str, depth: usize) -> Result<Self, BadTemplate> {
-        let bad = |message: String| BadTemplate { pointer: pointer.to_owned(), message };
+        let bad = |message: String| BadTemplate { pointer: pointer.to_owned(), offset: None, message };
         let below =
             depth.checked_sub(1).ok_or_else(|| bad(format!("nests deeper than {DEPTH_MAX} levels")))?;
         match value {
@@ -116,13 +119,9 @@ impl Template {
     }
 
     /// Fills the template in, up to `bytes_max`. `output` gives a step's output by the step's name.
-    pub fn resolve(
-        &self,
-        input: &Json,
-        output: impl Fn(&str) -> Option<Json>,
-        bytes_max: usize,
-    ) -> Result<Json, Unresolved> {
-        let mut filling = Filling { payloads: Payloads::new(input, output), text: String::new(), bytes_max };
+    pub fn resolve(&self, names: &Names<'_>, bytes_max: usize) -> Result<Json, Unresolved> {
+        let mut filling =
+            Filling { payloads: Payloads::new(names.input, names.output), text: String::new(), bytes_max };
         filling.fill(self)?;
         // What was put together of JSON texts is one.
         Ok(Json::parse(&filling.text).unwrap_or_else(|_| Json::null()))
@@ -130,8 +129,8 @@ impl Template {
 
     /// The first path that names nothing in the input or in an output that is there already. Outputs that
     /// are still to come may have anything in them.
-    pub fn missing(&self, input: &Json, output: impl Fn(&str) -> Option<Json>) -> Option<Missing> {
-        self.missing_in(&mut Payloads::new(input, output))
+    pub fn missing(&self, names: &Names<'_>) -> Option<Missing> {
+        self.missing_in(&mut Payloads::new(names.input, names.output))
     }
 
     fn missing_in(&self, payloads: &mut Payloads<impl Fn(&str) -> Option<Json>>) -> Option<Missing> {
@@ -259,123 +258,5 @@ impl Path {
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
             })
             .ok_or_else(|| Missing(self.text.clone()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_template_takes_from_the_input_and_from_earlier_outputs() {
-        let template = Template::parse(&json!({
-            "order": "${{ input.order.id }}", "hold": "${{ steps.pay.output }}", "first": "${{input.lines.0}}",
-            "note": "as is", "n": [1, "${{ input.order.id }}"]
-        }))
-        .expect("a template");
-        let input = Json::from_value(&json!({"order": {"id": 7}, "lines": ["a", "b"]}));
-        let output = |step: &str| (step == "pay").then(|| Json::from_value(&json!({"id": "h1"})));
-        let filled = template.resolve(&input, output, 1000).expect("filled in").to_value();
-        assert_eq!(
-            filled,
-            json!({"order": 7, "hold": {"id": "h1"}, "first": "a", "note": "as is", "n": [1, 7]})
-        );
-    }
-
-    #[test]
-    fn a_path_to_nothing_names_itself() {
-        let template = Template::parse(&json!("${{ input.a.b }}")).expect("a template");
-        let missing = template.resolve(&Json::null(), |_| None, 1000).expect_err("nothing there");
-        assert_eq!(missing.to_string(), "`input.a.b` names nothing in this saga");
-    }
-
-    #[test]
-    fn a_small_template_that_names_a_large_payload_many_times_stops_at_the_limit() {
-        let many = vec!["${{ steps.a.output }}"; 999];
-        let template = Template::parse(&json!(many)).expect("a template");
-        let large = Json::from_value(&json!("x".repeat(60_000)));
-        let filled = template.resolve(&Json::null(), |_| Some(large.clone()), 65_536);
-        assert_eq!(filled, Err(Unresolved::TooLarge(65_536)));
-        let more = vec!["${{ input }}"; 1001];
-        assert!(Template::parse(&json!(more)).is_err(), "and not as many as one likes");
-    }
-
-    #[test]
-    fn what_is_missing_already_is_told_from_what_is_still_to_come() {
-        let template = Template::parse(&json!({
-            "a": "${{ input.a }}", "b": ["${{ steps.done.output.id }}", "${{ steps.later.output.id }}"]
-        }))
-        .expect("a template");
-        let missing = |input: serde_json::Value, done: serde_json::Value| {
-            let done = Json::from_value(&done);
-            template
-                .missing(&Json::from_value(&input), |step| (step == "done").then(|| done.clone()))
-                .map(|missing| missing.0)
-        };
-        assert_eq!(missing(json!({"a": null}), json!({"id": 1})), None);
-        assert_eq!(missing(json!({}), json!({"id": 1})).as_deref(), Some("input.a"));
-        assert_eq!(missing(json!({"a": 1}), json!([])).as_deref(), Some("steps.done.output.id"));
-    }
-
-    #[test]
-    fn what_is_no_path_is_refused_with_its_place() {
-        for (text, pointer) in [
-            (json!({"a": ["${{ now() }}"]}), "/a/0"),
-            (json!({"a/b": "${{ steps.pay.result }}"}), "/a~1b"),
-            (json!("${{ input.a"), ""),
-            (json!("id ${{ input.a }}"), ""),
-            (json!("${{ input..a }}"), ""),
-            (json!("${{ steps }}"), ""),
-        ] {
-            assert_eq!(Template::parse(&text).expect_err("refused").pointer, pointer, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_template_has_at_most_so_many_levels_and_values() {
-        let nested = |levels: usize| (1..levels).fold(json!("${{ input }}"), |inner, _| json!([inner]));
-        assert!(Template::parse(&nested(32)).is_ok());
-        let refused = Template::parse(&nested(33)).expect_err("one too many");
-        assert_eq!(
-            (refused.pointer, refused.message),
-            ("/0".repeat(32), "nests deeper than 32 levels".to_owned())
-        );
-        // Lists and objects count as values too.
-        let pairs = |n: usize| json!(vec![json!({"a": 1, "b": null}); n]);
-        assert!(Template::parse(&pairs(333)).is_ok());
-        let refused = Template::parse(&pairs(334)).expect_err("too many");
-        assert_eq!(refused.message, "1003 values: a template has at most 1000");
-    }
-
-    #[test]
-    fn what_fills_its_limit_to_the_byte_fits() {
-        let template =
-            Template::parse(&json!({"a": "${{ input }}", "b": [1, "${{ input }}"]})).expect("a template");
-        let (input, filled) = (Json::from_value(&json!("xyz")), r#"{"a":"xyz","b":[1,"xyz"]}"#);
-        let fill = |bytes_max| template.resolve(&input, |_| None, bytes_max);
-        assert_eq!(fill(filled.len()).expect("filled in").get(), filled);
-        assert_eq!(fill(filled.len() - 1), Err(Unresolved::TooLarge(filled.len() - 1)));
-    }
-
-    #[test]
-    fn a_field_is_named_by_letters_digits_underscores_and_hyphens() {
-        let input = Json::from_value(&json!({"order_id": {"line-2": {"größe": ["s", "m"]}}}));
-        let pick = |path: &str| {
-            let template =
-                Template::parse(&json!(format!("${{{{ {path} }}}}"))).map_err(|bad| bad.message)?;
-            template
-                .resolve(&input, |_| None, 1000)
-                .map_err(|why| why.to_string())
-                .map(|json| json.to_value())
-        };
-        assert_eq!(pick("input.order_id.line-2.größe.1"), Ok(json!("m")));
-        for nothing in ["input.order_id.line-2.größe.2", "input.order_id.line-2.größe.m", "input.0"] {
-            assert_eq!(pick(nothing), Err(format!("`{nothing}` names nothing in this saga")));
-        }
-        for (path, field) in [("input.a b", "a b"), ("input.a[0]", "a[0]"), ("input.", "")] {
-            let help = "write input.<field>... or steps.<step>.output.<field>...";
-            assert_eq!(pick(path), Err(format!("`{path}`: `{field}` is not a field's name: {help}")));
-        }
     }
 }

@@ -1,103 +1,51 @@
-//! Going forwards: actions, their answers, their silence, and when to turn round.
+//! Going forwards: the answers of actions, their silence, and when to turn round.
 
 use super::{
-    BlockedReason, Cause, Direction, Draft, End, Event, Flight, Json, Millis, Outcome, Phase, Refusal, Step,
-    StepState, Timestamp, Wait,
+    BlockedReason, Cause, Direction, Draft, Event, Flight, Json, Millis, One, Outcome, Phase, Refusal, Step,
+    StepKey, StepState, Wait,
 };
-use crate::definition::StepKind;
+use crate::definition::{SiblingFailure, StepKind};
 use crate::retry::{RetryPolicy, SLOW_LANE_CAP};
-use crate::template::Unresolved;
 use crate::wire::limit;
 
-impl<'a> Draft<'a> {
-    /// Sends the next step's action, or ends the saga when there is none.
-    pub(super) fn advance(&mut self) {
-        let position = self.saga.steps.len();
-        let Some(step) = self.definition.steps.get(position) else {
-            self.end(End::Completed);
-            return;
-        };
-        let past_pivot = position.checked_sub(1).is_some_and(|before| self.definition.is_past_pivot(before));
-        if !past_pivot && self.now >= self.saga.forward_deadline {
-            self.turn_round(Cause::ForwardBudget { step: step.name.clone() });
-            return;
-        }
-        let request = self.request(step);
-        match request {
-            Err((code, message)) if past_pivot => {
-                // Nothing is undone any more, and no later attempt can be better: say so to the
-                // participant's side, which is where the mend is.
-                self.send_action(position, step, 1, Some(Json::null()));
-                self.block(&step.name, BlockedReason::RetriableFails, format!("{code}: {message}"));
+impl Draft<'_> {
+    /// A branch failed: the saga is undone. What is in flight beside it is awaited first, or fenced off, as the
+    /// definition says.
+    pub(super) fn stop(&mut self, cause: Cause) {
+        if self.saga.stopping.is_none() {
+            if self.saga.in_flight().next().is_none() {
+                self.turn_round(cause);
+                return;
             }
-            Err((code, message)) => self.cannot_send(step, code, message),
-            Ok(request) => match self.missing_past(step) {
-                Some((later, message)) => self.cannot_send(later, "bad_mapping", message),
-                None => self.send_action(position, step, 1, request),
-            },
+            self.record(Event::Stopping { cause });
         }
+        self.quiesce();
     }
 
-    fn cannot_send(&mut self, step: &Step, code: &str, message: String) {
-        let (step, code) = (step.name.clone(), code.to_owned());
-        self.record(Event::NotSent { step: step.clone(), code: code.clone(), message: message.clone() });
-        self.turn_round(Cause::NotSent { step, code, message });
-    }
-
-    /// Before the pivot is sent: a step behind it whose request names what is known to be missing. Found
-    /// now it can still be undone.
-    fn missing_past(&self, pivot: &Step) -> Option<(&'a Step, String)> {
-        let behind = self.definition.steps.iter().skip_while(|step| step.name != pivot.name).skip(1);
-        behind.filter(|_| pivot.kind == StepKind::Pivot).find_map(|step| {
-            let missing = step.input.as_ref()?.missing(&self.saga.input, |name| self.output(name))?;
-            Some((step, missing.to_string()))
-        })
-    }
-
-    fn output(&self, step: &str) -> Option<Json> {
-        self.saga.step(step).and_then(|run| run.output.clone())
-    }
-
-    /// The request of a step, checked for its size here and not after the commit: what was committed
-    /// must be sendable.
-    fn request(&self, step: &Step) -> Result<Option<Json>, (&'static str, String)> {
-        let Some(template) = &step.input else { return Ok(None) };
-        let request = template
-            .resolve(&self.saga.input, |name| self.output(name), limit::PAYLOAD_BYTES_MAX)
-            .map_err(|why| match why {
-                Unresolved::Missing(missing) => ("bad_mapping", missing.to_string()),
-                Unresolved::TooLarge(_) => ("too_large", why.to_string()),
-            })?;
-        match self.too_large("request", &request) {
-            Some(message) => Err(("too_large", message)),
-            None => Ok(Some(request)),
+    /// Nothing new begins. Gives up what only waits, and turns round when nothing is in flight any more.
+    pub(super) fn quiesce(&mut self) {
+        let is_race = self.definition.on_sibling_failure == SiblingFailure::Race;
+        let flights: Vec<(StepKey, Flight)> =
+            self.saga.in_flight().map(|(run, flight)| (run.key.clone(), flight)).collect();
+        for (key, flight) in flights {
+            let Some(step) = self.step(&key) else { continue };
+            match flight.wait {
+                Wait::Time(_) => self.record(Event::GaveUp { step: key, in_doubt: false }),
+                Wait::Retry(_) => self.stop_retrying(step, &key),
+                // The barrier fences off what has not run yet.
+                Wait::Reply(_) if is_race && step.compensation.is_some() => {
+                    self.record(Event::GaveUp { step: key, in_doubt: true });
+                }
+                Wait::Reply(_) if is_race && step.kind == StepKind::Read => {
+                    self.record(Event::GaveUp { step: key, in_doubt: false });
+                }
+                Wait::Reply(_) => {}
+            }
         }
-    }
-
-    fn send_action(&mut self, position: usize, step: &Step, attempt: u32, request: Option<Json>) {
-        let until = self.await_until(position, step);
-        self.record(Event::Sent {
-            step: step.name.clone(),
-            direction: Direction::Action,
-            attempt,
-            until,
-            request,
-            pivot: self.definition.is_past_pivot(position) && !self.saga.pivot_sent,
-        });
-        if let Some(flight) = self.saga.step(step.name.as_str()).and_then(|run| run.flight) {
-            self.emit(step, flight, until.since(self.now));
-        }
-    }
-
-    /// Until when the answer of an action is awaited that is sent, or says that it works, now: for its
-    /// timeout, but before the pivot no longer than the forward deadline. An attempt of the slow lane,
-    /// which may come after that deadline, has its whole timeout too.
-    fn await_until(&self, position: usize, step: &Step) -> Timestamp {
-        let until = self.now + step.timeout;
-        if self.definition.is_past_pivot(position) || self.saga.blocked.is_some() {
-            until
-        } else {
-            until.min(self.saga.forward_deadline)
+        if self.saga.in_flight().next().is_none()
+            && let Some(cause) = self.saga.stopping.clone()
+        {
+            self.turn_round(cause);
         }
     }
 
@@ -107,135 +55,139 @@ impl<'a> Draft<'a> {
     }
 
     /// The time of a planned attempt has come.
-    pub(super) fn retry_action(&mut self, position: usize, step: &Step, flight: Flight) {
-        let is_over =
-            self.now >= self.saga.forward_deadline && self.saga.blocked.is_none() && !self.must_succeed(step);
+    pub(super) fn retry_action(&mut self, one: &One<'_>) {
+        let One { step, key, flight } = one;
+        let Some((position, _)) = self.definition.step(key.step()) else { return };
+        let is_over = self.saga.blocked_at(key).is_none()
+            && !self.must_succeed(step)
+            && !self.saga.pivot_sent
+            && self.is_over(position);
         if is_over {
             // The attempt was planned in time, but its wake-up came late.
-            self.give_up(step, flight.attempt, Cause::ForwardBudget { step: step.name.clone() }, None);
+            self.give_up(one, flight.attempt, Cause::ForwardBudget { step: (*key).clone() }, None);
         } else {
-            self.send_action(position, step, flight.attempt.saturating_add(1), None);
+            self.send_action(position, step, key, flight.attempt.saturating_add(1), None);
         }
     }
 
     pub(super) fn on_action_reply(
         &mut self,
-        position: usize,
-        step: &Step,
-        flight: Flight,
+        one: &One<'_>,
         attempt: u32,
         outcome: &Outcome,
     ) -> Result<(), Refusal> {
+        let One { step, key, flight } = one;
         let is_current = attempt == flight.attempt && matches!(flight.wait, Wait::Reply(_));
         match outcome {
-            Outcome::Ok { output, .. } => self.on_action_ok(step, attempt, output),
+            Outcome::Ok { output, .. } => self.on_action_ok(one, attempt, output),
             // The door says this of an answer that was too large to be read: it was done. Past the pivot there
             // is no way back, and the step counts as done, without its output.
             Outcome::Rejected { code, partial: true, .. } if code == "too_large" && self.saga.pivot_sent => {
-                self.on_action_done(step, attempt, None);
+                self.on_action_done(key, attempt, None);
             }
             Outcome::Rejected { .. } | Outcome::Tombstoned if self.must_succeed(step) => {
                 if !is_current {
                     return Err(Refusal::Stale);
                 }
-                self.on_broken_contract(step, attempt, outcome);
+                self.on_broken_contract(one, attempt, outcome);
             }
             Outcome::Rejected { code, message, partial: true } if step.kind == StepKind::Pivot => {
                 if !is_current {
                     return Err(Refusal::Stale);
                 }
-                self.on_half_pivot(step, attempt, code, message);
+                self.on_half_pivot(one, attempt, code, message);
             }
             Outcome::Rejected { code, message, partial } => {
-                self.on_action_rejected(step, attempt, code, message, *partial);
+                self.on_action_rejected(key, attempt, code, message, *partial);
             }
             Outcome::Failed { message, retry_after } => {
                 if !is_current {
                     return Err(Refusal::Stale);
                 }
                 self.record(Event::Failed {
-                    step: step.name.clone(),
+                    step: (*key).clone(),
                     direction: Direction::Action,
                     attempt,
                     message: message.clone(),
                 });
-                let cause = Cause::Failed { step: step.name.clone(), message: message.clone() };
-                self.after_miss(step, attempt, *retry_after, cause);
+                let cause = Cause::Failed { step: (*key).clone(), message: message.clone() };
+                self.after_miss(one, attempt, *retry_after, cause);
             }
             Outcome::Working => {
                 if !is_current {
                     return Err(Refusal::Stale);
                 }
-                let until = self.await_until(position, step);
+                let Some((position, _)) = self.definition.step(key.step()) else {
+                    return Err(Refusal::NeverSent);
+                };
+                let until = self.await_until(position, step, key);
                 // Heartbeats come often; only one that moves the timeout by a good part is a fact.
                 if until <= flight.wait.due() + Millis(step.timeout.0 / 4) {
                     return Err(Refusal::NothingDue);
                 }
-                self.record(Event::Working { step: step.name.clone(), until });
+                self.record(Event::Working { step: (*key).clone(), until });
             }
             Outcome::Tombstoned => {
-                self.record(Event::Tombstoned { step: step.name.clone() });
+                self.record(Event::Tombstoned { step: (*key).clone() });
                 if step.compensation.is_none() {
                     // There is nothing to send: the action did not run and never will.
-                    self.record(Event::GaveUp { step: step.name.clone(), in_doubt: false });
+                    self.record(Event::GaveUp { step: (*key).clone(), in_doubt: false });
                 }
-                self.unblock(&step.name);
-                let tombstoned = Cause::Tombstoned { step: step.name.clone() };
-                self.turn_round(self.saga.stopping.clone().unwrap_or(tombstoned));
+                self.unblock(key);
+                self.stop(Cause::Tombstoned { step: (*key).clone() });
             }
         }
         Ok(())
     }
 
-    fn on_action_ok(&mut self, step: &Step, attempt: u32, output: &Json) {
+    fn on_action_ok(&mut self, one: &One<'_>, attempt: u32, output: &Json) {
+        let key = one.key;
         // Before the pivot what happened can be undone; past it there is no way back, and the step counts
         // as done, without its output.
         if !self.saga.pivot_sent
             && let Some(message) = self.too_large("output", output)
         {
-            self.on_action_rejected(step, attempt, "too_large", &message, true);
+            self.on_action_rejected(key, attempt, "too_large", &message, true);
             return;
         }
         let keep = self.too_large("output", output).is_none();
-        self.on_action_done(step, attempt, keep.then(|| output.clone()));
+        self.on_action_done(key, attempt, keep.then(|| output.clone()));
     }
 
-    fn on_action_done(&mut self, step: &Step, attempt: u32, output: Option<Json>) {
+    fn on_action_done(&mut self, key: &StepKey, attempt: u32, output: Option<Json>) {
         self.record(Event::Succeeded {
-            step: step.name.clone(),
+            step: (*key).clone(),
             direction: Direction::Action,
             attempt,
             output,
             empty: false,
         });
-        self.unblock(&step.name);
-        // A cancellation is taken before the pivot only, and then the pivot is never sent.
-        match self.saga.stopping.clone() {
-            Some(cause) => self.turn_round(cause),
-            None => self.advance(),
+        self.unblock(key);
+        // A saga stops before the pivot only, and then the pivot is never sent.
+        if self.saga.stopping.is_some() {
+            self.quiesce();
+        } else {
+            self.advance();
         }
     }
 
-    fn on_action_rejected(&mut self, step: &Step, attempt: u32, code: &str, message: &str, partial: bool) {
+    fn on_action_rejected(&mut self, key: &StepKey, attempt: u32, code: &str, message: &str, partial: bool) {
         self.record(Event::Rejected {
-            step: step.name.clone(),
+            step: (*key).clone(),
             direction: Direction::Action,
             attempt,
             code: code.to_owned(),
             message: message.to_owned(),
             partial,
         });
-        self.unblock(&step.name);
-        let cause = self.saga.stopping.clone().unwrap_or_else(|| Cause::Rejected {
-            step: step.name.clone(),
-            code: code.to_owned(),
-            message: message.to_owned(),
-        });
-        self.turn_round(cause);
+        self.unblock(key);
+        let (code, message) = (code.to_owned(), message.to_owned());
+        self.stop(Cause::Rejected { step: key.clone(), code, message });
     }
 
     /// A final no to a step that must succeed: a person is needed, and attempts go on.
-    fn on_broken_contract(&mut self, step: &Step, attempt: u32, outcome: &Outcome) {
+    fn on_broken_contract(&mut self, one: &One<'_>, attempt: u32, outcome: &Outcome) {
+        let One { step, key, .. } = one;
         let said = match outcome {
             Outcome::Rejected { code, message, .. } => format!("rejected ({code}): {message}"),
             Outcome::Ok { .. } | Outcome::Failed { .. } | Outcome::Working | Outcome::Tombstoned => {
@@ -243,109 +195,116 @@ impl<'a> Draft<'a> {
             }
         };
         self.record(Event::Failed {
-            step: step.name.clone(),
+            step: (*key).clone(),
             direction: Direction::Action,
             attempt,
             message: said.clone(),
         });
         let message =
-            format!("{} refused a step after the pivot, which must succeed: {said}", step.participant);
-        self.block(&step.name, BlockedReason::RetriableFails, message);
-        self.plan_slow(step, Direction::Action, attempt, step.retry, None);
+            format!("{} refused a step after the pivot, which must succeed: {said}", step.counterpart());
+        self.block(key, BlockedReason::RetriableFails, message);
+        self.plan_slow(key, Direction::Action, attempt, step.retry, None);
     }
 
     /// The pivot was rejected, and a part of its effect may be left, which nothing can undo.
-    fn on_half_pivot(&mut self, step: &Step, attempt: u32, code: &str, message: &str) {
+    fn on_half_pivot(&mut self, one: &One<'_>, attempt: u32, code: &str, message: &str) {
+        let One { step, key, .. } = one;
         let said = format!("rejected with an effect that may be left ({code}): {message}");
         self.record(Event::Failed {
-            step: step.name.clone(),
+            step: (*key).clone(),
             direction: Direction::Action,
             attempt,
             message: said.clone(),
         });
-        let message = format!("{} {said}; the pivot cannot be undone", step.participant);
-        self.block(&step.name, BlockedReason::Unknown, message);
-        self.plan_slow(step, Direction::Action, attempt, step.retry, None);
+        let message = format!("{} {said}; the pivot cannot be undone", step.counterpart());
+        self.block(key, BlockedReason::Unknown, message);
+        self.plan_slow(key, Direction::Action, attempt, step.retry, None);
     }
 
-    pub(super) fn on_action_timeout(&mut self, step: &Step, flight: Flight) {
+    pub(super) fn on_action_timeout(&mut self, one: &One<'_>) {
+        let One { step, key, flight } = one;
         self.record(Event::TimedOut {
-            step: step.name.clone(),
+            step: (*key).clone(),
             direction: Direction::Action,
             attempt: flight.attempt,
         });
-        let cause = if self.now >= self.saga.forward_deadline && !self.saga.pivot_sent {
-            Cause::ForwardBudget { step: step.name.clone() }
+        // Awaited for less than its timeout: the rest of the window was kept for undoing.
+        let is_short = flight.sent_at + step.timeout > self.now;
+        let cause = if is_short && !self.saga.pivot_sent {
+            Cause::ForwardBudget { step: (*key).clone() }
         } else {
-            Cause::TimedOut { step: step.name.clone() }
+            Cause::TimedOut { step: (*key).clone() }
         };
-        self.after_miss(step, flight.attempt, None, cause);
+        self.after_miss(one, flight.attempt, None, cause);
     }
 
     /// An attempt failed or went unanswered: another one, or no more.
-    fn after_miss(&mut self, step: &Step, attempt: u32, retry_after: Option<Millis>, cause: Cause) {
+    fn after_miss(&mut self, one: &One<'_>, attempt: u32, retry_after: Option<Millis>, cause: Cause) {
+        let One { step, key, .. } = one;
         if self.must_succeed(step) {
             if attempt >= step.retry.attempts {
                 let message = format!("{cause}; it is tried again until it succeeds");
-                self.block(&step.name, BlockedReason::RetriableFails, message);
-                self.plan_slow(step, Direction::Action, attempt, step.retry, retry_after);
+                self.block(key, BlockedReason::RetriableFails, message);
+                self.plan_slow(key, Direction::Action, attempt, step.retry, retry_after);
             } else {
-                self.plan(step, Direction::Action, attempt, retry_after);
+                self.plan(step, key, Direction::Action, attempt, retry_after);
             }
             return;
         }
-        let pause = step.retry.pause(&self.effect_id(step, Direction::Action), attempt);
+        let pause = step.retry.pause(&self.effect_id(key, Direction::Action), attempt);
         let at = self.now + pause.max(retry_after.unwrap_or_default());
-        let may_retry =
-            attempt < step.retry.attempts && self.saga.stopping.is_none() && self.saga.blocked.is_none();
-        if may_retry && at < self.saga.forward_deadline {
-            self.record(Event::RetryPlanned { step: step.name.clone(), at });
+        let may_retry = attempt < step.retry.attempts
+            && self.saga.stopping.is_none()
+            && self.saga.blocked_at(key).is_none();
+        let limit =
+            self.definition.step(key.step()).map_or(self.now, |(position, _)| self.limit_with(position));
+        if may_retry && at < limit {
+            self.record(Event::RetryPlanned { step: (*key).clone(), at });
             return;
         }
-        let cause = if may_retry { Cause::ForwardBudget { step: step.name.clone() } } else { cause };
-        self.give_up(step, attempt, cause, retry_after);
+        let cause = if may_retry { Cause::ForwardBudget { step: (*key).clone() } } else { cause };
+        self.give_up(one, attempt, cause, retry_after);
     }
 
     /// No more attempts. What may have happened is undone; what may have happened and cannot be undone
     /// needs a person, and is asked for its result in the slow lane meanwhile.
-    fn give_up(&mut self, step: &Step, attempt: u32, cause: Cause, retry_after: Option<Millis>) {
-        let unknown = self.saga.step(step.name.as_str()).is_some_and(|run| run.unknown);
+    fn give_up(&mut self, one: &One<'_>, attempt: u32, cause: Cause, retry_after: Option<Millis>) {
+        let One { step, key, .. } = one;
+        let unknown = self.run(key).is_some_and(|run| run.unknown);
         let has_effect = step.kind != StepKind::Read;
         if has_effect && unknown && step.compensation.is_none() {
             let message = format!(
                 "whether {} happened at {} is not known, and it cannot be undone; its result is asked for again \
                  and again",
-                step.name, step.participant
+                key,
+                step.counterpart()
             );
-            self.block(&step.name, BlockedReason::Unknown, message);
-            self.plan_slow(step, Direction::Action, attempt, step.retry, retry_after);
+            self.block(key, BlockedReason::Unknown, message);
+            self.plan_slow(key, Direction::Action, attempt, step.retry, retry_after);
             return;
         }
         // Each attempt was answered by `failed`, which promises that nothing is left; an undo is sent all the same where there is one, since
         // it is harmless and participants are written by people.
         let in_doubt = has_effect && step.compensation.is_some();
-        self.record(Event::GaveUp { step: step.name.clone(), in_doubt });
-        self.unblock(&step.name);
-        let cause = self.saga.stopping.clone().unwrap_or(cause);
-        self.turn_round(cause);
+        self.record(Event::GaveUp { step: (*key).clone(), in_doubt });
+        self.unblock(key);
+        self.stop(cause);
     }
 
-    /// A cancellation came while the next attempt was only planned.
-    pub(super) fn stop_retrying(&mut self, step: &Step) {
-        let unknown = self.saga.step(step.name.as_str()).is_some_and(|run| run.unknown);
+    /// The saga stops while the next attempt was only planned.
+    fn stop_retrying(&mut self, step: &Step, key: &StepKey) {
+        let unknown = self.run(key).is_some_and(|run| run.unknown);
         if unknown && step.kind != StepKind::Read && step.compensation.is_none() {
             return; // Its result must be known first; the slow lane asks for it.
         }
         let in_doubt = step.kind != StepKind::Read && step.compensation.is_some();
-        self.record(Event::GaveUp { step: step.name.clone(), in_doubt });
-        if let Some(cause) = self.saga.stopping.clone() {
-            self.turn_round(cause);
-        }
+        self.record(Event::GaveUp { step: key.clone(), in_doubt });
     }
 
     pub(super) fn plan(
         &mut self,
         step: &Step,
+        key: &StepKey,
         direction: Direction,
         attempt: u32,
         retry_after: Option<Millis>,
@@ -354,22 +313,22 @@ impl<'a> Draft<'a> {
             (Direction::Compensation, Some(undo)) => undo.retry,
             _ => step.retry,
         };
-        let pause = policy.pause(&self.effect_id(step, direction), attempt);
+        let pause = policy.pause(&self.effect_id(key, direction), attempt);
         let at = self.now + pause.max(patience(retry_after));
-        self.record(Event::RetryPlanned { step: step.name.clone(), at });
+        self.record(Event::RetryPlanned { step: key.clone(), at });
     }
 
     pub(super) fn plan_slow(
         &mut self,
-        step: &Step,
+        key: &StepKey,
         direction: Direction,
         attempt: u32,
         policy: RetryPolicy,
         retry_after: Option<Millis>,
     ) {
-        let pause = policy.pause_slow(&self.effect_id(step, direction), attempt);
+        let pause = policy.pause_slow(&self.effect_id(key, direction), attempt);
         let at = self.now + pause.max(patience(retry_after));
-        self.record(Event::RetryPlanned { step: step.name.clone(), at });
+        self.record(Event::RetryPlanned { step: key.clone(), at });
     }
 
     /// An answer to an action that is not under way any more. A success is a fact and is journalled
@@ -377,10 +336,11 @@ impl<'a> Draft<'a> {
     pub(super) fn on_late_action_reply(
         &mut self,
         step: &Step,
+        key: &StepKey,
         attempt: u32,
         outcome: &Outcome,
     ) -> Result<(), Refusal> {
-        let Some(run) = self.saga.step(step.name.as_str()) else { return Err(Refusal::NeverSent) };
+        let Some(run) = self.run(key) else { return Err(Refusal::NeverSent) };
         if attempt == 0 || attempt > run.attempts {
             return Err(Refusal::NeverSent);
         }
@@ -404,10 +364,10 @@ impl<'a> Draft<'a> {
                 // while the saga has not ended.
                 StepState::InDoubt | StepState::NotDone => step.compensation.is_some() && !is_ended,
                 // The fence did not hold. The same holds for `Done` and `Acting`, which are left above.
-                StepState::Fenced | StepState::Done | StepState::Acting => false,
+                StepState::Fenced | StepState::Done | StepState::Acting | StepState::Skipped => false,
             };
         self.record(Event::LateReply {
-            step: step.name.clone(),
+            step: key.clone(),
             attempt,
             output: self.too_large("output", output).is_none().then(|| output.clone()),
             neutralised,
@@ -416,7 +376,7 @@ impl<'a> Draft<'a> {
     }
 
     /// What to say of a payload that is too large to be kept.
-    fn too_large(&self, what: &str, payload: &Json) -> Option<String> {
+    pub(super) fn too_large(&self, what: &str, payload: &Json) -> Option<String> {
         if payload.len() > limit::PAYLOAD_BYTES_MAX {
             Some(format!("the {what} has {} bytes, at most {}", payload.len(), limit::PAYLOAD_BYTES_MAX))
         } else if self.saga.bytes.saturating_add(payload.len()) > limit::SAGA_BYTES_MAX {

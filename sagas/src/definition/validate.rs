@@ -1,24 +1,37 @@
-//! The checks of a definition: all problems at once, each with its place and the mend.
+//! The checks of a definition: all problems at once, each with its place and the mend. What one step says is checked in
+//! [`step`], how the steps stand to each other in [`order`], whether they fit into the window here.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{
-    Compensation, Definition, Draft, DraftCompensation, DraftCompensationFields, DraftStep, STEPS_MAX, Step,
-    StepKind, TIMEOUT_DEFAULT, WINDOW_DEFAULT, WINDOW_MAX,
-};
+use super::{Definition, Draft, STEPS_MAX, Step, WINDOW_DEFAULT, WINDOW_MAX};
 use crate::ids::Name;
 use crate::retry::RetryPolicy;
 use crate::template::Template;
 use crate::time::Millis;
+
+mod order;
+mod step;
+
+/// The most problems that are told at once.
+const PROBLEMS_MAX: usize = 100;
+/// The most names that are listed in one message.
+const NAMES_MAX: usize = 10;
+/// The most tags of a definition.
+const TAGS_MAX: usize = 20;
 
 /// What is wrong with a definition, where, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The place, as a JSON pointer into the definition.
     pub pointer: String,
+    /// Where in the text at that place, in bytes, if it is an expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<usize>,
     /// What is wrong, and the mend.
     pub message: String,
 }
@@ -29,11 +42,30 @@ impl fmt::Display for Problem {
     }
 }
 
-struct Problems(Vec<Problem>);
+/// The problems found so far.
+struct Problems {
+    found: Vec<Problem>,
+    /// There were more than are told.
+    more: bool,
+}
 
 impl Problems {
     fn add(&mut self, pointer: &str, message: impl Into<String>) {
-        self.0.push(Problem { pointer: pointer.to_owned(), message: message.into() });
+        self.add_at(pointer, None, message);
+    }
+
+    fn add_at(&mut self, pointer: &str, offset: Option<usize>, message: impl Into<String>) {
+        if self.found.len() < PROBLEMS_MAX {
+            self.found.push(Problem { pointer: pointer.to_owned(), offset, message: message.into() });
+        } else if !self.more {
+            self.more = true;
+            let message = format!("more than {PROBLEMS_MAX} problems: the rest is not listed");
+            self.found.push(Problem { pointer: pointer.to_owned(), offset: None, message });
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.found.is_empty()
     }
 
     fn name(&mut self, pointer: &str, text: &str) -> Option<Name> {
@@ -46,10 +78,15 @@ impl Problems {
         }
     }
 
-    fn timeout(&mut self, pointer: &str, timeout: Millis) {
-        if timeout.0 < 10 || timeout > Millis::secs(86_400) {
-            self.add(pointer, format!("a timeout of {timeout} is out of range: use 10ms to 24h"));
+    fn span(&mut self, pointer: &str, what: &str, span: Millis, most: Millis) {
+        if span.0 < 10 || span > most {
+            let most = if most == Millis::secs(86_400) { "24h".to_owned() } else { most.to_string() };
+            self.add(pointer, format!("{what} of {span} is out of range: use 10ms to {most}"));
         }
+    }
+
+    fn timeout(&mut self, pointer: &str, timeout: Millis) {
+        self.span(pointer, "a timeout", timeout, Millis::secs(86_400));
     }
 
     fn retry(&mut self, pointer: &str, policy: RetryPolicy) {
@@ -57,12 +94,42 @@ impl Problems {
             self.add(&format!("{pointer}/{field}"), message);
         }
     }
+
+    fn template(&mut self, pointer: &str, value: &Value) -> Option<Template> {
+        match Template::parse(value) {
+            Ok(template) => Some(template),
+            Err(error) => {
+                self.add_at(&format!("{pointer}{}", error.pointer), error.offset, error.message);
+                None
+            }
+        }
+    }
+}
+
+/// Some names, for a message.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut names: Vec<&str> = names.take(NAMES_MAX + 1).collect();
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let more = if names.len() > NAMES_MAX { ", ..." } else { "" };
+    names.truncate(NAMES_MAX);
+    format!("{}{more}", names.join(", "))
+}
+
+/// A text of people, cut to what fits into a message.
+fn shown(text: &str) -> String {
+    if text.chars().nth(80).is_some() {
+        text.chars().take(80).chain(['…']).collect()
+    } else {
+        text.to_owned()
+    }
 }
 
 impl Definition {
-    /// Checks a draft. All problems are reported at once.
+    /// Checks a draft. All problems are reported at once, up to a hundred.
     pub fn from_draft(draft: &Draft) -> Result<Self, Vec<Problem>> {
-        let mut problems = Problems(Vec::new());
+        let mut problems = Problems { found: Vec::new(), more: false };
         let name = problems.name("/name", &draft.name);
         let window = draft.window.unwrap_or(WINDOW_DEFAULT);
         if window < Millis::secs(1) || window > WINDOW_MAX {
@@ -73,224 +140,121 @@ impl Definition {
         }
         if draft.steps.len() > STEPS_MAX {
             problems.add("/steps", format!("{} steps: at most {STEPS_MAX}", draft.steps.len()));
-            return Err(problems.0);
+            return Err(problems.found);
         }
-        let mut steps = Vec::with_capacity(draft.steps.len());
-        let mut seen: HashSet<&str> = HashSet::new();
-        for (position, step) in draft.steps.iter().enumerate() {
-            let at = format!("/steps/{position}");
-            if !seen.insert(&step.name) {
-                problems.add(
-                    &format!("{at}/name"),
-                    format!(
-                        "the name `{}` is taken by an earlier step: steps are told apart by name",
-                        step.name
-                    ),
-                );
-            }
-            steps.extend(check_step(&mut problems, &at, step, &draft.steps, position));
+        if draft.input.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
+            problems
+                .add("/input", "a JSON Schema is a mapping, such as `type: object` and `properties: ...`");
         }
-        check_order(&mut problems, &draft.steps);
-        if problems.0.is_empty()
-            && let Some(name) = name
+        let tags = tags(&mut problems, draft);
+        let steps = step::check_all(&mut problems, draft);
+        let graph = order::check(&mut problems, draft);
+        if let Some(graph) = &graph {
+            order::references(&mut problems, draft, &steps, graph);
+        }
+        if problems.is_empty()
+            && let (Some(name), Some(graph)) = (name, graph)
         {
-            let definition = Self {
+            let mut definition = Self {
                 name,
                 description: draft.description.clone(),
                 window,
-                // One millisecond at least is left for going forwards.
-                reserve: reserve(&steps).min(window.minus(Millis(1))),
-                steps,
+                reserve: Millis(0),
+                tags,
+                input: draft.input.clone().map(Arc::new),
+                on_sibling_failure: draft.on_sibling_failure.unwrap_or_default(),
+                steps: steps.into_iter().flatten().collect(),
+                graph,
             };
+            // One millisecond at least is left for going forwards.
+            definition.reserve = definition.worst_case().reserve().min(window.minus(Millis(1)));
             check_window(&mut problems, &definition);
-            if problems.0.is_empty() {
+            if problems.is_empty() {
                 return Ok(definition);
             }
         }
-        Err(problems.0)
+        Err(problems.found)
     }
 }
 
-fn check_step(
-    problems: &mut Problems,
-    at: &str,
-    step: &DraftStep,
-    all: &[DraftStep],
-    position: usize,
-) -> Option<Step> {
-    let name = problems.name(&format!("{at}/name"), &step.name);
-    let participant = problems.name(&format!("{at}/participant"), &step.participant);
-    let action = match &step.action {
-        Some(action) => problems.name(&format!("{at}/action"), action),
-        None => name.clone(),
-    };
-    let timeout = step.timeout.unwrap_or(TIMEOUT_DEFAULT);
-    problems.timeout(&format!("{at}/timeout"), timeout);
-    let retry = step.retry.unwrap_or_default();
-    problems.retry(&format!("{at}/retry"), retry);
-    let compensation = check_compensation(problems, at, step, timeout);
-    let input = step.input.as_ref().and_then(|template| match Template::parse(template) {
-        Ok(template) => {
-            let earlier: Vec<&str> = all.iter().take(position).map(|step| step.name.as_str()).collect();
-            for reference in template.steps_referred_to() {
-                if !earlier.contains(&reference) {
-                    problems.add(
-                        &format!("{at}/input"),
-                        format!(
-                            "refers to the output of `{reference}`, which is no earlier step; earlier are: {}",
-                            if earlier.is_empty() { "none".to_owned() } else { earlier.join(", ") }
-                        ),
-                    );
-                }
-            }
-            Some(template)
-        }
-        Err(error) => {
-            problems.add(&format!("{at}/input{}", error.pointer), error.message);
-            None
-        }
-    });
-    Some(Step {
-        name: name?,
-        participant: participant?,
-        action: action?,
-        kind: step.kind,
-        compensation,
-        timeout,
-        retry,
-        input,
-    })
-}
-
-fn check_compensation(
-    problems: &mut Problems,
-    at: &str,
-    step: &DraftStep,
-    timeout: Millis,
-) -> Option<Compensation> {
-    let at = format!("{at}/compensation");
-    let mut action_at = format!("{at}/action");
-    let fields = match (&step.compensation, step.kind) {
-        (None, StepKind::Compensatable) => {
-            problems.add(
-                &at,
-                format!(
-                    "the step `{}` has no compensation: name the operation that reverses it, or write \
-                     `compensation: none` if its effect may stay",
-                    step.name
-                ),
-            );
-            return None;
-        }
-        (None, _) => return None,
-        (Some(DraftCompensation::Short(text)), _) if text == "none" => return None,
-        (Some(_), kind @ (StepKind::Pivot | StepKind::Retriable | StepKind::Read)) => {
-            let word = match kind {
-                StepKind::Pivot => "the pivot is the point of no return",
-                StepKind::Retriable => "a retriable step must eventually succeed",
-                StepKind::Read | StepKind::Compensatable => "a read has no effect",
-            };
-            problems.add(&at, format!("{word} and is never compensated: leave `compensation` out"));
-            return None;
-        }
-        (Some(DraftCompensation::Short(action)), StepKind::Compensatable) => {
-            action_at.clone_from(&at);
-            DraftCompensationFields { action: action.clone(), timeout: None, retry: None }
-        }
-        (Some(DraftCompensation::Long(fields)), StepKind::Compensatable) => fields.clone(),
-    };
-    let action = problems.name(&action_at, &fields.action);
-    if fields.action == *step.action.as_ref().unwrap_or(&step.name) {
-        problems.add(
-            &action_at,
-            format!(
-                "`{}` is the step's own action and does not reverse it: name another operation",
-                fields.action
-            ),
-        );
+fn tags(problems: &mut Problems, draft: &Draft) -> Vec<(String, Template)> {
+    if draft.tags.len() > TAGS_MAX {
+        problems.add("/tags", format!("{} tags: at most {TAGS_MAX}", draft.tags.len()));
+        return Vec::new();
     }
-    if let Some(timeout) = fields.timeout {
-        problems.timeout(&format!("{at}/timeout"), timeout);
-    }
-    let timeout = fields.timeout.unwrap_or(timeout);
-    let retry = fields.retry.unwrap_or_default();
-    problems.retry(&format!("{at}/retry"), retry);
-    Some(Compensation { action: action?, timeout, retry })
-}
-
-fn check_order(problems: &mut Problems, steps: &[DraftStep]) {
-    let mut pivot: Option<&str> = None;
-    for (position, step) in steps.iter().enumerate() {
-        let at = format!("/steps/{position}/kind");
-        match (step.kind, pivot) {
-            (StepKind::Pivot, None) => pivot = Some(&step.name),
-            (StepKind::Pivot, Some(first)) => {
-                problems.add(&at, format!("a second pivot: `{first}` is the point of no return already"));
-            }
-            (StepKind::Compensatable, Some(first)) => problems.add(
-                &at,
-                format!(
-                    "the compensatable step `{}` stands after the pivot `{first}`, where nothing is undone any \
-                     more: make it `kind: retriable` or move it before the pivot",
-                    step.name
-                ),
-            ),
-            (StepKind::Retriable, None) => problems.add(
-                &at,
-                format!(
-                    "the retriable step `{}` stands before the pivot or without one: a step that cannot be undone \
-                     and must succeed belongs after the pivot",
-                    step.name
-                ),
-            ),
-            (StepKind::Compensatable, None) | (StepKind::Retriable, Some(_)) | (StepKind::Read, _) => {}
+    let mut tags = Vec::new();
+    for (key, value) in &draft.tags {
+        let at = format!("/tags/{}", key.replace('~', "~0").replace('/', "~1"));
+        if key.is_empty() || key.len() > 64 {
+            problems.add("/tags", format!("the tag `{}`: use a key of 1 to 64 bytes", shown(key)));
         }
+        let Some(template) = problems.template(&at, &Value::String(value.clone())) else { continue };
+        if let Some(step) = template.steps_referred_to().first() {
+            problems
+                .add(&at, format!("refers to the step `{step}`: tags are made at the start, of the input"));
+        }
+        tags.push((key.clone(), template));
     }
+    tags
 }
 
-/// The worst case of unwinding everything, one compensation after the other.
-fn unwind_worst(steps: &[Step]) -> Millis {
-    steps
-        .iter()
-        .filter_map(|step| step.compensation.as_ref())
-        .fold(Millis(0), |sum, undo| sum.plus(undo.retry.worst_case(undo.timeout)))
-}
-
-/// What may follow the forward deadline; see [`Definition::reserve`].
-fn reserve(steps: &[Step]) -> Millis {
-    let from_pivot = || steps.iter().skip_while(|step| step.kind != StepKind::Pivot);
-    let pivot = from_pivot().next().map_or(Millis(0), |step| step.timeout);
-    let tail = from_pivot().skip(1).fold(Millis(0), |sum, step| sum.plus(step.timeout));
-    pivot.plus(tail.max(unwind_worst(steps)))
+/// Positions of steps by name; of a name that is there twice, the first.
+fn positions(draft: &Draft) -> HashMap<&str, usize> {
+    let mut positions = HashMap::with_capacity(draft.steps.len());
+    for (at, step) in draft.steps.iter().enumerate() {
+        positions.entry(step.name.as_str()).or_insert(at);
+    }
+    positions
 }
 
 fn check_window(problems: &mut Problems, definition: &Definition) {
-    let forward = definition.steps.iter().fold(Millis(0), |sum, step| sum.plus(step.timeout));
-    let unwind = unwind_worst(&definition.steps);
-    let needed = forward.plus(unwind);
-    if needed <= definition.window {
+    let worst = definition.worst_case();
+    if worst.total() <= definition.window {
         return;
     }
-    let terms = |terms: Vec<String>| if terms.is_empty() { "0s".to_owned() } else { terms.join(" + ") };
-    let forward_terms =
-        terms(definition.steps.iter().map(|step| format!("{} {}", step.name, step.timeout)).collect());
-    let unwind_terms = terms(
-        definition
-            .steps
-            .iter()
-            .filter_map(|step| {
-                let undo = step.compensation.as_ref()?;
-                Some(format!("{} {}", undo.action, undo.retry.worst_case(undo.timeout)))
-            })
-            .collect(),
-    );
+    let step = |at: usize| definition.steps.get(at);
+    let forward = |spans: &[super::Span]| -> String {
+        let term = |span: &super::Span| {
+            Some(format!("{} {}", step(span.step)?.name, rounds(step(span.step)?, span.millis)))
+        };
+        sum(spans.iter().filter_map(term).collect())
+    };
+    let undo = |span: &super::Span| {
+        let step = step(span.step)?;
+        let name = step.compensation.as_ref().map(|undo| undo.action.clone())?;
+        Some(format!("{name} {}", rounds(step, span.millis)))
+    };
+    let mut parts = vec![format!("before the pivot {} ({})", worst.before_millis(), forward(&worst.before))];
+    if let Some(pivot) = worst.pivot {
+        parts.push(format!("the pivot {} ({})", pivot.millis, forward(&[pivot])));
+    } else {
+        parts = vec![format!("going forwards {} ({})", worst.before_millis(), forward(&worst.before))];
+    }
+    if worst.behind_millis() > worst.unwind_millis() {
+        parts.push(format!("behind it {} ({})", worst.behind_millis(), forward(&worst.behind)));
+    } else {
+        let terms = sum(worst.unwind.iter().filter_map(undo).collect());
+        parts.push(format!("undoing everything {} ({terms})", worst.unwind_millis()));
+    }
     problems.add(
         "/window",
         format!(
-            "the worst case does not fit: one timeout of each step ({forward_terms} = {forward}) and the worst case \
-             of all compensations ({unwind_terms} = {unwind}) need {needed}, the window is {}: shorten timeouts or \
-             retries, or widen the window",
+            "the worst case does not fit: {} need {}, the window is {}: shorten timeouts or retries, or widen the \
+             window",
+            parts.join(" + "),
+            worst.total(),
             definition.window
         ),
     );
+}
+
+fn sum(terms: Vec<String>) -> String {
+    if terms.is_empty() { "nothing".to_owned() } else { terms.join(" + ") }
+}
+
+fn rounds(step: &Step, all: Millis) -> String {
+    match step.rounds() {
+        0 | 1 => all.to_string(),
+        rounds => format!("{rounds} rounds = {all}"),
+    }
 }

@@ -1,10 +1,10 @@
 //! [`Saga::evolve`]: how each fact changes the state.
 
-use super::{Blocked, Failure, Flight, Phase, Saga, StepRun, StepState, Wait};
-use crate::ids::{Direction, Name};
+use super::{Blocked, Failure, Flight, Phase, Saga, Signalled, StepRun, StepState, Wait};
+use crate::ids::{Direction, StepKey};
 use crate::journal::{BlockedReason, Cause, Event};
 use crate::json::Json;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 impl Saga {
     /// Folds one event in. Total: an event that does not fit the state changes nothing.
@@ -14,6 +14,43 @@ impl Saga {
             Event::Sent { step, direction, attempt, until, request, pivot } => {
                 self.on_sent(at, step, *direction, *attempt, *until, request.as_ref());
                 self.pivot_sent |= *pivot;
+            }
+            Event::Skipped { step } => self.steps.push(begun(at, step, StepState::Skipped)),
+            Event::Listed { step, items } => {
+                self.bytes = self.bytes.saturating_add(items.len());
+                let run = begun(at, step, StepState::Acting);
+                self.steps.push(StepRun { request: Some(items.clone()), ..run });
+            }
+            Event::Waiting { step, until, pivot } => {
+                let wait = Wait::Time(*until);
+                let direction = Direction::Action;
+                let flight = Flight { direction, attempt: 0, sending: 0, since: at, sent_at: at, wait };
+                let run = begun(at, step, StepState::Acting);
+                self.steps.push(StepRun { flight: Some(flight), ..run });
+                self.pivot_sent |= *pivot;
+            }
+            Event::Signalled { name, id, payload } => {
+                self.bytes = self.bytes.saturating_add(payload.len());
+                let (name, id, payload) = (name.clone(), id.clone(), payload.clone());
+                self.signals.push(Signalled { name, id, payload, at, taken_by: None });
+            }
+            Event::SignalTaken { step, id } => {
+                if let Some(signal) = self.signals.iter_mut().find(|signal| signal.id == *id) {
+                    signal.taken_by = Some(step.clone());
+                }
+            }
+            // What follows from it is a fact of its own.
+            Event::Decided { .. } => {}
+            Event::Curtailed { step, until } => {
+                if let Some(run) = self.step_mut(step)
+                    && let Some(flight) = run.flight.as_mut()
+                {
+                    flight.wait = match flight.wait {
+                        Wait::Reply(_) => Wait::Reply(*until),
+                        Wait::Retry(_) => Wait::Retry(*until),
+                        Wait::Time(_) => Wait::Time(*until),
+                    };
+                }
             }
             Event::SentAgain { step } => {
                 if let Some(run) = self.step_mut(step)
@@ -80,14 +117,26 @@ impl Saga {
             Event::CancelRequested { by, reason } => {
                 self.stopping = Some(Cause::Cancelled { by: by.clone(), reason: reason.clone() });
             }
+            Event::Stopping { cause } => self.stopping = Some(cause.clone()),
+            Event::Held => self.phase = Phase::Held,
+            Event::AskedParent => self.asked = self.asked.saturating_add(1),
+            Event::UndoAsked { deadline } => {
+                self.undo_asked = true;
+                let left = deadline.since(at);
+                self.risk_at = *deadline - Millis(left.0 / 10);
+                self.deadline = *deadline;
+                (self.at_risk, self.window_missed) = (false, false);
+            }
             Event::CompensationBegan { cause } => {
                 self.phase = Phase::Backward;
                 self.cause = Some(cause.clone());
                 self.stopping = None;
-                self.blocked = None;
+                self.blocked.clear();
             }
             Event::Blocked { step, reason, message } => {
-                self.blocked = Some(Blocked {
+                // The same step, for another reason: the newer one counts.
+                self.blocked.retain(|blocked| blocked.step != *step);
+                self.blocked.push(Blocked {
                     step: step.clone(),
                     reason: *reason,
                     message: message.clone(),
@@ -100,9 +149,7 @@ impl Saga {
                 }
             }
             Event::Unblocked { step } => {
-                if self.blocked.as_ref().is_some_and(|blocked| blocked.step == *step) {
-                    self.blocked = None;
-                }
+                self.blocked.retain(|blocked| blocked.step != *step);
             }
             Event::LateReply { step, output, neutralised, .. } => {
                 self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
@@ -119,7 +166,7 @@ impl Saga {
             Event::WindowMissed => self.window_missed = true,
             Event::Ended { end } => {
                 self.phase = Phase::Ended(*end);
-                self.blocked = None;
+                self.blocked.clear();
                 self.ended_at = Some(at);
             }
         }
@@ -128,7 +175,7 @@ impl Saga {
     fn on_sent(
         &mut self,
         at: Timestamp,
-        step: &Name,
+        step: &StepKey,
         direction: Direction,
         attempt: u32,
         until: Timestamp,
@@ -156,11 +203,11 @@ impl Saga {
         }
     }
 
-    fn step_mut(&mut self, name: &Name) -> Option<&mut StepRun> {
-        self.steps.iter_mut().find(|step| step.name == *name)
+    fn step_mut(&mut self, key: &StepKey) -> Option<&mut StepRun> {
+        self.steps.iter_mut().find(|step| step.key == *key)
     }
 
-    fn set_wait(&mut self, at: Timestamp, step: &Name, wait: Wait) {
+    fn set_wait(&mut self, at: Timestamp, step: &StepKey, wait: Wait) {
         if let Some(run) = self.step_mut(step) {
             run.changed_at = at;
             if let Some(flight) = run.flight.as_mut() {
@@ -169,7 +216,7 @@ impl Saga {
         }
     }
 
-    fn stop_acting(&mut self, at: Timestamp, step: &Name, state: StepState) {
+    fn stop_acting(&mut self, at: Timestamp, step: &StepKey, state: StepState) {
         if let Some(run) = self.step_mut(step) {
             run.flight = None;
             run.state = state;
@@ -179,9 +226,9 @@ impl Saga {
 }
 
 /// A step right after its beginning.
-fn begun(at: Timestamp, step: &Name, state: StepState) -> StepRun {
+fn begun(at: Timestamp, step: &StepKey, state: StepState) -> StepRun {
     StepRun {
-        name: step.clone(),
+        key: step.clone(),
         state,
         request: None,
         output: None,

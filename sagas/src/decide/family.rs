@@ -1,0 +1,200 @@
+//! How a sub-saga and its parent speak. To the parent the sub-saga is a participant: it is asked to run, answers
+//! `ok` or `rejected`, and is asked to be undone. It keeps that promise as a participant's barrier does: it is there
+//! once, whoever asks how often; and one that is asked to be undone before it was there is fenced off.
+
+use super::{
+    Cause, Direction, Draft, Effect, End, Event, Flight, Json, Millis, Name, Phase, Refusal, SagaId, StepKey,
+    StepState,
+};
+use super::{Decision, StartInput, begun};
+use crate::definition::{Definition, Work};
+use crate::ids::{CommandId, EffectId};
+use crate::journal::Parent;
+use crate::time::Timestamp;
+use crate::wire::{Outcome, Reply};
+
+/// What a parent asks of a sub-saga.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The sub-saga.
+    pub child: SagaId,
+    /// Its definition.
+    pub definition: Name,
+    /// The definition's version.
+    pub version: u32,
+    /// The parent, and its step.
+    pub parent: Parent,
+    /// Its input.
+    pub input: Json,
+    /// What is asked.
+    pub kind: AskKind,
+}
+
+/// What a parent may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskKind {
+    /// To run.
+    Run,
+    /// To be undone, within so long.
+    Undo(Millis),
+    /// To end: the parent is completed.
+    Release,
+}
+
+/// The only transition of a sub-saga that is asked to be undone before it was there: it can never run.
+pub fn fence(definition: &Definition, start: StartInput, now: Timestamp) -> Decision {
+    let cause = start.parent.as_ref().map(|parent| Cause::Parent { saga: parent.saga });
+    let mut draft = begun(definition, start, now);
+    if let Some(cause) = cause {
+        draft.record(Event::UndoAsked { deadline: draft.saga.deadline });
+        draft.record(Event::CompensationBegan { cause });
+    }
+    draft.end(End::Compensated);
+    draft.done()
+}
+
+impl Draft<'_> {
+    pub(super) fn ask(
+        &self,
+        key: &StepKey,
+        definition: &Name,
+        version: u32,
+        input: Json,
+        flight: Flight,
+        budget: Millis,
+    ) -> Ask {
+        Ask {
+            child: self.saga.id.child(key),
+            definition: definition.clone(),
+            version,
+            parent: Parent { saga: self.saga.id, step: key.clone() },
+            input,
+            kind: match flight.direction {
+                Direction::Action => AskKind::Run,
+                Direction::Compensation => AskKind::Undo(budget),
+            },
+        }
+    }
+
+    /// All steps are done: a sub-saga is held until its parent ends, every other saga is completed.
+    pub(super) fn complete(&mut self) {
+        if self.saga.parent.is_none() {
+            self.end(End::Completed);
+        } else {
+            self.record(Event::Held);
+            self.answer_parent();
+        }
+    }
+
+    pub(super) fn on_asked(&mut self, ask: &Ask) -> Result<(), Refusal> {
+        if self.saga.parent.as_ref() != Some(&ask.parent) {
+            return Err(Refusal::NeverSent);
+        }
+        match (ask.kind, self.saga.phase) {
+            (AskKind::Run, Phase::Held | Phase::Ended(_)) => self.answer_parent(),
+            // It answers when it is done.
+            (AskKind::Run, Phase::Forward | Phase::Backward) => return Err(Refusal::Duplicate),
+            (AskKind::Release, Phase::Held) => self.end(End::Completed),
+            (AskKind::Release, Phase::Ended(_)) => return Err(Refusal::Ended),
+            (AskKind::Release, Phase::Forward | Phase::Backward) => return Err(Refusal::NeverSent),
+            (AskKind::Undo(_), Phase::Ended(End::Compensated)) => self.answer_undo(),
+            (AskKind::Undo(_), Phase::Ended(End::Completed)) => return Err(Refusal::Ended),
+            (AskKind::Undo(_), _) if self.saga.undo_asked => return Err(Refusal::Duplicate),
+            (AskKind::Undo(within), phase) => {
+                self.record(Event::UndoAsked { deadline: self.now + within });
+                let cause = Cause::Parent { saga: ask.parent.saga };
+                match phase {
+                    Phase::Held => self.turn_round(cause),
+                    Phase::Forward => self.on_cancel(&cause)?,
+                    Phase::Backward | Phase::Ended(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A held sub-saga has heard nothing for long: it tells its parent again that it is done, and is told what became of it.
+    pub(super) fn on_woke_held(&mut self) -> Result<(), Refusal> {
+        if self.saga.ask_at() > self.now {
+            return Err(Refusal::NothingDue);
+        }
+        self.record(Event::AskedParent);
+        self.answer_parent();
+        Ok(())
+    }
+
+    /// Tells the parent how this saga stands, if it has one and is done.
+    pub(super) fn answer_parent(&mut self) {
+        let Some(parent) = self.saga.parent.clone() else { return };
+        let outcome = match self.saga.phase {
+            Phase::Forward | Phase::Backward => return,
+            Phase::Ended(End::Compensated) if self.saga.undo_asked => {
+                self.answer_undo();
+                return;
+            }
+            Phase::Held | Phase::Ended(End::Completed) => {
+                Outcome::Ok { output: self.outputs(), empty: false }
+            }
+            Phase::Ended(End::Compensated) => {
+                let cause = self.saga.cause.as_ref();
+                Outcome::Rejected {
+                    code: cause.map_or("compensated", Cause::code).to_owned(),
+                    message: cause.map_or_else(|| "it was undone".to_owned(), ToString::to_string),
+                    partial: false,
+                }
+            }
+        };
+        self.answer(&parent, Direction::Action, outcome);
+    }
+
+    fn answer_undo(&mut self) {
+        let Some(parent) = self.saga.parent.clone() else { return };
+        let outcome = Outcome::Ok { output: Json::null(), empty: self.saga.steps.is_empty() };
+        self.answer(&parent, Direction::Compensation, outcome);
+    }
+
+    fn answer(&mut self, parent: &Parent, direction: Direction, outcome: Outcome) {
+        let effect = EffectId { saga: parent.saga, step: parent.step.clone(), direction };
+        // A final answer is one to every attempt.
+        let command = CommandId { effect, attempt: 1, sending: 0 };
+        self.effects.push(Effect::Answer(Box::new(Reply { command, outcome })));
+    }
+
+    /// What a sub-saga gives to its parent: its id, and what each of its steps gave.
+    fn outputs(&self) -> Json {
+        let mut outputs = Vec::new();
+        for step in &self.definition.steps {
+            if let Some(output) = self.saga.output(step.name.as_str()) {
+                outputs.push(format!("\"{}\":{}", step.name, output.get()));
+            }
+        }
+        let text = format!("{{\"saga_id\":\"{}\",\"outputs\":{{{}}}}}", self.saga.id, outputs.join(","));
+        Json::parse(&text).unwrap_or_else(|_| Json::null())
+    }
+
+    /// The sub-saga's own end follows its parent's.
+    pub(super) fn release_children(&mut self) {
+        if self.saga.phase != Phase::Ended(End::Completed) {
+            return;
+        }
+        let runs = self.saga.steps.iter().filter(|run| run.state == StepState::Done);
+        let asks: Vec<Effect> = runs
+            .filter_map(|run| {
+                let step = self.step(&run.key)?;
+                let Work::Saga { definition, version } = &step.work else { return None };
+                if step.for_each.is_some() && run.key.number().is_none() {
+                    return None;
+                }
+                Some(Effect::Ask(Box::new(Ask {
+                    child: self.saga.id.child(&run.key),
+                    definition: definition.clone(),
+                    version: *version,
+                    parent: Parent { saga: self.saga.id, step: run.key.clone() },
+                    input: run.request.clone().unwrap_or_else(|| self.saga.input.clone()),
+                    kind: AskKind::Release,
+                })))
+            })
+            .collect();
+        self.effects.extend(asks);
+    }
+}

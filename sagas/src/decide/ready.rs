@@ -1,0 +1,317 @@
+//! Which steps begin: those whose needs are done or skipped, if their condition is true and there is time.
+
+use std::collections::BTreeMap;
+
+use super::{BlockedReason, Cause, Direction, Draft, Event, Json, One, Phase, StepKey, StepState};
+use crate::definition::{Definition, ForEach, Step, StepKind, Zone};
+use crate::expression::{Each, Facts, Names};
+use crate::ids::{Name, SagaId};
+use crate::template::Unresolved;
+use crate::wire::limit;
+
+/// Why a step cannot be begun.
+type Cannot = (&'static str, String);
+
+/// The longest tag that an expression may give, in bytes.
+const TAG_BYTES_MAX: usize = 256;
+
+/// The definition's own tags for a saga with this input; those that name nothing in it are left out.
+pub fn tags(definition: &Definition, id: SagaId, version: u32, input: &Json) -> BTreeMap<String, String> {
+    let facts = Facts { id, definition: definition.name.as_str(), version };
+    let names = Names { input, output: &|_| None, each: None, saga: facts };
+    let tag = |template: &crate::template::Template| {
+        let value = template.resolve(&names, TAG_BYTES_MAX).ok()?.to_value();
+        match value {
+            serde_json::Value::String(text) => Some(text),
+            serde_json::Value::Null => None,
+            other => Some(other.to_string()),
+        }
+    };
+    definition.tags.iter().filter_map(|(key, template)| Some((key.clone(), tag(template)?))).collect()
+}
+
+fn cannot(why: &Unresolved) -> Cannot {
+    let code = match why {
+        Unresolved::TooLarge(_) => "too_large",
+        _ => "bad_mapping",
+    };
+    (code, why.to_string())
+}
+
+impl<'a> Draft<'a> {
+    /// Begins whatever can begin, and ends the saga when everything is done.
+    pub(super) fn advance(&mut self) {
+        while self.saga.phase == Phase::Forward && self.saga.stopping.is_none() && self.advance_once() {}
+    }
+
+    /// Begins what can begin as it stands. `true`: something was settled by that, so that more may be able to.
+    fn advance_once(&mut self) -> bool {
+        let definition = self.definition;
+        let states = self.states();
+        let state = |at: usize| states.get(at).copied().flatten();
+        let is_settled = |at: usize| matches!(state(at), Some(StepState::Done | StepState::Skipped));
+        let mut all_settled = true;
+        let mut has_settled = false;
+        for at in definition.graph.order() {
+            let Some(step) = definition.steps.get(*at) else { continue };
+            if is_settled(*at) {
+                continue;
+            }
+            all_settled = false;
+            match state(*at) {
+                None if definition.graph.needs(*at).iter().all(|need| is_settled(*need)) => {
+                    has_settled |= self.begin(*at, step);
+                }
+                Some(StepState::Acting) if step.for_each.is_some() => has_settled |= self.go_on(*at, step),
+                _ => {}
+            }
+            if self.saga.phase != Phase::Forward || self.saga.stopping.is_some() {
+                return false;
+            }
+        }
+        if all_settled {
+            self.complete();
+        }
+        has_settled
+    }
+
+    /// The state of each step, by its position; nothing for one that was not begun.
+    fn states(&self) -> Vec<Option<StepState>> {
+        let mut states = vec![None; self.definition.steps.len()];
+        for run in self.saga.steps.iter().filter(|run| run.key.number().is_none()) {
+            if let Some((at, _)) = self.definition.step(run.key.as_str())
+                && let Some(state) = states.get_mut(at)
+            {
+                *state = Some(run.state);
+            }
+        }
+        states
+    }
+
+    /// Begins a step whose needs are done. `true`: it is settled already.
+    fn begin(&mut self, at: usize, step: &'a Step) -> bool {
+        let key = StepKey::from(&step.name);
+        if !self.saga.pivot_sent && self.now >= self.latest(at, step) {
+            self.stop(Cause::ForwardBudget { step: key });
+            return false;
+        }
+        let is_behind = self.saga.pivot_sent || self.definition.graph.zone(at) == Zone::Behind;
+        match self.is_wanted(step) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.record(Event::Skipped { step: key });
+                return true;
+            }
+            // Nothing is undone any more: what is to be done is done, condition or not.
+            Err(_) if is_behind => {}
+            Err((code, message)) => {
+                self.cannot_send(&key, code, message);
+                return false;
+            }
+        }
+        if step.work.is_wait() {
+            self.begin_waiting(at, step);
+            self.curtail();
+            return self.run(&key).is_some_and(|run| run.state == StepState::Done);
+        }
+        if let Some(each) = &step.for_each {
+            return match self.items(step, each) {
+                Ok(items) => {
+                    self.record(Event::Listed { step: key, items });
+                    self.go_on(at, step)
+                }
+                // Of steps behind the pivot it was seen to before the pivot was sent.
+                Err((code, message)) => {
+                    self.cannot_send(&key, code, message);
+                    false
+                }
+            };
+        }
+        self.begin_action(at, step, &key);
+        false
+    }
+
+    fn begin_action(&mut self, at: usize, step: &'a Step, key: &StepKey) {
+        match self.request(step, None) {
+            Err((code, message))
+                if self.saga.pivot_sent || self.definition.graph.zone(at) == Zone::Behind =>
+            {
+                // Nothing is undone any more, and no later attempt can be better: say so to the
+                // participant's side, which is where the mend is.
+                self.send_action(at, step, key, 1, Some(Json::null()));
+                self.block(key, BlockedReason::RetriableFails, format!("{code}: {message}"));
+            }
+            Err((code, message)) => self.cannot_send(key, code, message),
+            Ok(request) => match self.missing_past(at) {
+                Some((later, code, message)) => self.cannot_send(&later, code, message),
+                None => {
+                    self.send_action(at, step, key, 1, request);
+                    self.curtail();
+                }
+            },
+        }
+    }
+
+    /// Sends as many of a list's items as may be under way at once. `true`: all of them are done.
+    fn go_on(&mut self, at: usize, step: &'a Step) -> bool {
+        let Some(each) = &step.for_each else { return false };
+        let key = StepKey::from(&step.name);
+        let items: Vec<serde_json::Value> = match self.run(&key).and_then(|run| run.request.as_ref()) {
+            Some(items) => match items.to_value() {
+                serde_json::Value::Array(items) => items,
+                _ => Vec::new(),
+            },
+            None => return false,
+        };
+        let runs = || self.saga.steps.iter().filter(|run| run.key.step() == step.name.as_str());
+        let begun = runs().filter(|run| run.key.number().is_some()).count();
+        let open = runs().filter(|run| run.key.number().is_some() && run.state == StepState::Acting).count();
+        let most = usize::try_from(each.concurrency).unwrap_or(1);
+        for (number, item) in items.iter().enumerate().skip(begun).take(most.saturating_sub(open)) {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            if !self.begin_item(at, step, each, number, item) {
+                return false;
+            }
+        }
+        let is_done = open == 0 && begun >= items.len();
+        if is_done {
+            self.record(Event::Succeeded {
+                step: key,
+                direction: Direction::Action,
+                attempt: 0,
+                output: None,
+                empty: false,
+            });
+        }
+        is_done
+    }
+
+    /// Sends one item. `false`: the saga stops.
+    fn begin_item(
+        &mut self,
+        at: usize,
+        step: &'a Step,
+        each: &ForEach,
+        number: u32,
+        item: &serde_json::Value,
+    ) -> bool {
+        let key = StepKey::iteration(&step.name, number);
+        let is_behind = self.saga.pivot_sent || self.definition.graph.zone(at) == Zone::Behind;
+        if !is_behind && self.is_over(at) {
+            self.stop(Cause::ForwardBudget { step: key });
+            return false;
+        }
+        let item = Json::from_value(item);
+        let one = Each { name: &each.name, item: &item, index: number };
+        match self.request(step, Some(one)) {
+            Ok(request) => {
+                // Without an input of its own, an item's request is the item.
+                let request = request.or(Some(item));
+                self.send_action(at, step, &key, 1, request);
+                self.curtail();
+                true
+            }
+            Err((code, message)) if is_behind => {
+                self.send_action(at, step, &key, 1, Some(Json::null()));
+                self.block(&key, BlockedReason::RetriableFails, format!("{code}: {message}"));
+                true
+            }
+            Err((code, message)) => {
+                self.cannot_send(&key, code, message);
+                false
+            }
+        }
+    }
+
+    pub(super) fn send_action(
+        &mut self,
+        position: usize,
+        step: &Step,
+        key: &StepKey,
+        attempt: u32,
+        request: Option<Json>,
+    ) {
+        let until = self.await_until(position, step, key);
+        self.record(Event::Sent {
+            step: key.clone(),
+            direction: Direction::Action,
+            attempt,
+            until,
+            request,
+            pivot: self.definition.is_past_pivot(position) && !self.saga.pivot_sent,
+        });
+        if let Some(flight) = self.run(key).and_then(|run| run.flight) {
+            self.emit(&One { step, key, flight }, until.since(self.now));
+        }
+    }
+
+    fn cannot_send(&mut self, key: &StepKey, code: &str, message: String) {
+        let (step, code) = (key.clone(), code.to_owned());
+        self.record(Event::NotSent { step: step.clone(), code: code.clone(), message: message.clone() });
+        self.stop(Cause::NotSent { step, code, message });
+    }
+
+    /// What expressions know of this saga.
+    fn with_names<T>(&self, each: Option<Each<'_>>, of: impl FnOnce(&Names<'_>) -> T) -> T {
+        let output = |step: &str| self.saga.output(step);
+        let definition: &Name = &self.definition.name;
+        let saga = Facts { id: self.saga.id, definition: definition.as_str(), version: self.saga.version };
+        of(&Names { input: &self.saga.input, output: &output, each, saga })
+    }
+
+    fn is_wanted(&self, step: &Step) -> Result<bool, Cannot> {
+        let Some(when) = &step.when else { return Ok(true) };
+        self.with_names(None, |names| when.evaluate_bool(names))
+            .map_err(|why| ("bad_condition", why.to_string()))
+    }
+
+    /// The items of a list, as many as there may be.
+    fn items(&self, step: &Step, each: &ForEach) -> Result<Json, Cannot> {
+        let items = self
+            .with_names(None, |names| each.items.resolve(names, limit::PAYLOAD_BYTES_MAX))
+            .map_err(|why| cannot(&why))?;
+        let count = match items.to_value() {
+            serde_json::Value::Array(items) => items.len(),
+            _ => return Err(("bad_mapping", format!("the items of {} are no list", step.name))),
+        };
+        if count > usize::try_from(each.max).unwrap_or(usize::MAX) {
+            return Err(("too_many_items", format!("{} has {count} items, at most {}", step.name, each.max)));
+        }
+        match self.too_large("list", &items) {
+            Some(message) => Err(("too_large", message)),
+            None => Ok(items),
+        }
+    }
+
+    /// Before the pivot is sent: a step behind it whose request, or whose list, names what is known to be missing. Found
+    /// now it can still be undone.
+    fn missing_past(&self, at: usize) -> Option<(StepKey, &'static str, String)> {
+        if self.definition.steps.get(at).is_none_or(|step| step.kind != StepKind::Pivot) {
+            return None;
+        }
+        let behind = self.definition.steps.iter().enumerate();
+        let behind = behind.filter(|(at, _)| self.definition.graph.zone(*at) == Zone::Behind);
+        behind.map(|(_, step)| step).find_map(|step| {
+            let key = StepKey::from(&step.name);
+            if let Some(each) = &step.for_each {
+                let (code, message) = self.items(step, each).err()?;
+                return Some((key, code, message));
+            }
+            let missing = self.with_names(None, |names| step.input.as_ref()?.missing(names))?;
+            Some((key, "bad_mapping", missing.to_string()))
+        })
+    }
+
+    /// The request of a step, checked for its size here and not after the commit: what was committed
+    /// must be sendable.
+    fn request(&self, step: &Step, each: Option<Each<'_>>) -> Result<Option<Json>, Cannot> {
+        let Some(template) = &step.input else { return Ok(None) };
+        let request = self
+            .with_names(each, |names| template.resolve(names, limit::PAYLOAD_BYTES_MAX))
+            .map_err(|why| cannot(&why))?;
+        match self.too_large("request", &request) {
+            Some(message) => Err(("too_large", message)),
+            None => Ok(Some(request)),
+        }
+    }
+}
