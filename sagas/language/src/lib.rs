@@ -2,4 +2,5 @@
 //!
 //! Everything here is pure: text and values come in, values come out.
 
+pub mod picture;
 pub mod schema;
