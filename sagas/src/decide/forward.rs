@@ -60,8 +60,7 @@ impl Draft<'_> {
         let Some((position, _)) = self.definition.step(key.step()) else { return };
         let is_over = self.saga.blocked_at(key).is_none()
             && !self.must_succeed(step)
-            && !self.saga.pivot_sent
-            && self.is_over(position);
+            && self.now >= self.latest(position, step);
         if is_over {
             // The attempt was planned in time, but its wake-up came late.
             self.give_up(one, flight.attempt, Cause::ForwardBudget { step: (*key).clone() }, None);
@@ -257,7 +256,7 @@ impl Draft<'_> {
             && self.saga.stopping.is_none()
             && self.saga.blocked_at(key).is_none();
         let limit =
-            self.definition.step(key.step()).map_or(self.now, |(position, _)| self.limit_with(position));
+            self.definition.step(key.step()).map_or(self.now, |(position, _)| self.latest(position, step));
         if may_retry && at < limit {
             self.record(Event::RetryPlanned { step: (*key).clone(), at });
             return;

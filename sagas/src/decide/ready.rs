@@ -197,7 +197,7 @@ impl<'a> Draft<'a> {
     ) -> bool {
         let key = StepKey::iteration(&step.name, number);
         let is_behind = self.saga.pivot_sent || self.definition.graph.zone(at) == Zone::Behind;
-        if !is_behind && self.is_over(at) {
+        if !is_behind && self.now >= self.latest(at, step) {
             self.stop(Cause::ForwardBudget { step: key });
             return false;
         }
