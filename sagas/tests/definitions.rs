@@ -1,8 +1,8 @@
 //! What a definition may say. Each refusal names its place, as a JSON pointer, and the mend.
 
 use serde_json::{Value, json};
-use snorri_saga::ids::Name;
 use snorri_saga::definition::{Definition, Draft, StepKind};
+use snorri_saga::ids::Name;
 use snorri_saga::time::Millis;
 
 fn check(definition: &Value) -> Result<Definition, Vec<String>> {

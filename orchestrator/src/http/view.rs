@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use snorri_saga::definition::{Step, StepKind};
+use snorri_saga::decide::forward_deadline;
+use snorri_saga::definition::{Definition, Step, StepKind, Work};
 use snorri_saga::ids::{Direction, SagaId};
 use snorri_saga::journal::Cause;
 use snorri_saga::json::Json;
@@ -35,6 +36,8 @@ pub(super) struct SagaView<'a> {
     /// A cancellation that waits for the action under way to be answered.
     stopping: Option<CauseView<'a>>,
     blocked: Option<BlockedView<'a>>,
+    /// Where else a person is needed.
+    blocked_too: Vec<BlockedView<'a>>,
     at_risk: bool,
     window_missed: bool,
     waiting_for: Option<String>,
@@ -118,20 +121,25 @@ impl<'a> SagaView<'a> {
                 message: "this program cannot move the saga; the replicas' logs have the reason",
                 since: line.changed_at,
             });
-        let own = saga.blocked.as_ref().map(|blocked| BlockedView {
+        let is_quarantine = quarantine.is_some();
+        let mut own = saga.blocked.iter().map(|blocked| BlockedView {
             step: Some(blocked.step.as_str()),
             reason: blocked.reason.as_str(),
             message: &blocked.message,
             since: blocked.since,
         });
-        let status = if quarantine.is_some() { "blocked" } else { saga.status().as_str() };
+        let (blocked, blocked_too) = match quarantine {
+            Some(quarantine) => (Some(quarantine), own.collect()),
+            None => (own.next(), own.collect()),
+        };
+        let status = if is_quarantine { "blocked" } else { saga.status().as_str() };
         Self {
             id: saga.id,
             definition: saga.definition.as_str(),
             version: saga.version,
             status,
             started_at: saga.started_at,
-            forward_deadline: saga.forward_deadline,
+            forward_deadline: forward_deadline(definition, saga),
             deadline: saga.deadline,
             ended_at: saga.ended_at,
             duration_ms: saga.ended_at.map(|at| at.since(saga.started_at).0),
@@ -139,11 +147,12 @@ impl<'a> SagaView<'a> {
             tags: &saga.tags,
             cause: saga.cause.as_ref().map(cause),
             stopping: saga.stopping.as_ref().map(cause),
-            blocked: quarantine.or(own),
+            blocked,
+            blocked_too,
             at_risk: saga.at_risk,
             window_missed: saga.window_missed,
             waiting_for: saga.waiting_for(|step| {
-                definition.step(step).map(|(_, step)| step.participant.as_str().to_owned())
+                definition.step(step).map(|(_, step)| step.counterpart())
             }),
             trace_id: saga.id.0.simple().to_string(),
             steps: definition.steps.iter().map(|step| view(step, saga.step(step.name.as_str()))).collect(),
@@ -159,7 +168,7 @@ pub(super) fn is_quarantined(line: &Line) -> bool {
 fn cause(cause: &Cause) -> CauseView<'_> {
     CauseView {
         code: cause.code(),
-        step: cause.step().map(snorri_saga::ids::Name::as_str),
+        step: cause.step().map(snorri_saga::ids::StepKey::as_str),
         message: cause.to_string(),
     }
 }

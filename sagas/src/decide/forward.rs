@@ -2,7 +2,7 @@
 
 use super::{
     BlockedReason, Cause, Direction, Draft, Event, Flight, Json, Millis, One, Outcome, Phase, Refusal, Step,
-    StepKey, StepState, Wait,
+    StepKey, StepState, Wait, forward_deadline,
 };
 use crate::definition::{SiblingFailure, StepKind};
 use crate::retry::{RetryPolicy, SLOW_LANE_CAP};
@@ -221,15 +221,13 @@ impl Draft<'_> {
     }
 
     pub(super) fn on_action_timeout(&mut self, one: &One<'_>) {
-        let One { step, key, flight } = one;
+        let One { key, flight, .. } = one;
         self.record(Event::TimedOut {
             step: (*key).clone(),
             direction: Direction::Action,
             attempt: flight.attempt,
         });
-        // Awaited for less than its timeout: the rest of the window was kept for undoing.
-        let is_short = flight.sent_at + step.timeout > self.now;
-        let cause = if is_short && !self.saga.pivot_sent {
+        let cause = if !self.saga.pivot_sent && self.now >= forward_deadline(self.definition, &self.saga) {
             Cause::ForwardBudget { step: (*key).clone() }
         } else {
             Cause::TimedOut { step: (*key).clone() }

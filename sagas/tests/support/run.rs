@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use snorri_saga::decide::{forward_deadline, 
-    Command, Decision, Effect, Input, Refusal, StartInput, decide, pending_effects, start,
+use snorri_saga::decide::{
+    Command, Decision, Effect, Input, Refusal, StartInput, decide, forward_deadline, pending_effects, start,
 };
 use snorri_saga::definition::{Definition, StepKind};
 use snorri_saga::ids::{CommandId, Direction, EffectId, SagaId};
@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
             Op::Later { by } => self.now = self.now + Millis(by),
             Op::ToForwardDeadline => {
                 self.now = self.now.max(forward_deadline(self.definition, &self.saga));
-            },
+            }
             Op::Resend => {
                 self.input(&Input::Resend).expect("a resend is never refused");
             }
