@@ -15,6 +15,7 @@
 
 pub mod decide;
 pub mod definition;
+pub mod expression;
 pub mod ids;
 pub mod journal;
 pub mod json;

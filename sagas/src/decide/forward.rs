@@ -5,8 +5,8 @@ use super::{
     StepState, Timestamp, Wait,
 };
 use crate::definition::StepKind;
+use crate::expression::{Facts, Names, Unresolved};
 use crate::retry::{RetryPolicy, SLOW_LANE_CAP};
-use crate::template::Unresolved;
 use crate::wire::limit;
 
 impl<'a> Draft<'a> {
@@ -49,9 +49,16 @@ impl<'a> Draft<'a> {
     fn missing_past(&self, pivot: &Step) -> Option<(&'a Step, String)> {
         let behind = self.definition.steps.iter().skip_while(|step| step.name != pivot.name).skip(1);
         behind.filter(|_| pivot.kind == StepKind::Pivot).find_map(|step| {
-            let missing = step.input.as_ref()?.missing(&self.saga.input, |name| self.output(name))?;
+            let missing = step.input.as_ref()?.missing(&self.names(&|name| self.output(name)))?;
             Some((step, missing.to_string()))
         })
+    }
+
+    /// What templates and expressions know of this saga.
+    fn names<'n>(&'n self, output: &'n dyn Fn(&str) -> Option<Json>) -> Names<'n> {
+        let definition = self.saga.definition.as_str();
+        let saga = Facts { id: self.saga.id, definition, version: self.saga.version };
+        Names { input: &self.saga.input, output, each: None, saga }
     }
 
     fn output(&self, step: &str) -> Option<Json> {
@@ -63,10 +70,12 @@ impl<'a> Draft<'a> {
     fn request(&self, step: &Step) -> Result<Option<Json>, (&'static str, String)> {
         let Some(template) = &step.input else { return Ok(None) };
         let request = template
-            .resolve(&self.saga.input, |name| self.output(name), limit::PAYLOAD_BYTES_MAX)
+            .resolve(&self.names(&|name| self.output(name)), limit::PAYLOAD_BYTES_MAX)
             .map_err(|why| match why {
-                Unresolved::Missing(missing) => ("bad_mapping", missing.to_string()),
-                Unresolved::TooLarge(_) => ("too_large", why.to_string()),
+                Unresolved::TooLarge(_) | Unresolved::TooDeep(_) => ("too_large", why.to_string()),
+                Unresolved::Missing(_) | Unresolved::Failed { .. } | Unresolved::TooCostly { .. } => {
+                    ("bad_mapping", why.to_string())
+                }
             })?;
         match self.too_large("request", &request) {
             Some(message) => Err(("too_large", message)),

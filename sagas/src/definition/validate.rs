@@ -9,6 +9,7 @@ use super::{
     Compensation, Definition, Draft, DraftCompensation, DraftCompensationFields, DraftStep, STEPS_MAX, Step,
     StepKind, TIMEOUT_DEFAULT, WINDOW_DEFAULT, WINDOW_MAX,
 };
+use crate::expression::{Scope, Type};
 use crate::ids::Name;
 use crate::retry::RetryPolicy;
 use crate::template::Template;
@@ -142,6 +143,12 @@ fn check_step(
                         ),
                     );
                 }
+            }
+            // The steps are looked at above.
+            let steps = template.steps_referred_to();
+            let scope = steps.iter().fold(Scope::default(), |scope, step| scope.step(step, Type::Any));
+            for (pointer, bad) in template.check(&scope) {
+                problems.add(&format!("{at}/input{pointer}"), bad.message);
             }
             Some(template)
         }
