@@ -240,22 +240,22 @@ fn an_input_refers_to_the_input_and_to_earlier_steps_only() {
             "/steps/1/input: refers to the output of `b`, which is no earlier step; earlier are: a",
         ],
     );
-    let help = "write input.<field>... or steps.<step>.output.<field>...";
     step_refused(
         "input",
         json!({"to/from": ["${{ env.HOME }}"]}),
-        &[&format!("/steps/0/input/to~1from/0: `env.HOME` is not an expression that is known here: {help}")],
+        &["/steps/0/input/to~1from/0: nothing is called `env` here; there is: input, saga"],
     );
     step_refused(
         "input",
         json!("${{ steps.a.status }}"),
-        &[&format!("/steps/0/input: `steps.a.status`: only a step's `output` can be referred to: {help}")],
+        &["/steps/0/input: `status`: only a step's `output` can be referred to: write steps.<step>.output"],
     );
     step_refused(
         "input",
         json!("order ${{ input.id }}"),
         &[
-            "/steps/0/input: `order ${{ input.id }}`: an expression stands alone in its text, nothing before or after it",
+            "/steps/0/input: `order ${{ input.id }}`: an expression stands alone in its text, nothing before or after it; \
+             to put values into a text write ${{ \"…\" + string(x) }}",
         ],
     );
     step_refused(

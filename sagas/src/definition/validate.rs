@@ -99,7 +99,7 @@ impl Problems {
         match Template::parse(value) {
             Ok(template) => Some(template),
             Err(error) => {
-                self.add_at(&format!("{pointer}{}", error.pointer), error.offset, error.message);
+                self.add_at(&format!("{pointer}{}", error.pointer), Some(error.offset), error.message);
                 None
             }
         }

@@ -7,6 +7,7 @@ use snorri_bus::headers::{CommandHeaders, command_body, command_headers};
 use snorri_bus::replies::parse_replies;
 use snorri_bus::{Bus, BusOptions, ConsumerSpec, Consumption, Next, Outgoing};
 use snorri_saga::definition::{Definition, Draft};
+use snorri_saga::expression::{Facts, Names};
 use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
 use snorri_saga::json::Json;
 use snorri_saga::time::Millis;
@@ -118,7 +119,11 @@ impl Driver {
                 done.iter().find(|(at, ..)| steps[*at].name == *name).map(|(.., output)| output.clone())
             };
             let input = match &step.input {
-                Some(template) => template.resolve(&order, output, 64 * 1024).expect("filled in"),
+                Some(template) => {
+                    let facts = Facts { id: saga, definition: "order", version: 1 };
+                    let names = Names { input: &order, output: &output, each: None, saga: facts };
+                    template.resolve(&names, 64 * 1024).expect("filled in")
+                }
                 None => order.clone(),
             };
             let body = CommandBody { input: input.clone(), result: None, saga_input: None };
