@@ -4,6 +4,10 @@ use crate::ids::SagaId;
 use crate::json::Json;
 use crate::template::Unresolved;
 
+mod nearest;
+
+pub use nearest::nearest;
+
 /// What can be referred to.
 #[derive(Clone, Copy)]
 #[allow(missing_debug_implementations)]
@@ -57,6 +61,11 @@ impl Expression {
     /// Parses.
     pub fn parse(source: &str) -> Result<Self, BadExpression> {
         Ok(Self(source.to_owned()))
+    }
+
+    /// What it was parsed from.
+    pub fn source(&self) -> &str {
+        &self.0
     }
 
     /// Steps.
