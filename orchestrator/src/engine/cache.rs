@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
+use snorri_saga::definition::Definition;
 use snorri_saga::ids::SagaId;
 use snorri_saga::saga::Saga;
 use snorri_saga::time::{Millis, Timestamp};
@@ -128,7 +129,7 @@ impl Cache {
         &mut self,
         now: Timestamp,
         limit: usize,
-        defer: impl Fn(&Saga) -> bool,
+        defer: impl Fn(&Definition, &Saga) -> bool,
     ) -> Vec<SagaId> {
         let mut due = Vec::new();
         while due.len() < limit
@@ -142,7 +143,7 @@ impl Cache {
             }
             match entry.saga.due_at() {
                 Some(real) if real > now => self.arm(id, real),
-                Some(_) if defer(&entry.saga) => self.arm(id, now + Millis(500)),
+                Some(_) if defer(&entry.versioned.definition, &entry.saga) => self.arm(id, now + Millis(500)),
                 Some(_) => {
                     // Should the transition fail, it is looked at again.
                     self.arm(id, now + Millis(1000));

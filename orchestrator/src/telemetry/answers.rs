@@ -83,10 +83,11 @@ impl<'a> Answers<'a> {
     pub(crate) fn new(before: Option<&'a Saga>) -> Self {
         let flights = before.into_iter().flat_map(Saga::in_flight);
         // One that waits for its next attempt ended before.
-        let open = flights.filter(|(_, flight)| !matches!(flight.wait, Wait::Retry(_))).map(|(run, flight)| {
-            let (direction, attempt, sending) = (flight.direction, flight.attempt, flight.sending);
-            Open { step: &run.key, direction, attempt, sending, sent_at: flight.sent_at }
-        });
+        let open =
+            flights.filter(|(_, flight)| !matches!(flight.wait, Wait::Retry(_))).map(|(run, flight)| {
+                let (direction, attempt, sending) = (flight.direction, flight.attempt, flight.sending);
+                Open { step: &run.key, direction, attempt, sending, sent_at: flight.sent_at }
+            });
         Self { open: open.collect() }
     }
 

@@ -175,14 +175,7 @@ fn attempt(facts: &Facts<'_>, step: &Step, answer: &Answer<'_>, subjects: &Subje
         return SpanData {
             attributes,
             status,
-            ..span(
-                saga,
-                late(own, LATE_ANSWER),
-                Some(own),
-                format!("late answer {key}"),
-                facts.at,
-                facts.at,
-            )
+            ..span(saga, late(own, LATE_ANSWER), Some(own), format!("late answer {key}"), facts.at, facts.at)
         };
     };
     let name = format!("{verb} {key}");
