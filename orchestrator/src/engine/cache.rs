@@ -181,6 +181,7 @@ mod tests {
             tags: std::collections::BTreeMap::default(),
             key: None,
             traceparent: None,
+            parent: None,
         };
         let saga = start(&definition, input, now).saga;
         (saga, Arc::new(Versioned { definition, version: 1 }))
@@ -196,11 +197,11 @@ mod tests {
         }
         for half_seconds in 0..200 {
             let now = began + Millis(half_seconds * 500);
-            assert!(cache.take_due(now, 256, |_| true).is_empty());
+            assert!(cache.take_due(now, 256, |_, _| true).is_empty());
             assert!(cache.timers() <= 20, "{} timers after {half_seconds} half seconds", cache.timers());
         }
         let now = began + Millis::secs(101);
-        assert_eq!(cache.take_due(now, 256, |_| false).len(), 10, "and none is forgotten");
+        assert_eq!(cache.take_due(now, 256, |_, _| false).len(), 10, "and none is forgotten");
     }
 
     #[test]
@@ -227,7 +228,7 @@ mod tests {
         let id = saga.id;
         cache.put(saga, 1, versioned.clone(), true, None);
         cache.enter(1);
-        assert_eq!(cache.take_due(now + Millis::secs(2), 256, |_| false), [id], "its timer stands");
+        assert_eq!(cache.take_due(now + Millis::secs(2), 256, |_, _| false), [id], "its timer stands");
         assert!(cache.take(id).is_none());
         assert_eq!((cache.len(), cache.bytes()), (0, 0));
         let (again, _) = self::saga(1, now);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use snorri_bus::headers::{CommandHeaders, command_body, command_headers};
 use snorri_bus::replies::parse_replies;
 use snorri_bus::{Bus, BusOptions, ConsumerSpec, Consumption, Next, Outgoing};
-use snorri_saga::definition::{Definition, Draft};
+use snorri_saga::definition::{Definition, Draft, Step};
 use snorri_saga::expression::{Facts, Names};
 use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
 use snorri_saga::json::Json;
@@ -113,7 +113,7 @@ impl Driver {
         let order = Json::from_value(order);
         let mut done: Vec<(usize, Json, Json)> = Vec::new();
         let steps = self.definition.steps.clone();
-        let effect = |at: usize, direction| EffectId { saga, step: steps[at].name.clone(), direction };
+        let effect = |at: usize, direction| EffectId { saga, step: (&steps[at].name).into(), direction };
         for (at, step) in steps.iter().enumerate() {
             let output = |name: &str| {
                 done.iter().find(|(at, ..)| steps[*at].name == *name).map(|(.., output)| output.clone())
@@ -127,7 +127,10 @@ impl Driver {
                 None => order.clone(),
             };
             let body = CommandBody { input: input.clone(), result: None, saga_input: None };
-            match self.call(&step.participant, &step.action, effect(at, Direction::Action), body).await {
+            match self
+                .call(called(step), step.action().expect("an action"), effect(at, Direction::Action), body)
+                .await
+            {
                 Outcome::Ok { output, .. } => done.push((at, input, output)),
                 Outcome::Rejected { code, .. } => {
                     for (at, input, output) in done.into_iter().rev() {
@@ -135,7 +138,7 @@ impl Driver {
                         let body =
                             CommandBody { input, result: Some(output), saga_input: Some(order.clone()) };
                         let effect = effect(at, Direction::Compensation);
-                        let outcome = self.call(&steps[at].participant, &undo.action, effect, body).await;
+                        let outcome = self.call(called(&steps[at]), &undo.action, effect, body).await;
                         assert!(matches!(outcome, Outcome::Ok { empty: false, .. }), "{outcome:?}");
                     }
                     return Err(code);
@@ -267,7 +270,7 @@ async fn a_service_that_crashes_before_its_commit_leaves_nothing_and_then_does_i
     order["trouble"] = json!({"inventory": "crash"});
     let name = |text| Name::new(text).expect("a name");
     let (participant, operation) = (name("inventory"), name("reserve"));
-    let effect = EffectId { saga: SagaId(saga), step: operation.clone(), direction: Direction::Action };
+    let effect = EffectId { saga: SagaId(saga), step: (&operation).into(), direction: Direction::Action };
     let body = CommandBody { input: Json::from_value(&order), result: None, saga_input: None };
     let watch = async {
         loop {
@@ -297,4 +300,8 @@ async fn a_service_that_crashes_before_its_commit_leaves_nothing_and_then_does_i
         .await
         .expect("counted");
     assert_eq!(effects, 1);
+}
+
+fn called(step: &Step) -> &Name {
+    step.participant().expect("a participant")
 }
