@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{Expected, ServiceConfig, Troubles, expected, order};
 
-struct Driver {
+/// One who asks services by the bus, as an orchestrator does.
+pub(super) struct Driver {
     bus: Bus,
     replies: Consumption,
     reply_to: (Name, Subjects),
@@ -27,7 +28,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn connect(options: BusOptions) -> Self {
+    pub(super) async fn connect(options: BusOptions) -> Self {
         let subjects = options.subjects.clone();
         let bus = Bus::connect(options).await.expect("a bus");
         bus.connected().await;
@@ -46,7 +47,7 @@ impl Driver {
     }
 
     /// Takes the streams away: they reserve room on the server that the tests share.
-    async fn leave(self) {
+    pub(super) async fn leave(self) {
         let subjects = &self.reply_to.1;
         for stream in [
             subjects.commands_stream(),
@@ -59,7 +60,7 @@ impl Driver {
     }
 
     /// One operation until its outcome is final, each attempt sent twice.
-    async fn call(
+    pub(super) async fn call(
         &mut self,
         participant: &Name,
         operation: &Name,
