@@ -32,6 +32,7 @@ mod nearest;
 mod number;
 mod parser;
 mod scope;
+mod sink;
 mod syntax;
 mod token;
 mod types;
@@ -46,7 +47,8 @@ pub use types::{Fields, Type};
 pub(crate) use check::{PathRoot, check_path};
 pub(crate) use evaluate::Evaluation;
 pub(crate) use names::{Payloads, References};
-pub(crate) use value::{Fuel, Sink};
+pub(crate) use sink::Sink;
+pub(crate) use value::Fuel;
 
 /// The longest source, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 4096;

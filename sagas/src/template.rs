@@ -6,10 +6,13 @@
 use serde_json::Value;
 
 use crate::expression::{
-    BadExpression, COST_MAX, Checked, Evaluation, Expression, Fuel, Missing, Names, PathRoot, Payloads,
-    SOURCE_BYTES_MAX, Scope, Sink, Unresolved, check_path, variable,
+    BadExpression, COST_MAX, Checked, Evaluation, Expression, Fuel, Names, Payloads, Scope, Sink, Unresolved,
 };
 use crate::json::Json;
+
+mod path;
+
+pub use path::Path;
 
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,25 +27,6 @@ pub enum Template {
     List(Vec<Template>),
     /// An object of templates.
     Object(Vec<(String, Template)>),
-}
-
-/// A path into the saga's input, into a step's output or into the item of a `for_each`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path {
-    text: String,
-    /// Where the path begins in its text, in bytes.
-    offset: usize,
-    root: Root,
-    fields: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Root {
-    Input,
-    /// The output of that step.
-    Output(String),
-    /// The item of that name.
-    Item(String),
 }
 
 /// An expression, and where it begins in its text.
@@ -144,10 +128,7 @@ impl Template {
     pub fn steps_referred_to(&self) -> Vec<&str> {
         match self {
             Self::Literal(_) => Vec::new(),
-            Self::Path(path) => match &path.root {
-                Root::Output(step) => vec![step.as_str()],
-                Root::Input | Root::Item(_) => Vec::new(),
-            },
+            Self::Path(path) => path.step().into_iter().collect(),
             Self::Expression(placed) => placed.expression.steps_referred_to(),
             Self::List(items) => items.iter().flat_map(Self::steps_referred_to).collect(),
             Self::Object(fields) => fields.iter().flat_map(|(_, item)| item.steps_referred_to()).collect(),
@@ -174,12 +155,7 @@ impl Template {
         warnings
     }
 
-    fn each_checked(
-        &self,
-        pointer: &str,
-        scope: &Scope,
-        report: &mut dyn FnMut(&str, Result<Checked, Vec<BadExpression>>),
-    ) {
+    fn each_checked(&self, pointer: &str, scope: &Scope, report: &mut Report<'_>) {
         let (checked, offset) = match self {
             Self::Literal(_) => return,
             Self::Path(path) => (path.check(scope), path.offset),
@@ -238,6 +214,9 @@ impl Template {
     }
 }
 
+/// Takes what the check of an expression found out, with its JSON pointer.
+type Report<'r> = dyn FnMut(&str, Result<Checked, Vec<BadExpression>>) + 'r;
+
 /// How much of a text a message shows, in characters.
 const SHOWN_MAX: usize = 200;
 
@@ -292,76 +271,6 @@ impl Filling<'_> {
                 self.sink.raw("}")
             }
         }
-    }
-}
-
-impl Path {
-    /// The path that a source is. What is no path may still be an expression.
-    fn parse(source: &str, offset: usize) -> Option<Self> {
-        if source.len() > SOURCE_BYTES_MAX {
-            return None;
-        }
-        let plain = |field: &str| {
-            !field.is_empty() && field.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
-        };
-        let mut parts = source.split('.');
-        let root = match parts.next()? {
-            "input" => Root::Input,
-            "steps" => {
-                let step = parts.next().filter(|step| plain(step))?;
-                parts.next().filter(|word| *word == "output")?;
-                Root::Output(step.to_owned())
-            }
-            name => {
-                variable(name).ok()?;
-                Root::Item(name.to_owned())
-            }
-        };
-        let fields: Vec<String> = parts.map(str::to_owned).collect();
-        let is_path = fields.iter().all(|field| plain(field));
-        is_path.then(|| Self { text: source.to_owned(), offset, root, fields })
-    }
-
-    fn check(&self, scope: &Scope) -> Result<Checked, Vec<BadExpression>> {
-        let root = match &self.root {
-            Root::Input => PathRoot::Input,
-            Root::Output(step) => PathRoot::Output(step),
-            Root::Item(name) => PathRoot::Item(name),
-        };
-        check_path(scope, &self.text, root, &self.fields)
-    }
-
-    /// The payload that it leads into, if it is there.
-    fn payload<'a>(&self, payloads: &'a mut Payloads<'_>) -> Option<&'a Value> {
-        match &self.root {
-            Root::Input => {
-                payloads.load_input();
-                Some(payloads.input())
-            }
-            Root::Output(step) => {
-                payloads.load_output(step);
-                payloads.output(step)
-            }
-            Root::Item(name) => {
-                payloads.load_item();
-                payloads.item(name)
-            }
-        }
-    }
-
-    fn pick<'a>(&self, root: &'a Value) -> Result<&'a Value, Missing> {
-        self.fields
-            .iter()
-            .try_fold(root, |value, field| match value {
-                Value::Array(items) => items.get(field.parse::<usize>().ok()?),
-                Value::Object(fields) => fields.get(field),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-            })
-            .ok_or_else(|| self.missing())
-    }
-
-    fn missing(&self) -> Missing {
-        Missing { path: self.text.clone(), within: None }
     }
 }
 

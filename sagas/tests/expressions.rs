@@ -120,7 +120,7 @@ lines""""#,
         ),
         ("'''a\n'b' '''", r#""a\n'b' ""#),
         (r"'\a\b\f\n\r\t\v\\\'\?\`' == '\x07\x08\x0c\x0a\x0d\x09\x0b\x5c\x27\x3f\x60'", "true"),
-        (r#"'\u00fc\U0001F600\101'"#, r#""ü😀A""#),
+        (r"'\u00fc\U0001F600\101'", r#""ü😀A""#),
         (r"r'\n' == '\\n'", "true"),
         (r"'ü' + R'\'", r#""ü\\""#),
         ("'//' + \"'\"", r#""//'""#),
@@ -286,6 +286,7 @@ fn equality() {
         ("input.object == {'k': 'v', 'n': {'m': [10, 20]}}", "true"),
         ("input.list == [1, 2, 3]", "true"),
         ("input.list == input.list", "true"),
+        ("input.big == 'a'", "false"),
         ("0.0 / 0.0 == 0.0 / 0.0", "false"),
     ]);
     failures(&[("input.big == 1", "too many digits to be counted with")]);

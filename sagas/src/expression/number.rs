@@ -124,7 +124,7 @@ const BEYOND: f64 = 9_223_372_036_854_775_808.0;
 
 #[expect(clippy::cast_possible_truncation, reason = "it was compared with the range before")]
 fn truncated(value: f64) -> Option<i64> {
-    (value >= -BEYOND && value < BEYOND).then_some(value as i64)
+    (-BEYOND..BEYOND).contains(&value).then_some(value as i64)
 }
 
 fn with_double(int: i64, double: f64) -> Option<Ordering> {

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use super::function::{Function, Macro};
-use super::syntax::{Fact, Kind, Node, Operator};
+use super::syntax::{Kind, Node, Operator};
 use super::token::{self, Token};
-use super::{
-    BadExpression, COMPREHENSIONS_MAX, DEPTH_MAX, NODES_MAX, RESERVED, References, SOURCE_BYTES_MAX, Span,
-    nearest,
-};
+use super::{BadExpression, COMPREHENSIONS_MAX, DEPTH_MAX, NODES_MAX, References, SOURCE_BYTES_MAX, Span};
+
+mod words;
 
 /// Parses a source. Also answers what it refers to.
 pub(super) fn parse(source: &str) -> Result<(Node, References), BadExpression> {
@@ -31,7 +30,12 @@ pub(super) fn parse(source: &str) -> Result<(Node, References), BadExpression> {
     let root = parser.expression()?;
     match parser.peek() {
         Token::End => Ok((root, parser.references)),
-        token => {
+        token @ (Token::Name(_)
+        | Token::Step(_)
+        | Token::Int(_)
+        | Token::Double(_)
+        | Token::Text(_)
+        | Token::Symbol(_)) => {
             Err(bad(parser.span().start, format!("expected an operator or the end, found {}", token.shown())))
         }
     }
@@ -271,138 +275,6 @@ impl<'s> Parser<'s> {
         self.node(Span { start, end }, Kind::Map(entries))
     }
 
-    fn name(&mut self, name: &'s str, span: Span) -> Result<Node, BadExpression> {
-        if self.is("(") {
-            return if name == "has" { self.has(span) } else { self.function(name, span) };
-        }
-        let kind = match name {
-            "true" => Kind::Bool(true),
-            "false" => Kind::Bool(false),
-            "null" => Kind::Null,
-            "input" => {
-                self.references.input = true;
-                Kind::Input
-            }
-            "steps" => return self.output(span),
-            "saga" => return self.fact(span),
-            name if RESERVED.contains(&name) => {
-                return Err(bad(
-                    span.start,
-                    format!("`{name}` is a word that CEL reserves: it names nothing"),
-                ));
-            }
-            name => match self.locals.iter().rposition(|local| *local == name) {
-                Some(level) => Kind::Local(level),
-                None => {
-                    self.references.each |= name != "index";
-                    Kind::Free(Arc::from(name))
-                }
-            },
-        };
-        if self.is("{") {
-            return Err(bad(
-                self.span().start,
-                "an object is written {\"field\": value}, without a type before it",
-            ));
-        }
-        self.node(span, kind)
-    }
-
-    /// `.name`, or `["name"]`.
-    fn member(&mut self, of: &str) -> Result<(String, Span), BadExpression> {
-        if self.eat(".") {
-            let (token, span) = self.next();
-            return match token {
-                Token::Name(name) | Token::Step(name) => Ok((name.to_owned(), span)),
-                Token::Int(_) | Token::Double(_) | Token::Text(_) | Token::Symbol(_) | Token::End => {
-                    Err(bad(span.start, format!("expected a name behind `{of}.`, found {}", token.shown())))
-                }
-            };
-        }
-        if self.eat("[") {
-            let (token, span) = self.next();
-            let Token::Text(name) = token else {
-                return Err(bad(
-                    span.start,
-                    format!(
-                        "what stands behind `{of}` must be known before any saga runs: write a text in quotes"
-                    ),
-                ));
-            };
-            self.expect("]", "to close the bracket")?;
-            return Ok((name, span));
-        }
-        let place = self.span().start;
-        Err(bad(place, format!("`{of}` alone is no value: write {}", usage(of))))
-    }
-
-    fn output(&mut self, start: Span) -> Result<Node, BadExpression> {
-        let (step, _) = self.member("steps")?;
-        let place = self.span();
-        let (word, span) = self.member(&format!("steps.{step}"))?;
-        if word != "output" {
-            let message =
-                format!("`{word}`: only a step's `output` can be referred to: write {}", usage("steps"));
-            return Err(bad(place.start.max(span.start), message));
-        }
-        let step: Arc<str> = Arc::from(step);
-        if !self.references.steps.contains(&step) {
-            self.references.steps.push(Arc::clone(&step));
-        }
-        self.node(Span { start: start.start, end: self.end() }, Kind::Output(step))
-    }
-
-    fn fact(&mut self, start: Span) -> Result<Node, BadExpression> {
-        let (word, span) = self.member("saga")?;
-        let fact = Fact::of_word(&word).ok_or_else(|| {
-            let meant = nearest::hint(&word, Fact::WORDS);
-            bad(span.start, format!("`saga` has no `{word}`{meant}; it has: {}", Fact::WORDS.join(", ")))
-        })?;
-        self.node(Span { start: start.start, end: self.end() }, Kind::Fact(fact))
-    }
-
-    /// Where the last token ended.
-    fn end(&self) -> usize {
-        self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or(0, |(_, span)| span.end)
-    }
-
-    fn has(&mut self, start: Span) -> Result<Node, BadExpression> {
-        self.at += 1;
-        let argument = self.expression()?;
-        let end = self.expect(")", "to close `has`")?;
-        let span = Span { start: start.start, end };
-        let kind = match argument.kind {
-            Kind::Select { of, field } => Kind::Has { of, field },
-            Kind::Output(step) => Kind::HasOutput(step),
-            _ => {
-                return Err(bad(
-                    argument.span.start,
-                    "`has` asks for a field: write has(a.field) or has(a[\"field\"])",
-                ));
-            }
-        };
-        self.node(span, kind)
-    }
-
-    fn function(&mut self, name: &str, span: Span) -> Result<Node, BadExpression> {
-        self.at += 1;
-        if Macro::find(name).is_some() {
-            let usage = Macro::find(name).map_or("", Macro::usage);
-            return Err(bad(span.start, format!("`{name}` is written {usage}")));
-        }
-        // A function that there is not is said first, whatever its arguments.
-        if let Err(message) = Function::find(name, false, 1)
-            && Function::find(name, true, 1).is_err()
-            && Function::find(name, true, 0).is_err()
-        {
-            return Err(bad(span.start, message));
-        }
-        let (arguments, end) = self.list(")")?;
-        let function =
-            Function::find(name, false, arguments.len()).map_err(|message| bad(span.start, message))?;
-        self.node(Span { start: span.start, end }, Kind::Call { function, arguments })
-    }
-
     /// What stands behind a value: fields, items, methods.
     fn selections(&mut self, first: Node) -> Result<Node, BadExpression> {
         let mut value = first;
@@ -410,9 +282,10 @@ impl<'s> Parser<'s> {
             if self.eat(".") {
                 let (token, span) = self.next();
                 let Token::Name(name) = token else {
-                    let message = match token {
-                        Token::Int(at) => format!("an item of a list is written [{at}]"),
-                        token => format!("expected a field's name behind `.`, found {}", token.shown()),
+                    let message = if let Token::Int(at) = token {
+                        format!("an item of a list is written [{at}]")
+                    } else {
+                        format!("expected a field's name behind `.`, found {}", token.shown())
                     };
                     return Err(bad(span.start, message));
                 };
@@ -434,10 +307,11 @@ impl<'s> Parser<'s> {
                 let end = self.expect("]", "to close the bracket")?;
                 let span = Span { start: value.span.start, end };
                 let of = Box::new(value);
-                let kind = match at.kind {
-                    // Said in other words, so that it has one meaning everywhere.
-                    Kind::Text(field) => Kind::Select { of, field },
-                    kind => Kind::Index { of, at: Box::new(Node { kind, ..at }) },
+                let kind = if let Kind::Text(field) = at.kind {
+                    // `a["b"]` is `a.b` in other words, and is from here on.
+                    Kind::Select { of, field }
+                } else {
+                    Kind::Index { of, at: Box::new(at) }
                 };
                 value = self.node(span, kind)?;
             } else {
@@ -507,13 +381,6 @@ impl<'s> Parser<'s> {
         let body = Box::new(body.ok_or_else(|| misused(span.start))?);
         let start = range.span.start;
         self.node(Span { start, end }, Kind::Comprehension { kind, range: Box::new(range), filter, body })
-    }
-}
-
-fn usage(of: &str) -> &'static str {
-    match of {
-        "saga" => "saga.id, saga.definition or saga.version",
-        _ => "steps.<step>.output",
     }
 }
 

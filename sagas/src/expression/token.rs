@@ -98,9 +98,7 @@ impl<'s> Lexer<'s> {
         } else if first.is_ascii_alphabetic() || first == '_' {
             let name = self.take(|c| c.is_ascii_alphanumeric() || c == '_');
             self.push(Token::Name(name), start);
-        } else if first.is_ascii_digit() {
-            self.number(start)?;
-        } else if first == '.' && second.is_some_and(|c| c.is_ascii_digit()) && !self.touches_a_value() {
+        } else if first.is_ascii_digit() || self.fraction() {
             self.number(start)?;
         } else if let Some(symbol) = SYMBOLS.iter().find(|symbol| self.rest().starts_with(**symbol)) {
             self.at += symbol.len();
@@ -134,16 +132,21 @@ impl<'s> Lexer<'s> {
             && last.next() != Some(&Token::Symbol("."))
     }
 
-    /// Whether the character here follows a value without a space, so that `.` selects and begins no number.
-    fn touches_a_value(&self) -> bool {
-        self.tokens.last().is_some_and(|(token, span)| {
-            let value = match token {
-                Token::Name(_) | Token::Step(_) | Token::Text(_) | Token::Int(_) | Token::Double(_) => true,
-                Token::Symbol(symbol) => matches!(*symbol, ")" | "]" | "}"),
-                Token::End => false,
-            };
-            value && span.end == self.at
-        })
+    /// Whether a number such as `.5` begins here. Behind a value and without a space, a `.` selects.
+    fn fraction(&self) -> bool {
+        let mut ahead = self.rest().chars();
+        let digit = ahead.next() == Some('.') && ahead.next().is_some_and(|c| c.is_ascii_digit());
+        digit
+            && !self.tokens.last().is_some_and(|(token, span)| {
+                let value = match token {
+                    Token::Name(_) | Token::Step(_) | Token::Text(_) | Token::Int(_) | Token::Double(_) => {
+                        true
+                    }
+                    Token::Symbol(symbol) => matches!(*symbol, ")" | "]" | "}"),
+                    Token::End => false,
+                };
+                value && span.end == self.at
+            })
     }
 
     fn number(&mut self, start: usize) -> Result<(), BadExpression> {

@@ -118,10 +118,13 @@ impl Type {
     /// Whether a value can be of both types.
     pub(super) fn meets(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Any, _) | (_, Self::Any) => true,
             (Self::List(left), Self::List(right)) => left.meets(right),
-            (Self::Object(_), Self::Object(_)) => true,
-            (Self::Null, Self::Null) | (Self::Bool, Self::Bool) | (Self::String, Self::String) => true,
+            (Self::Any, _)
+            | (_, Self::Any)
+            | (Self::Object(_), Self::Object(_))
+            | (Self::Null, Self::Null)
+            | (Self::Bool, Self::Bool)
+            | (Self::String, Self::String) => true,
             (left, right) => left.is_number() && right.is_number(),
         }
     }
@@ -252,10 +255,8 @@ mod tests {
         let fields = |extra: Value| {
             let mut schema = json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}, "b": {"type": "integer"}}});
             schema.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
-            match of(&schema) {
-                Type::Object(fields) => fields.as_ref().clone(),
-                other => panic!("{other}"),
-            }
+            let Type::Object(fields) = of(&schema) else { panic!("{schema}") };
+            fields.as_ref().clone()
         };
         let open = fields(json!({}));
         assert_eq!(
