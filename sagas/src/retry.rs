@@ -42,24 +42,25 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// What is out of range, by field.
-    pub fn problems(&self) -> Vec<(&'static str, String)> {
+    /// What is out of range, by field, and what may be written instead.
+    pub fn problems(&self) -> Vec<(&'static str, String, String)> {
         let mut problems = Vec::new();
+        let mut wrong = |field, message, mend: &str| problems.push((field, message, mend.to_owned()));
         if !(1..=100).contains(&self.attempts) {
-            problems.push(("attempts", format!("{} attempts: use 1 to 100", self.attempts)));
+            wrong("attempts", format!("{} attempts", self.attempts), "use 1 to 100");
         }
         if self.backoff > Millis::secs(3600) {
-            problems.push(("backoff", format!("a backoff of {} is too long: at most 1h", self.backoff)));
+            wrong("backoff", format!("a backoff of {} is too long", self.backoff), "at most 1h");
         }
         if self.cap > Millis::secs(3600) || self.cap < self.backoff {
-            problems
-                .push(("cap", format!("a cap of {}: use the backoff ({}) to 1h", self.cap, self.backoff)));
+            let mend = format!("use the backoff ({}) to 1h", self.backoff);
+            wrong("cap", format!("a cap of {}", self.cap), &mend);
         }
         if !(1.0..=10.0).contains(&self.factor) {
-            problems.push(("factor", format!("a factor of {}: use 1 to 10", self.factor)));
+            wrong("factor", format!("a factor of {}", self.factor), "use 1 to 10");
         }
         if !(0.0..=1.0).contains(&self.jitter) {
-            problems.push(("jitter", format!("a jitter of {}: use 0 to 1", self.jitter)));
+            wrong("jitter", format!("a jitter of {}", self.jitter), "use 0 to 1");
         }
         problems
     }
@@ -117,12 +118,12 @@ fn scale(span: Millis, by: f64) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Direction, Name, SagaId};
+    use crate::ids::{Direction, SagaId};
 
     fn effect() -> EffectId {
         EffectId {
             saga: SagaId(uuid::Uuid::from_u128(7)),
-            step: Name::new("pay").expect("a name"),
+            step: "pay".parse().expect("a step"),
             direction: Direction::Action,
         }
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Definition, Draft, STEPS_MAX, Step, WINDOW_DEFAULT, WINDOW_MAX};
+use crate::expression::nearest;
 use crate::ids::Name;
 use crate::retry::RetryPolicy;
 use crate::template::Template;
@@ -19,8 +20,12 @@ mod step;
 
 /// The most problems that are told at once.
 const PROBLEMS_MAX: usize = 100;
+/// With so many problems, no more are looked up among the names that there are.
+const HINTS_MAX: usize = 10;
 /// The most names that are listed in one message.
 const NAMES_MAX: usize = 10;
+/// What a name may be.
+const NAME_MEND: &str = "use 1 to 64 of a-z, 0-9, `_` and `-`, beginning with a letter or a digit";
 /// The most tags of a definition.
 const TAGS_MAX: usize = 20;
 
@@ -32,13 +37,22 @@ pub struct Problem {
     /// Where in the text at that place, in bytes, if it is an expression.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<usize>,
-    /// What is wrong, and the mend.
+    /// What kind of problem it is, in a word that does not change.
+    pub code: &'static str,
+    /// What is wrong.
     pub message: String,
+    /// What to do about it, where the message does not say it already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", if self.pointer.is_empty() { "/" } else { &self.pointer }, self.message)
+        write!(f, "{}: {}", if self.pointer.is_empty() { "/" } else { &self.pointer }, self.message)?;
+        match &self.mend {
+            Some(mend) => write!(f, ": {mend}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -50,18 +64,46 @@ struct Problems {
 }
 
 impl Problems {
-    fn add(&mut self, pointer: &str, message: impl Into<String>) {
-        self.add_at(pointer, None, message);
+    fn add(
+        &mut self,
+        pointer: &str,
+        code: &'static str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        self.push(Problem {
+            pointer: pointer.to_owned(),
+            offset: None,
+            code,
+            message: message.into(),
+            mend: Some(mend.into()),
+        });
     }
 
-    fn add_at(&mut self, pointer: &str, offset: Option<usize>, message: impl Into<String>) {
+    /// A problem of an expression: its message has the mend in it.
+    fn add_expression(&mut self, pointer: &str, offset: Option<usize>, message: String) {
+        let pointer = pointer.to_owned();
+        self.push(Problem { pointer, offset, code: "bad-expression", message, mend: None });
+    }
+
+    fn push(&mut self, problem: Problem) {
         if self.found.len() < PROBLEMS_MAX {
-            self.found.push(Problem { pointer: pointer.to_owned(), offset, message: message.into() });
+            self.found.push(problem);
         } else if !self.more {
             self.more = true;
-            let message = format!("more than {PROBLEMS_MAX} problems: the rest is not listed");
-            self.found.push(Problem { pointer: pointer.to_owned(), offset: None, message });
+            self.found.push(Problem {
+                pointer: problem.pointer,
+                offset: None,
+                code: "too-many-problems",
+                message: format!("more than {PROBLEMS_MAX} problems, the rest is not listed"),
+                mend: Some("mend these first".to_owned()),
+            });
         }
+    }
+
+    /// What was perhaps meant, as long as few problems are known: each look takes time in the product of the lengths.
+    fn nearest<'a>(&self, word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        if self.found.len() < HINTS_MAX { nearest(word, candidates) } else { None }
     }
 
     fn is_empty(&self) -> bool {
@@ -71,8 +113,9 @@ impl Problems {
     fn name(&mut self, pointer: &str, text: &str) -> Option<Name> {
         match Name::new(text) {
             Ok(name) => Some(name),
-            Err(error) => {
-                self.add(pointer, error.to_string());
+            Err(_) => {
+                let shown = shown(text);
+                self.add(pointer, "bad-name", format!("`{shown}` is not a name"), NAME_MEND);
                 None
             }
         }
@@ -81,7 +124,12 @@ impl Problems {
     fn span(&mut self, pointer: &str, what: &str, span: Millis, most: Millis) {
         if span.0 < 10 || span > most {
             let most = if most == Millis::secs(86_400) { "24h".to_owned() } else { most.to_string() };
-            self.add(pointer, format!("{what} of {span} is out of range: use 10ms to {most}"));
+            self.add(
+                pointer,
+                "out-of-range",
+                format!("{what} of {span} is out of range"),
+                format!("use 10ms to {most}"),
+            );
         }
     }
 
@@ -90,8 +138,8 @@ impl Problems {
     }
 
     fn retry(&mut self, pointer: &str, policy: RetryPolicy) {
-        for (field, message) in policy.problems() {
-            self.add(&format!("{pointer}/{field}"), message);
+        for (field, message, mend) in policy.problems() {
+            self.add(&format!("{pointer}/{field}"), "out-of-range", message, mend);
         }
     }
 
@@ -99,7 +147,11 @@ impl Problems {
         match Template::parse(value) {
             Ok(template) => Some(template),
             Err(error) => {
-                self.add_at(&format!("{pointer}{}", error.pointer), error.offset, error.message);
+                self.add_expression(
+                    &format!("{pointer}{}", error.pointer),
+                    Some(error.offset),
+                    error.message,
+                );
                 None
             }
         }
@@ -108,7 +160,7 @@ impl Problems {
 
 /// Some names, for a message.
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut names: Vec<&str> = names.take(NAMES_MAX + 1).collect();
+    let mut names: Vec<String> = names.take(NAMES_MAX + 1).map(shown).collect();
     if names.is_empty() {
         return "none".to_owned();
     }
@@ -133,18 +185,32 @@ impl Definition {
         let name = problems.name("/name", &draft.name);
         let window = draft.window.unwrap_or(WINDOW_DEFAULT);
         if window < Millis::secs(1) || window > WINDOW_MAX {
-            problems.add("/window", format!("a window of {window} is out of range: use 1s to {WINDOW_MAX}"));
+            problems.add(
+                "/window",
+                "out-of-range",
+                format!("a window of {window} is out of range"),
+                format!("use 1s to {WINDOW_MAX}"),
+            );
         }
         if draft.steps.is_empty() {
-            problems.add("/steps", "a definition needs at least one step");
+            problems.add("/steps", "no-steps", "there are no steps", "a definition needs at least one step");
         }
         if draft.steps.len() > STEPS_MAX {
-            problems.add("/steps", format!("{} steps: at most {STEPS_MAX}", draft.steps.len()));
+            problems.add(
+                "/steps",
+                "too-many-steps",
+                format!("{} steps", draft.steps.len()),
+                format!("at most {STEPS_MAX}; a sub-saga or `for_each` may do the work of many"),
+            );
             return Err(problems.found);
         }
         if draft.input.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
-            problems
-                .add("/input", "a JSON Schema is a mapping, such as `type: object` and `properties: ...`");
+            problems.add(
+                "/input",
+                "bad-input-schema",
+                "the input's JSON Schema is no mapping",
+                "write one, such as `type: object` and `properties: ...`",
+            );
         }
         let tags = tags(&mut problems, draft);
         let steps = step::check_all(&mut problems, draft);
@@ -179,19 +245,34 @@ impl Definition {
 
 fn tags(problems: &mut Problems, draft: &Draft) -> Vec<(String, Template)> {
     if draft.tags.len() > TAGS_MAX {
-        problems.add("/tags", format!("{} tags: at most {TAGS_MAX}", draft.tags.len()));
+        problems.add(
+            "/tags",
+            "too-many-tags",
+            format!("{} tags", draft.tags.len()),
+            format!("at most {TAGS_MAX}"),
+        );
         return Vec::new();
     }
     let mut tags = Vec::new();
     for (key, value) in &draft.tags {
         let at = format!("/tags/{}", key.replace('~', "~0").replace('/', "~1"));
         if key.is_empty() || key.len() > 64 {
-            problems.add("/tags", format!("the tag `{}`: use a key of 1 to 64 bytes", shown(key)));
+            problems.add(
+                &at,
+                "bad-tag",
+                format!("the tag `{}` has a key of {} bytes", shown(key), key.len()),
+                "use a key of 1 to 64 bytes",
+            );
+            continue;
         }
         let Some(template) = problems.template(&at, &Value::String(value.clone())) else { continue };
         if let Some(step) = template.steps_referred_to().first() {
-            problems
-                .add(&at, format!("refers to the step `{step}`: tags are made at the start, of the input"));
+            problems.add(
+                &at,
+                "tag-of-a-step",
+                format!("the tag refers to the step `{}`", shown(step)),
+                "tags are made at the start, when no step has an output yet: make it of the input",
+            );
         }
         tags.push((key.clone(), template));
     }
@@ -238,13 +319,14 @@ fn check_window(problems: &mut Problems, definition: &Definition) {
     }
     problems.add(
         "/window",
+        "window-too-small",
         format!(
-            "the worst case does not fit: {} need {}, the window is {}: shorten timeouts or retries, or widen the \
-             window",
+            "the worst case does not fit: {} need {}, the window is {}",
             parts.join(" + "),
             worst.total(),
             definition.window
         ),
+        "shorten timeouts or retries, or widen the window",
     );
 }
 

@@ -34,10 +34,9 @@ pub(super) fn check_all(problems: &mut Problems, draft: &Draft) -> Vec<Option<St
         if !seen.insert(&step.name) {
             problems.add(
                 &format!("{at}/name"),
-                format!(
-                    "the name `{}` is taken by an earlier step: steps are told apart by name",
-                    shown(&step.name)
-                ),
+                "duplicate-step",
+                format!("the name `{}` is taken by an earlier step", shown(&step.name)),
+                "steps are told apart by name",
             );
         }
         steps.push(check(problems, &at, step));
@@ -74,7 +73,9 @@ fn check(problems: &mut Problems, at: &str, step: &DraftStep) -> Option<Step> {
             let what = if is_wait { "a wait" } else { "the pivot, which is one point of no return," };
             problems.add(
                 &format!("{at}/for_each"),
-                format!("{what} is not done for each item: leave `for_each` out"),
+                "unfitting-field",
+                format!("{what} is not done for each item"),
+                "leave `for_each` out",
             );
         }
         for_each(problems, &format!("{at}/for_each"), each)
@@ -94,19 +95,32 @@ fn work(problems: &mut Problems, at: &str, step: &DraftStep, name: Option<&Name>
     ];
     let said: Vec<&str> = kinds.iter().filter(|(_, is_said)| *is_said).map(|(word, _)| *word).collect();
     if said.len() != 1 {
-        let (place, what) = match said.get(1) {
-            None => (at.to_owned(), "says not what is to be done".to_owned()),
-            Some(second) => (format!("{at}/{second}"), format!("says {} at once", said.join(" and "))),
+        let (place, code, what) = match said.get(1) {
+            None => (at.to_owned(), "no-work", "does not say what is to be done".to_owned()),
+            Some(second) => {
+                let said: Vec<String> = said.iter().map(|word| format!("`{word}`")).collect();
+                (format!("{at}/{second}"), "several-works", format!("says {} at once", said.join(" and ")))
+            }
         };
         let mend = "use one of `participant`, `saga`, `signal`, `approval` and `delay`";
-        problems.add(&place, format!("the step `{}` {what}: {mend}", shown(&step.name)));
+        problems.add(&place, code, format!("the step `{}` {what}", shown(&step.name)), mend);
         return None;
     }
     if step.action.is_some() && step.participant.is_none() {
-        problems.add(&format!("{at}/action"), "only a participant has an action: leave it out");
+        problems.add(
+            &format!("{at}/action"),
+            "unfitting-field",
+            "only a participant has an action",
+            "leave `action` out",
+        );
     }
     if step.version.is_some() && step.saga.is_none() {
-        problems.add(&format!("{at}/version"), "only a sub-saga's definition has a version: leave it out");
+        problems.add(
+            &format!("{at}/version"),
+            "unfitting-field",
+            "only a sub-saga's definition has a version",
+            "leave `version` out",
+        );
     }
     if let Some(participant) = &step.participant {
         let participant = problems.name(&format!("{at}/participant"), participant);
@@ -122,8 +136,9 @@ fn work(problems: &mut Problems, at: &str, step: &DraftStep, name: Option<&Name>
         if version.is_none() {
             problems.add(
                 &format!("{at}/version"),
-                "a sub-saga needs the version of its definition, from 1: it is written in when the definition is \
-                 submitted and the sub-saga's is known by then",
+                "no-version",
+                "a sub-saga needs the version of its definition, from 1",
+                "it is written in when the definition is submitted and the sub-saga's is known by then",
             );
         }
         return Some(Work::Saga { definition: definition?, version: version? });
@@ -137,8 +152,9 @@ fn work(problems: &mut Problems, at: &str, step: &DraftStep, name: Option<&Name>
         if signal.default.is_some() && on_timeout == crate::definition::OnSilence::Fail {
             problems.add(
                 &format!("{at}/signal/default"),
-                "the default is the output when nobody gives the signal in time, and then this step fails: add \
-                 `on_timeout: continue`, or leave `default` out",
+                "unused-default",
+                "the default is the output when nobody gives the signal in time, and then this step fails",
+                "add `on_timeout: continue`, or leave `default` out",
             );
         }
         let default = signal.default.clone().unwrap_or(Value::Null);
@@ -163,7 +179,9 @@ fn unfitting(problems: &mut Problems, at: &str, step: &DraftStep) {
         if is_said {
             problems.add(
                 &format!("{at}/{field}"),
-                format!("a step that only waits sends nothing and has no `{field}`: leave it out"),
+                "unfitting-field",
+                format!("a step that only waits sends nothing and has no `{field}`"),
+                "leave it out",
             );
         }
     }
@@ -190,8 +208,9 @@ fn timeout(problems: &mut Problems, at: &str, step: &DraftStep, work: Option<&Wo
             let Some(timeout) = step.timeout else {
                 problems.add(
                     at,
-                    "a sub-saga needs a `timeout`: the window of its definition is written in when the definition is \
-                     submitted",
+                    "no-timeout",
+                    "a sub-saga needs a `timeout`",
+                    "the window of its definition is written in when the definition is submitted",
                 );
                 return TIMEOUT_DEFAULT;
             };
@@ -208,13 +227,18 @@ fn timeout(problems: &mut Problems, at: &str, step: &DraftStep, work: Option<&Wo
 
 fn when(problems: &mut Problems, at: &str, text: &str) -> Option<Expression> {
     if text.trim_start().starts_with("${{") {
-        problems.add(at, "a condition is an expression itself: write it without `${{` and `}}`");
+        problems.add(
+            at,
+            "bad-expression",
+            "a condition is an expression itself",
+            "write it without `${{` and `}}`",
+        );
         return None;
     }
     match Expression::parse(text) {
         Ok(expression) => Some(expression),
         Err(error) => {
-            problems.add_at(at, Some(error.offset), error.message);
+            problems.add_expression(at, Some(error.offset), error.message);
             None
         }
     }
@@ -228,28 +252,35 @@ fn for_each(problems: &mut Problems, at: &str, each: &DraftForEach) -> Option<Fo
     if !is_plain || RESERVED.contains(&name.as_str()) {
         problems.add(
             &format!("{at}/as"),
-            format!(
-                "`{}` is no name for an item: use letters, digits and `_`, and none of {}",
-                shown(&name),
-                RESERVED.join(", ")
-            ),
+            "bad-name",
+            format!("`{}` is no name for an item", shown(&name)),
+            format!("use letters, digits and `_`, and none of {}", RESERVED.join(", ")),
         );
     }
     let concurrency = each.concurrency.unwrap_or(1);
     if !(1..=EACH_CONCURRENCY_MAX).contains(&concurrency) {
         problems.add(
             &format!("{at}/concurrency"),
-            format!("{concurrency} at once: use 1 to {EACH_CONCURRENCY_MAX}"),
+            "out-of-range",
+            format!("{concurrency} at once"),
+            format!("use 1 to {EACH_CONCURRENCY_MAX}"),
         );
     }
     let max = each.max.unwrap_or(EACH_MAX_DEFAULT);
     if !(1..=EACH_MAX).contains(&max) {
-        problems.add(&format!("{at}/max"), format!("{max} items: use 1 to {EACH_MAX}"));
+        problems.add(
+            &format!("{at}/max"),
+            "out-of-range",
+            format!("{max} items"),
+            format!("use 1 to {EACH_MAX}"),
+        );
     }
     if !matches!(&each.items, Value::Array(_) | Value::String(_)) {
         problems.add(
             &format!("{at}/items"),
-            "items are a list, or an expression that gives one: `${{ input.rows }}`",
+            "wrong-type",
+            "the items are no list",
+            "write a list, or an expression that gives one: `${{ input.rows }}`",
         );
         return None;
     }
@@ -270,16 +301,21 @@ fn undo_of_saga(
         StepKind::Compensatable => {}
         StepKind::Pivot => {
             if step.compensation.is_some() {
-                problems
-                    .add(&at, "the pivot is the point of no return and is never compensated: leave it out");
+                problems.add(
+                    &at,
+                    "compensation-never-run",
+                    "the pivot is the point of no return and is never compensated",
+                    "leave `compensation` out",
+                );
             }
             return None;
         }
         StepKind::Retriable | StepKind::Read => {
             problems.add(
                 &at.replace("/compensation", "/kind"),
-                "a sub-saga may be refused, and has effects: it is compensatable, or, when its own definition has a \
-                 pivot, the pivot",
+                "unfitting-kind",
+                "a sub-saga may be refused, and has effects",
+                "it is compensatable, or, when its own definition has a pivot, the pivot",
             );
             return None;
         }
@@ -287,7 +323,12 @@ fn undo_of_saga(
     let fields = match &step.compensation {
         Some(DraftCompensation::Long(fields)) => fields.clone(),
         Some(DraftCompensation::Short(_)) => {
-            problems.add(&at, "a sub-saga is undone by its own compensations: leave `compensation` out");
+            problems.add(
+                &at,
+                "unfitting-field",
+                "a sub-saga is undone by its own compensations",
+                "leave `compensation` out",
+            );
             return None;
         }
         None => DraftCompensationFields { action: None, timeout: Some(timeout), retry: None },
@@ -295,7 +336,9 @@ fn undo_of_saga(
     if fields.action.is_some() {
         problems.add(
             &format!("{at}/action"),
-            "a sub-saga is undone by its own compensations: leave `action` out",
+            "unfitting-field",
+            "a sub-saga is undone by its own compensations",
+            "leave `action` out",
         );
     }
     let timeout = fields.timeout.unwrap_or(timeout);
@@ -318,11 +361,9 @@ fn compensation(
         (None, StepKind::Compensatable) => {
             problems.add(
                 &at,
-                format!(
-                    "the step `{}` has no compensation: name the operation that reverses it, or write \
-                     `compensation: none` if its effect may stay",
-                    shown(&step.name)
-                ),
+                "no-compensation",
+                format!("the step `{}` has no compensation", shown(&step.name)),
+                "name the operation that reverses it, or write `compensation: none` if its effect may stay",
             );
             return None;
         }
@@ -334,7 +375,12 @@ fn compensation(
                 StepKind::Retriable => "a retriable step must eventually succeed",
                 StepKind::Read | StepKind::Compensatable => "a read has no effect",
             };
-            problems.add(&at, format!("{word} and is never compensated: leave `compensation` out"));
+            problems.add(
+                &at,
+                "compensation-never-run",
+                format!("{word} and is never compensated"),
+                "leave `compensation` out",
+            );
             return None;
         }
         (Some(DraftCompensation::Short(action)), StepKind::Compensatable) => {
@@ -344,17 +390,20 @@ fn compensation(
         (Some(DraftCompensation::Long(fields)), StepKind::Compensatable) => fields.clone(),
     };
     let Some(action) = fields.action else {
-        problems
-            .add(&at, "names no operation: add `action`, the participant's operation that reverses the step");
+        problems.add(
+            &at,
+            "no-compensation",
+            "the compensation names no operation",
+            "add `action`, the participant's operation that reverses the step",
+        );
         return None;
     };
     if action == *step.action.as_ref().unwrap_or(&step.name) {
         problems.add(
             &action_at,
-            format!(
-                "`{}` is the step's own action and does not reverse it: name another operation",
-                shown(&action)
-            ),
+            "compensation-is-the-action",
+            format!("`{}` is the step's own action and does not reverse it", shown(&action)),
+            "name another operation",
         );
     }
     let action = problems.name(&action_at, &action);

@@ -1,0 +1,85 @@
+//! "Did you mean": the nearest of the words that there are.
+
+/// The nearest of the candidates, if it is near enough to be meant. The first of several that are equally near.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A long word is nobody's slip of the pen, and the distance takes time in the product of the lengths.
+    let within = |text: &str| text.len() <= 64;
+    let far = (word.chars().count() / 3).clamp(1, 3) + 1;
+    candidates
+        .into_iter()
+        .filter(|candidate| within(word) && within(candidate) && *candidate != word)
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance < far.min(candidate.chars().count().max(2)))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The end of a message: `, did you mean …?`, or nothing.
+pub(crate) fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, candidates).map(|near| format!(": did you mean `{near}`?")).unwrap_or_default()
+}
+
+/// How many characters must be put in, left out, replaced or swapped with their neighbour. Upper case is lower case.
+fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().flat_map(char::to_lowercase).collect();
+    let right: Vec<char> = right.chars().flat_map(char::to_lowercase).collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    let mut above: Option<char> = None;
+    for (i, l) in left.iter().enumerate() {
+        let mut next = Vec::with_capacity(row.len());
+        next.push(i + 1);
+        let mut beside: Option<char> = None;
+        for (j, r) in right.iter().enumerate() {
+            let at = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
+            let mut least = at(&row, j) + usize::from(l != r);
+            least = least.min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
+            if j > 0 && above == Some(*r) && beside == Some(*l) {
+                least = least.min(at(&before, j - 1) + 1);
+            }
+            next.push(least);
+            beside = Some(*r);
+        }
+        before = std::mem::replace(&mut row, next);
+        above = Some(*l);
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_recognised_and_another_word_is_not() {
+        let words = ["input", "steps", "index", "startsWith", "customer_id"];
+        for (word, meant) in [
+            ("inptu", Some("input")),
+            ("Input", Some("input")),
+            ("step", Some("steps")),
+            ("startswith", Some("startsWith")),
+            ("customerId", Some("customer_id")),
+            ("indx", Some("index")),
+            ("input", None),
+            ("zebra", None),
+            ("a", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, words), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_distance_is_the_fewest_changes() {
+        for (left, right, changes) in [
+            ("", "abc", 3),
+            ("abc", "abc", 0),
+            ("abc", "acb", 1),
+            ("kitten", "sitting", 3),
+            ("ab", "", 2),
+            ("a", "A", 0),
+        ] {
+            assert_eq!(distance(left, right), changes, "{left} {right}");
+        }
+    }
+}
