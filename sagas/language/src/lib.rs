@@ -2,5 +2,19 @@
 //!
 //! Everything here is pure: text and values come in, values come out.
 
+pub mod diff;
 pub mod picture;
 pub mod schema;
+
+use snorri_saga::definition::{Definition, Draft};
+
+/// What is looked at: a definition that passed the checks, and the draft that it was made of, which has the texts as people wrote them.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// As it was written.
+    pub draft: &'a Draft,
+    /// As it was checked.
+    pub definition: &'a Definition,
+    /// Its version, where it has one.
+    pub version: Option<u32>,
+}
