@@ -164,7 +164,13 @@ impl Definitions {
             // Each would be told with the names of all steps.
             let message =
                 format!("{stray} expressions refer to the output of steps that are no earlier ones");
-            return Err(Error::Invalid(vec![Problem { pointer: "/steps".to_owned(), message }]));
+            return Err(Error::Invalid(vec![Problem {
+                pointer: "/steps".to_owned(),
+                offset: None,
+                code: "stray-references",
+                message,
+                mend: None,
+            }]));
         }
         Definition::from_draft(draft).map_err(Error::Invalid)
     }

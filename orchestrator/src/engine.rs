@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use snorri_bus::{Bus, Hearing};
-use snorri_saga::decide::{Refusal, StartInput};
+use snorri_saga::decide::{Ask, Input, Refusal, StartInput};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::json::Json;
 use snorri_saga::saga::Saga;
@@ -34,6 +34,7 @@ mod cache;
 mod deciding;
 mod lane;
 mod owed;
+mod post;
 mod publisher;
 mod queue;
 mod settle;
@@ -41,6 +42,7 @@ mod trouble;
 mod waiters;
 
 pub(crate) use owed::{Debt, Owed, Recall};
+pub(crate) use post::Post;
 pub use waiters::Waiters;
 
 /// The most inputs that one commit takes. Batches form by themselves: of what is waiting, never waited for.
@@ -65,8 +67,12 @@ pub(crate) enum Item {
     Resend(SagaId),
     /// It has ended, or may have: announce it, once more perhaps, if it has.
     Announce(SagaId, Recall),
-    /// Somebody wants it undone.
-    Cancel(SagaId, Box<Cancel>),
+    /// Somebody outside asks something of it.
+    Act(SagaId, Box<Act>),
+    /// The parent of this sub-saga asks something of it. Until that is seen to, announcements may be owed.
+    Ask(Box<Ask>, Arc<Versioned>, Vec<Arc<Debt>>),
+    /// A sub-saga answers its parent. Until that is seen to, announcements may be owed.
+    Answer(Box<Reply>, Vec<Arc<Debt>>),
 }
 
 impl Item {
@@ -78,7 +84,9 @@ impl Item {
             | Self::Swept(id)
             | Self::Resend(id)
             | Self::Announce(id, _)
-            | Self::Cancel(id, _) => *id,
+            | Self::Act(id, _) => *id,
+            Self::Ask(ask, ..) => ask.child,
+            Self::Answer(reply, _) => reply.command.effect.saga,
         }
     }
 }
@@ -92,12 +100,11 @@ pub(crate) struct Start {
     pub(crate) done: oneshot::Sender<Result<Started, StartError>>,
 }
 
-/// A cancellation on its way.
+/// What somebody outside asks of a saga, on its way: a cancellation, a signal, a decision.
 #[derive(Debug)]
-pub(crate) struct Cancel {
-    pub(crate) by: String,
-    pub(crate) reason: String,
-    pub(crate) done: oneshot::Sender<Result<Saga, CancelError>>,
+pub(crate) struct Act {
+    pub(crate) input: Input,
+    pub(crate) done: oneshot::Sender<Result<Saga, ActError>>,
 }
 
 /// A start that was accepted.
@@ -131,13 +138,13 @@ pub enum StartError {
     Broken(String),
 }
 
-/// Why a cancellation was not accepted.
+/// Why what somebody asked of a saga was not done.
 #[derive(Debug, thiserror::Error)]
-pub enum CancelError {
+pub enum ActError {
     /// There is no such saga.
     #[error("there is no saga {0}")]
     Unknown(SagaId),
-    /// Past the pivot, or ended.
+    /// It does not fit to how the saga stands.
     #[error("{1}")]
     Refused(Box<Saga>, Refusal),
     /// It is not known whether it was accepted; it can be repeated safely.
@@ -162,6 +169,8 @@ pub(crate) struct Shared {
     pub(crate) waiters: Arc<Waiters>,
     /// Ends that this replica commits, until they are announced.
     pub(crate) owed: Arc<Owed>,
+    /// What sagas of this replica say to their parents and to their sub-sagas.
+    pub(crate) post: Post,
     /// How many live sagas are in this replica's lanes.
     pub(crate) live: AtomicUsize,
     /// The most that may be, before starts are refused.
@@ -232,7 +241,9 @@ impl Engine {
                 Queues { moves, starts }
             })
             .collect();
-        Self { lanes: queues.into(), shared, stop }
+        let engine = Self { lanes: queues.into(), shared, stop: stop.clone() };
+        tasks.spawn("the post between sagas", &stop, post::run(engine.clone(), stop.clone()));
+        engine
     }
 
     fn lane(&self, id: SagaId) -> Option<&Queues> {
@@ -275,6 +286,7 @@ impl Engine {
                 tags: request.tags,
                 key: key.clone(),
                 traceparent: request.traceparent,
+                parent: None,
             },
             versioned: request.versioned,
             fingerprint,
@@ -303,22 +315,17 @@ impl Engine {
         }
     }
 
-    /// Cancels a saga. Returns its state after it.
-    pub async fn cancel(
-        &self,
-        id: SagaId,
-        by: String,
-        reason: String,
-        limit: Duration,
-    ) -> Result<Saga, CancelError> {
+    /// Asks something of a saga: to be undone ([`Input::Cancel`]), to take a signal ([`Input::Signal`]) or a decision
+    /// ([`Input::Decide`]). Returns its state after it is committed. `limit` is how long the caller waits.
+    pub async fn act(&self, id: SagaId, input: Input, limit: Duration) -> Result<Saga, ActError> {
         let (done, answer) = oneshot::channel();
-        let Some(lane) = self.lane(id) else { return Err(CancelError::Unavailable) };
-        if lane.moves.try_send(Item::Cancel(id, Box::new(Cancel { by, reason, done }))).is_err() {
-            return Err(CancelError::Overloaded("queue"));
+        let Some(lane) = self.lane(id) else { return Err(ActError::Unavailable) };
+        if lane.moves.try_send(Item::Act(id, Box::new(Act { input, done }))).is_err() {
+            return Err(ActError::Overloaded("queue"));
         }
         match tokio::time::timeout(limit, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(CancelError::Unavailable),
+            Ok(Err(_)) | Err(_) => Err(ActError::Unavailable),
         }
     }
 

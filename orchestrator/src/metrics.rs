@@ -104,9 +104,10 @@ impl Metrics {
         let mut answers = Answers::new(before);
         for event in events {
             if let Some(answer) = answers.next(event, at)
-                && let Some((_, step)) = definition.step(answer.step.as_str())
+                && let Some((_, step)) = definition.step(answer.step.step())
+                && let Some(participant) = step.participant()
             {
-                let of = self.participants.get(&step.participant, |name| self.series.of_participant(name));
+                let of = self.participants.get(participant, |name| self.series.of_participant(name));
                 let of = of.direction(answer.direction);
                 of.outcome(answer.outcome).inc();
                 // Silence has no duration, and of a late answer it is not known which sending it answers.
@@ -153,6 +154,17 @@ impl Metrics {
                 | Event::Unblocked { .. }
                 | Event::Sent { .. }
                 | Event::SentAgain { .. }
+                | Event::Skipped { .. }
+                | Event::Listed { .. }
+                | Event::Waiting { .. }
+                | Event::Signalled { .. }
+                | Event::SignalTaken { .. }
+                | Event::Decided { .. }
+                | Event::Curtailed { .. }
+                | Event::Stopping { .. }
+                | Event::Held
+                | Event::AskedParent
+                | Event::UndoAsked { .. }
                 | Event::Working { .. }
                 | Event::Succeeded { .. }
                 | Event::Rejected { .. }

@@ -120,6 +120,26 @@ impl Problem {
         Self::new(409, "past-pivot", "Past the point of no return", detail)
     }
 
+    /// No step of the saga waits for that signal or that decision, or not any more.
+    pub fn not_awaited(detail: &str) -> Self {
+        Self::new(409, "not-awaited", "Nothing waits for it", detail)
+    }
+
+    /// It was decided otherwise already.
+    pub fn decided(detail: &str) -> Self {
+        Self::new(409, "decided", "It was decided otherwise", detail)
+    }
+
+    /// A part of another saga, whose steps are all done: the other one decides.
+    pub fn held(detail: &str) -> Self {
+        Self::new(409, "held", "Its parent decides", detail)
+    }
+
+    /// The payloads of the saga would be too large together.
+    pub fn saga_too_large(detail: &str) -> Self {
+        Self::new(413, "saga-too-large", "Too much for one saga", detail)
+    }
+
     /// The saga has ended, for ever.
     pub fn ended(detail: &str) -> Self {
         Self::new(409, "ended", "The saga has ended", detail)

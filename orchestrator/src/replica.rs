@@ -16,7 +16,7 @@ use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::dice::Dice;
-use crate::engine::{Engine, Shared, Waiters};
+use crate::engine::{Engine, Post, Shared, Waiters};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::store::replicas::Entered;
@@ -116,6 +116,7 @@ impl Replica {
             clock,
             dice,
             definitions: definitions.clone(),
+            post: Post::default(),
             metrics,
             tracer,
             waiters: Arc::new(Waiters::default()),

@@ -1,81 +1,190 @@
-//! Expressions.
+//! Expressions: a subset of CEL, the Common Expression Language, for conditions, for what a step is sent and for the
+//! lists of `for_each`. An expression is parsed and checked once, when its definition is, and evaluated with every saga.
+//!
+//! **What there is.** The types of JSON (`int` and `double` for its numbers), lists, objects, `a.b`, `a["b"]`, `a[0]`,
+//! `has(a.b)`, `|| && ! == != < <= > >= in + - * / % ?:`, the functions and macros in `function.rs`. As in CEL, `||` and
+//! `&&` forgive an error on one side if the other side decides.
+//! **What there is not.** Regular expressions, time, chance, bytes, unsigned integers, types as values, messages.
+//! **What differs from CEL.** A number is an int or a double by its value, and both may meet in arithmetic
+//! (`number.rs`). The name of a step may have hyphens (`steps.pay-in.output`); elsewhere a hyphen that touches a field
+//! and what follows is refused, since it could be meant either way. Keys of objects are texts. `has` takes `a["b"]` too.
+//!
+//! **Why not a library.** The one there is for Rust has no limit on the cost of an evaluation, no types of the input
+//! to check against and no places in its messages, and its parser recurses until the stack ends: 90 parentheses end
+//! a process that was built without optimisation. What is here is small, and differential tests compare it with that library.
+//!
+//! **Everything has a limit.** Source, parts, depth, nested macros; and each evaluation has a budget of steps, which
+//! every part, every item and every few bytes of text cost something of. So an expression ends, at the same place on
+//! every machine. Nothing recurses deeper than the tree is high.
 
-use crate::ids::SagaId;
+use std::sync::Arc;
+
+use serde_json::Value;
+
 use crate::json::Json;
-use crate::template::Unresolved;
+use crate::wire::limit;
 
+mod check;
+mod evaluate;
+mod function;
+mod names;
 mod nearest;
+mod number;
+mod parser;
+mod scope;
+mod sink;
+mod syntax;
+mod token;
+mod types;
+mod value;
 
+pub use check::Checked;
+pub use names::{Each, Facts, Missing, Names, Unresolved};
 pub use nearest::nearest;
+pub use scope::Scope;
+pub use types::{Fields, Type};
 
-/// What can be referred to.
-#[derive(Clone, Copy)]
-#[allow(missing_debug_implementations)]
-pub struct Names<'a> {
-    /// The saga's input.
-    pub input: &'a Json,
-    /// The output of a step by its name, as far as there is one.
-    pub output: &'a dyn Fn(&str) -> Option<Json>,
-    /// The item.
-    pub each: Option<Each<'a>>,
-    /// The saga itself.
-    pub saga: Facts<'a>,
-}
+pub(crate) use check::{PathRoot, check_path};
+pub(crate) use evaluate::Evaluation;
+pub(crate) use names::{Payloads, References};
+pub(crate) use sink::Sink;
+pub(crate) use value::Fuel;
 
-/// The item of an iteration.
-#[derive(Debug, Clone, Copy)]
-pub struct Each<'a> {
-    /// The name it has (`as`).
-    pub name: &'a str,
-    /// The item.
-    pub item: &'a Json,
-    /// Its place in the list.
-    pub index: u32,
-}
+/// The longest source, in bytes.
+pub const SOURCE_BYTES_MAX: usize = 4096;
+/// The most parts of one expression.
+pub const NODES_MAX: usize = 500;
+/// How deep the parts of an expression may nest. A chain of `||` or `&&` is one level, however long it is.
+pub const DEPTH_MAX: usize = 64;
+/// How deep macros over lists may nest: each level multiplies the cost by the length of a list.
+pub const COMPREHENSIONS_MAX: usize = 2;
+/// The steps that one evaluation, or the filling of one template, may take. It takes a few milliseconds.
+pub const COST_MAX: usize = 100_000;
 
-/// What an expression may know of the saga itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
-    /// `saga.id`.
-    pub id: SagaId,
-    /// `saga.definition`.
-    pub definition: &'a str,
-    /// `saga.version`.
-    pub version: u32,
+/// What CEL reserves. They can be fields.
+const RESERVED: [&str; 20] = [
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "package",
+    "return",
+    "true",
+    "false",
+    "null",
+    "var",
+    "void",
+];
+/// The names that always mean the same.
+const ROOTS: [&str; 4] = ["input", "steps", "saga", "index"];
+
+/// A part of a source, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 /// What is wrong with an expression, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} (at byte {offset})")]
 pub struct BadExpression {
-    /// The place.
+    /// The place, in bytes from the start of the source.
     pub offset: usize,
-    /// What is wrong.
+    /// What is wrong, and the mend.
     pub message: String,
 }
 
-/// An expression.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Expression(String);
+/// An expression that was parsed.
+#[derive(Debug, Clone)]
+pub struct Expression(Arc<Parsed>);
+
+#[derive(Debug)]
+struct Parsed {
+    source: String,
+    root: syntax::Node,
+    references: References,
+}
+
+/// By their sources.
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.source() == other.source()
+    }
+}
+
+impl Eq for Expression {}
 
 impl Expression {
-    /// Parses.
+    /// Parses a source.
     pub fn parse(source: &str) -> Result<Self, BadExpression> {
-        Ok(Self(source.to_owned()))
+        let (root, references) = parser::parse(source)?;
+        Ok(Self(Arc::new(Parsed { source: source.to_owned(), root, references })))
     }
 
     /// What it was parsed from.
     pub fn source(&self) -> &str {
-        &self.0
+        &self.0.source
     }
 
-    /// Steps.
+    /// The steps whose outputs it refers to, each once.
     pub fn steps_referred_to(&self) -> Vec<&str> {
-        Vec::new()
+        self.0.references.steps.iter().map(|step| &**step).collect()
     }
 
-    /// Whether it is true.
-    pub fn evaluate_bool(&self, names: &Names<'_>) -> Result<bool, Unresolved> {
-        let value = names.input.to_value();
-        Ok(value.get(&self.0).and_then(serde_json::Value::as_bool).unwrap_or(self.0 == "true"))
+    /// Its value for a saga, as large as a payload may be.
+    pub fn evaluate(&self, names: &Names<'_>) -> Result<Value, Unresolved> {
+        self.evaluate_within(names, limit::PAYLOAD_BYTES_MAX).map(|json| json.to_value())
     }
+
+    /// Its value for a saga, of so many bytes at most. What it only passes on keeps its digits.
+    pub fn evaluate_within(&self, names: &Names<'_>, bytes_max: usize) -> Result<Json, Unresolved> {
+        let mut payloads = Payloads::new(names);
+        payloads.load(self.references());
+        let mut sink = Sink::new(bytes_max);
+        Evaluation::new(&payloads, &mut Fuel::new(COST_MAX)).write(self, &mut sink)?;
+        sink.finish()
+    }
+
+    /// Whether it is true for a saga. A value that is no bool is a failure.
+    pub fn evaluate_bool(&self, names: &Names<'_>) -> Result<bool, Unresolved> {
+        let mut payloads = Payloads::new(names);
+        payloads.load(self.references());
+        Evaluation::new(&payloads, &mut Fuel::new(COST_MAX)).truth(self)
+    }
+
+    pub(crate) fn references(&self) -> &References {
+        &self.0.references
+    }
+
+    fn root(&self) -> &syntax::Node {
+        &self.0.root
+    }
+}
+
+/// Whether the items of a `for_each`, or a macro, may have that name in expressions; else why not, and the mend.
+pub fn variable(name: &str) -> Result<(), String> {
+    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !first || !rest {
+        let shown: String = name.chars().take(80).collect();
+        return Err(format!(
+            "`{shown}` is no name for an item: use letters, digits and `_`, beginning with a letter"
+        ));
+    }
+    if ROOTS.contains(&name) || RESERVED.contains(&name) {
+        return Err(format!(
+            "`{name}` means something else in an expression: choose another name for an item"
+        ));
+    }
+    Ok(())
 }

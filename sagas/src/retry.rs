@@ -118,12 +118,12 @@ fn scale(span: Millis, by: f64) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Direction, Name, SagaId};
+    use crate::ids::{Direction, SagaId};
 
     fn effect() -> EffectId {
         EffectId {
             saga: SagaId(uuid::Uuid::from_u128(7)),
-            step: Name::new("pay").expect("a name"),
+            step: "pay".parse().expect("a step"),
             direction: Direction::Action,
         }
     }

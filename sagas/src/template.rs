@@ -1,13 +1,18 @@
-//! Input templates: JSON in which a text of the form `${{ input.a.b }}` or `${{ steps.pay.output.id }}` is
-//! replaced by the value it names. The paths are a subset of CEL, so that templates stay valid when
-//! expressions grow.
-
-use std::collections::BTreeMap;
+//! Input templates: JSON in which a text of the form `${{ expression }}` is replaced by the expression's value
+//! ([`crate::expression`]). A plain path, such as `input.a.b`, `steps.pay.output.id` or `row.x`, is picked from the
+//! payload as it is, without evaluation. It may say what CEL does not: items of a list as `lines.0`, and fields with
+//! hyphens or with letters of any alphabet.
 
 use serde_json::Value;
 
-use crate::expression::Names;
+use crate::expression::{
+    BadExpression, COST_MAX, Checked, Evaluation, Expression, Fuel, Names, Payloads, Scope, Sink, Unresolved,
+};
 use crate::json::Json;
+
+mod path;
+
+pub use path::Path;
 
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,19 +21,19 @@ pub enum Template {
     Literal(Value),
     /// Replaced by what the path names.
     Path(Path),
+    /// Replaced by the value of the expression.
+    Expression(Placed),
     /// A list of templates.
     List(Vec<Template>),
     /// An object of templates.
     Object(Vec<(String, Template)>),
 }
 
-/// A path into the saga's input or into a step's output.
+/// An expression, and where it begins in its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path {
-    text: String,
-    /// The step whose output it is; nothing for the saga's input.
-    step: Option<String>,
-    fields: Vec<String>,
+pub struct Placed {
+    expression: Expression,
+    offset: usize,
 }
 
 /// A template that does not parse: the place below the template, and what is wrong.
@@ -36,26 +41,10 @@ pub struct Path {
 pub struct BadTemplate {
     /// A JSON pointer below the template.
     pub pointer: String,
-    /// Where in the text.
-    pub offset: Option<usize>,
+    /// The place in the text there, in bytes; 0 for what is no text.
+    pub offset: usize,
     /// What is wrong, and the mend.
     pub message: String,
-}
-
-/// A path that names nothing in this saga.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` names nothing in this saga")]
-pub struct Missing(pub String);
-
-/// Why a template could not be filled in.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unresolved {
-    /// A path names nothing.
-    #[error(transparent)]
-    Missing(#[from] Missing),
-    /// It would be larger than it may be. It is not known by how much: the filling stopped there.
-    #[error("the request has more than {0} bytes")]
-    TooLarge(usize),
 }
 
 const DEPTH_MAX: usize = 32;
@@ -68,26 +57,20 @@ impl Template {
         let values = count(value);
         if values > VALUES_MAX {
             let message = format!("{values} values: a template has at most {VALUES_MAX}");
-            return Err(BadTemplate { pointer: String::new(), offset: None, message });
+            return Err(BadTemplate { pointer: String::new(), offset: 0, message });
         }
         Self::parse_at(value, "", DEPTH_MAX)
     }
 
     fn parse_at(value: &Value, pointer: &str, depth: usize) -> Result<Self, BadTemplate> {
-        let bad = |message: String| BadTemplate { pointer: pointer.to_owned(), offset: None, message };
-        let below =
-            depth.checked_sub(1).ok_or_else(|| bad(format!("nests deeper than {DEPTH_MAX} levels")))?;
+        let bad =
+            |BadExpression { offset, message }| BadTemplate { pointer: pointer.to_owned(), offset, message };
+        let below = depth.checked_sub(1).ok_or_else(|| {
+            bad(BadExpression { offset: 0, message: format!("nests deeper than {DEPTH_MAX} levels") })
+        })?;
         match value {
-            Value::String(text) => match text.trim().strip_prefix("${{") {
-                Some(rest) => {
-                    let inner = rest.strip_suffix("}}").ok_or_else(|| {
-                        bad(format!("`{text}` opens with `${{{{` but does not end with `}}}}`"))
-                    })?;
-                    Path::parse(inner.trim()).map(Self::Path).map_err(bad)
-                }
-                None if text.contains("${{") => Err(bad(format!(
-                    "`{text}`: an expression stands alone in its text, nothing before or after it"
-                ))),
+            Value::String(text) => match Self::in_text(text).map_err(bad)? {
+                Some(template) => Ok(template),
                 None => Ok(Self::Literal(value.clone())),
             },
             Value::Array(items) => items
@@ -99,8 +82,7 @@ impl Template {
             Value::Object(fields) => fields
                 .iter()
                 .map(|(key, item)| {
-                    let escaped = key.replace('~', "~0").replace('/', "~1");
-                    Ok((key.clone(), Self::parse_at(item, &format!("{pointer}/{escaped}"), below)?))
+                    Ok((key.clone(), Self::parse_at(item, &format!("{pointer}/{}", escaped(key)), below)?))
                 })
                 .collect::<Result<_, _>>()
                 .map(Self::Object),
@@ -108,40 +90,135 @@ impl Template {
         }
     }
 
+    /// The expression that a text is, if it is one.
+    fn in_text(text: &str) -> Result<Option<Self>, BadExpression> {
+        let shown = || text.chars().take(SHOWN_MAX).collect::<String>();
+        let alone = |offset: usize| BadExpression {
+            offset,
+            message: format!(
+                "`{}`: an expression stands alone in its text, nothing before or after it; to put values into a text \
+                 write ${{{{ \"…\" + string(x) }}}}",
+                shown()
+            ),
+        };
+        let Some(rest) = text.trim().strip_prefix("${{") else {
+            return text.find("${{").map_or(Ok(None), |offset| Err(alone(offset)));
+        };
+        let inner = rest.strip_suffix("}}").ok_or_else(|| BadExpression {
+            offset: 0,
+            message: format!("`{}` opens with `${{{{` but does not end with `}}}}`", shown()),
+        })?;
+        let white = |text: &str| text.len() - text.trim_start().len();
+        let offset = white(text) + "${{".len() + white(inner);
+        let source = inner.trim();
+        if let Some(path) = Path::parse(source, offset) {
+            return Ok(Some(Self::Path(path)));
+        }
+        let expression = Expression::parse(source).map_err(|bad| {
+            if source.contains("${{") {
+                alone(0)
+            } else {
+                BadExpression { offset: offset + bad.offset, ..bad }
+            }
+        })?;
+        Ok(Some(Self::Expression(Placed { expression, offset })))
+    }
+
     /// The steps whose outputs it refers to.
     pub fn steps_referred_to(&self) -> Vec<&str> {
         match self {
             Self::Literal(_) => Vec::new(),
-            Self::Path(path) => path.step.as_deref().into_iter().collect(),
+            Self::Path(path) => path.step().into_iter().collect(),
+            Self::Expression(placed) => placed.expression.steps_referred_to(),
             Self::List(items) => items.iter().flat_map(Self::steps_referred_to).collect(),
             Self::Object(fields) => fields.iter().flat_map(|(_, item)| item.steps_referred_to()).collect(),
         }
     }
 
-    /// Fills the template in, up to `bytes_max`. `output` gives a step's output by the step's name.
+    /// What is wrong with its expressions, by names and types: each with a JSON pointer below the template, and its place
+    /// in the text there.
+    pub fn check(&self, scope: &Scope) -> Vec<(String, BadExpression)> {
+        let mut errors = Vec::new();
+        self.each_checked("", scope, &mut |pointer, checked| {
+            errors.extend(checked.err().into_iter().flatten().map(|bad| (pointer.to_owned(), bad)));
+        });
+        errors
+    }
+
+    /// What may fail for some sagas, in the same form. Expressions with errors have none.
+    pub fn warnings(&self, scope: &Scope) -> Vec<(String, BadExpression)> {
+        let mut warnings = Vec::new();
+        self.each_checked("", scope, &mut |pointer, checked| {
+            let found = checked.map(|checked| checked.warnings).unwrap_or_default();
+            warnings.extend(found.into_iter().map(|bad| (pointer.to_owned(), bad)));
+        });
+        warnings
+    }
+
+    fn each_checked(&self, pointer: &str, scope: &Scope, report: &mut Report<'_>) {
+        let (checked, offset) = match self {
+            Self::Literal(_) => return,
+            Self::Path(path) => (path.check(scope), path.offset),
+            Self::Expression(placed) => (placed.expression.check(scope), placed.offset),
+            Self::List(items) => {
+                for (place, item) in items.iter().enumerate() {
+                    item.each_checked(&format!("{pointer}/{place}"), scope, report);
+                }
+                return;
+            }
+            Self::Object(fields) => {
+                for (key, item) in fields {
+                    item.each_checked(&format!("{pointer}/{}", escaped(key)), scope, report);
+                }
+                return;
+            }
+        };
+        let shift = |all: Vec<BadExpression>| -> Vec<BadExpression> {
+            all.into_iter().map(|bad| BadExpression { offset: bad.offset + offset, ..bad }).collect()
+        };
+        report(
+            pointer,
+            match checked {
+                Ok(checked) => Ok(Checked { warnings: shift(checked.warnings), ..checked }),
+                Err(errors) => Err(shift(errors)),
+            },
+        );
+    }
+
+    /// Fills the template in, up to `bytes_max` and no deeper than a payload may nest. Its expressions have one budget
+    /// together.
     pub fn resolve(&self, names: &Names<'_>, bytes_max: usize) -> Result<Json, Unresolved> {
         let mut filling =
-            Filling { payloads: Payloads::new(names.input, names.output), text: String::new(), bytes_max };
+            Filling { payloads: Payloads::new(names), fuel: Fuel::new(COST_MAX), sink: Sink::new(bytes_max) };
         filling.fill(self)?;
-        // What was put together of JSON texts is one.
-        Ok(Json::parse(&filling.text).unwrap_or_else(|_| Json::null()))
+        filling.sink.finish()
     }
 
-    /// The first path that names nothing in the input or in an output that is there already. Outputs that
-    /// are still to come may have anything in them.
-    pub fn missing(&self, names: &Names<'_>) -> Option<Missing> {
-        self.missing_in(&mut Payloads::new(names.input, names.output))
+    /// The first reason why it can certainly not be filled in: a path that names nothing in the input or in an output
+    /// that is there already, an expression that fails. Outputs and items that are still to come may be anything.
+    pub fn missing(&self, names: &Names<'_>) -> Option<Unresolved> {
+        self.missing_in(&mut Payloads::new(names), &mut Fuel::new(COST_MAX))
     }
 
-    fn missing_in(&self, payloads: &mut Payloads<impl Fn(&str) -> Option<Json>>) -> Option<Missing> {
+    fn missing_in(&self, payloads: &mut Payloads<'_>, fuel: &mut Fuel) -> Option<Unresolved> {
         match self {
             Self::Literal(_) => None,
-            Self::Path(path) => path.pick(payloads.of(path)?).err(),
-            Self::List(items) => items.iter().find_map(|item| item.missing_in(payloads)),
-            Self::Object(fields) => fields.iter().find_map(|(_, item)| item.missing_in(payloads)),
+            Self::Path(path) => path.pick(path.payload(payloads)?).err().map(Unresolved::Missing),
+            Self::Expression(Placed { expression, .. }) => {
+                payloads.load(expression.references());
+                Evaluation::new(payloads, fuel).fails_for_certain(expression)
+            }
+            Self::List(items) => items.iter().find_map(|item| item.missing_in(payloads, fuel)),
+            Self::Object(fields) => fields.iter().find_map(|(_, item)| item.missing_in(payloads, fuel)),
         }
     }
 }
+
+/// Takes what the check of an expression found out, with its JSON pointer.
+type Report<'r> = dyn FnMut(&str, Result<Checked, Vec<BadExpression>>) + 'r;
+
+/// How much of a text a message shows, in characters.
+const SHOWN_MAX: usize = 200;
 
 fn count(value: &Value) -> usize {
     match value {
@@ -151,112 +228,185 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// The payloads that paths lead into, each parsed once.
-struct Payloads<F> {
-    input: Value,
-    output: F,
-    outputs: BTreeMap<String, Option<Value>>,
+/// A key as a part of a JSON pointer.
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
-impl<F: Fn(&str) -> Option<Json>> Payloads<F> {
-    fn new(input: &Json, output: F) -> Self {
-        Self { input: input.to_value(), output, outputs: BTreeMap::new() }
-    }
-
-    fn of(&mut self, path: &Path) -> Option<&Value> {
-        match &path.step {
-            None => Some(&self.input),
-            Some(step) => {
-                if !self.outputs.contains_key(step) {
-                    let value = (self.output)(step).map(|output| output.to_value());
-                    self.outputs.insert(step.clone(), value);
-                }
-                self.outputs.get(step)?.as_ref()
-            }
-        }
-    }
+/// A template being filled in.
+struct Filling<'a> {
+    payloads: Payloads<'a>,
+    fuel: Fuel,
+    sink: Sink,
 }
 
-/// A template being filled in, as text and never beyond its limit: a small template can name a large
-/// payload many times.
-struct Filling<F> {
-    payloads: Payloads<F>,
-    text: String,
-    bytes_max: usize,
-}
-
-impl<F: Fn(&str) -> Option<Json>> Filling<F> {
+impl Filling<'_> {
     fn fill(&mut self, template: &Template) -> Result<(), Unresolved> {
         match template {
-            Template::Literal(value) => self.write(&value.to_string()),
+            Template::Literal(value) => self.sink.given(value),
             Template::Path(path) => {
-                let payload = self.payloads.of(path).ok_or_else(|| Missing(path.text.clone()))?;
-                let text = path.pick(payload)?.to_string();
-                self.write(&text)
+                let payload = path.payload(&mut self.payloads).ok_or_else(|| path.missing())?;
+                self.sink.given(path.pick(payload)?)
+            }
+            Template::Expression(Placed { expression, .. }) => {
+                self.payloads.load(expression.references());
+                Evaluation::new(&self.payloads, &mut self.fuel).write(expression, &mut self.sink)
             }
             Template::List(items) => {
-                self.write("[")?;
+                self.sink.raw("[")?;
                 for (place, item) in items.iter().enumerate() {
-                    self.write(if place == 0 { "" } else { "," })?;
+                    self.sink.raw(if place == 0 { "" } else { "," })?;
                     self.fill(item)?;
                 }
-                self.write("]")
+                self.sink.raw("]")
             }
             Template::Object(fields) => {
-                self.write("{")?;
+                self.sink.raw("{")?;
                 for (place, (key, item)) in fields.iter().enumerate() {
-                    self.write(if place == 0 { "" } else { "," })?;
-                    self.write(&Value::String(key.clone()).to_string())?;
-                    self.write(":")?;
+                    self.sink.raw(if place == 0 { "" } else { "," })?;
+                    self.sink.text(key)?;
+                    self.sink.raw(":")?;
                     self.fill(item)?;
                 }
-                self.write("}")
+                self.sink.raw("}")
             }
         }
-    }
-
-    fn write(&mut self, text: &str) -> Result<(), Unresolved> {
-        if self.text.len() + text.len() > self.bytes_max {
-            return Err(Unresolved::TooLarge(self.bytes_max));
-        }
-        self.text.push_str(text);
-        Ok(())
     }
 }
 
-impl Path {
-    fn parse(text: &str) -> Result<Self, String> {
-        let help = "write input.<field>... or steps.<step>.output.<field>...";
-        let mut parts = text.split('.');
-        let step = match parts.next() {
-            Some("input") => None,
-            Some("steps") => {
-                let step = parts.next().ok_or_else(|| format!("`{text}` names no step: {help}"))?;
-                if parts.next() != Some("output") {
-                    return Err(format!("`{text}`: only a step's `output` can be referred to: {help}"));
-                }
-                Some(step.to_owned())
-            }
-            _ => return Err(format!("`{text}` is not an expression that is known here: {help}")),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expression::Facts;
+    use crate::ids::SagaId;
+    use serde_json::json;
+
+    /// Fills a template in for a saga with that input and those outputs.
+    fn fill(
+        template: &Template,
+        input: &Json,
+        output: impl Fn(&str) -> Option<Json>,
+        bytes_max: usize,
+    ) -> Result<Json, Unresolved> {
+        template.resolve(&names(input, &output), bytes_max)
+    }
+
+    fn names<'a>(input: &'a Json, output: &'a dyn Fn(&str) -> Option<Json>) -> Names<'a> {
+        let saga = Facts { id: SagaId(uuid::Uuid::nil()), definition: "order", version: 3 };
+        Names { input, output, each: None, saga }
+    }
+
+    #[test]
+    fn a_template_takes_from_the_input_and_from_earlier_outputs() {
+        let template = Template::parse(&json!({
+            "order": "${{ input.order.id }}", "hold": "${{ steps.pay.output }}", "first": "${{input.lines.0}}",
+            "note": "as is", "n": [1, "${{ input.order.id }}"]
+        }))
+        .expect("a template");
+        let input = Json::from_value(&json!({"order": {"id": 7}, "lines": ["a", "b"]}));
+        let output = |step: &str| (step == "pay").then(|| Json::from_value(&json!({"id": "h1"})));
+        let filled = fill(&template, &input, output, 1000).expect("filled in").to_value();
+        assert_eq!(
+            filled,
+            json!({"order": 7, "hold": {"id": "h1"}, "first": "a", "note": "as is", "n": [1, 7]})
+        );
+    }
+
+    #[test]
+    fn a_path_to_nothing_names_itself() {
+        let template = Template::parse(&json!("${{ input.a.b }}")).expect("a template");
+        let missing = fill(&template, &Json::null(), |_| None, 1000).expect_err("nothing there");
+        assert_eq!(missing.to_string(), "`input.a.b` names nothing in this saga");
+    }
+
+    #[test]
+    fn a_small_template_that_names_a_large_payload_many_times_stops_at_the_limit() {
+        let many = vec!["${{ steps.a.output }}"; 999];
+        let template = Template::parse(&json!(many)).expect("a template");
+        let large = Json::from_value(&json!("x".repeat(60_000)));
+        let filled = fill(&template, &Json::null(), |_| Some(large.clone()), 65_536);
+        assert_eq!(filled, Err(Unresolved::TooLarge(65_536)));
+        let more = vec!["${{ input }}"; 1001];
+        assert!(Template::parse(&json!(more)).is_err(), "and not as many as one likes");
+    }
+
+    #[test]
+    fn what_is_missing_already_is_told_from_what_is_still_to_come() {
+        let template = Template::parse(&json!({
+            "a": "${{ input.a }}", "b": ["${{ steps.done.output.id }}", "${{ steps.later.output.id }}"]
+        }))
+        .expect("a template");
+        let missing = |input: serde_json::Value, done: serde_json::Value| {
+            let done = Json::from_value(&done);
+            let output = |step: &str| (step == "done").then(|| done.clone());
+            template.missing(&names(&Json::from_value(&input), &output)).map(|why| why.to_string())
         };
-        let fields: Vec<String> = parts.map(str::to_owned).collect();
-        let plain = |field: &String| {
-            !field.is_empty() && field.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
-        };
-        match fields.iter().find(|field| !plain(field)) {
-            Some(field) => Err(format!("`{text}`: `{field}` is not a field's name: {help}")),
-            None => Ok(Self { text: text.to_owned(), step, fields }),
+        assert_eq!(missing(json!({"a": null}), json!({"id": 1})), None);
+        assert_eq!(
+            missing(json!({}), json!({"id": 1})).as_deref(),
+            Some("`input.a` names nothing in this saga")
+        );
+        let gone = "`steps.done.output.id` names nothing in this saga";
+        assert_eq!(missing(json!({"a": 1}), json!([])).as_deref(), Some(gone));
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused_with_its_place() {
+        for (text, pointer) in [
+            (json!({"a": ["${{ now() }}"]}), "/a/0"),
+            (json!({"a/b": "${{ steps.pay.result }}"}), "/a~1b"),
+            (json!("${{ input.a"), ""),
+            (json!("id ${{ input.a }}"), ""),
+            (json!("${{ input..a }}"), ""),
+            (json!("${{ steps }}"), ""),
+        ] {
+            assert_eq!(Template::parse(&text).expect_err("refused").pointer, pointer, "{text}");
         }
     }
 
-    fn pick<'a>(&self, root: &'a Value) -> Result<&'a Value, Missing> {
-        self.fields
-            .iter()
-            .try_fold(root, |value, field| match value {
-                Value::Array(items) => items.get(field.parse::<usize>().ok()?),
-                Value::Object(fields) => fields.get(field),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-            })
-            .ok_or_else(|| Missing(self.text.clone()))
+    #[test]
+    fn a_template_has_at_most_so_many_levels_and_values() {
+        let nested = |levels: usize| (1..levels).fold(json!("${{ input }}"), |inner, _| json!([inner]));
+        assert!(Template::parse(&nested(32)).is_ok());
+        let refused = Template::parse(&nested(33)).expect_err("one too many");
+        assert_eq!(
+            (refused.pointer, refused.message),
+            ("/0".repeat(32), "nests deeper than 32 levels".to_owned())
+        );
+        // Lists and objects count as values too.
+        let pairs = |n: usize| json!(vec![json!({"a": 1, "b": null}); n]);
+        assert!(Template::parse(&pairs(333)).is_ok());
+        let refused = Template::parse(&pairs(334)).expect_err("too many");
+        assert_eq!(refused.message, "1003 values: a template has at most 1000");
+    }
+
+    #[test]
+    fn what_fills_its_limit_to_the_byte_fits() {
+        let template =
+            Template::parse(&json!({"a": "${{ input }}", "b": [1, "${{ input }}"]})).expect("a template");
+        let (input, filled) = (Json::from_value(&json!("xyz")), r#"{"a":"xyz","b":[1,"xyz"]}"#);
+        let fill = |bytes_max| fill(&template, &input, |_| None, bytes_max);
+        assert_eq!(fill(filled.len()).expect("filled in").get(), filled);
+        assert_eq!(fill(filled.len() - 1), Err(Unresolved::TooLarge(filled.len() - 1)));
+    }
+
+    #[test]
+    fn a_field_is_named_by_letters_digits_underscores_and_hyphens() {
+        let input = Json::from_value(&json!({"order_id": {"line-2": {"größe": ["s", "m"]}}}));
+        let pick = |path: &str| {
+            let template =
+                Template::parse(&json!(format!("${{{{ {path} }}}}"))).map_err(|bad| bad.message)?;
+            fill(&template, &input, |_| None, 1000).map_err(|why| why.to_string()).map(|json| json.to_value())
+        };
+        assert_eq!(pick("input.order_id.line-2.größe.1"), Ok(json!("m")));
+        for nothing in ["input.order_id.line-2.größe.2", "input.order_id.line-2.größe.m", "input.0"] {
+            assert_eq!(pick(nothing), Err(format!("`{nothing}` names nothing in this saga")));
+        }
+        for (path, message) in [
+            ("input.a b", "expected an operator or the end, found `b`"),
+            ("input.", "expected a field's name behind `.`, found the end"),
+        ] {
+            assert_eq!(pick(path), Err(message.to_owned()));
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use snorri_saga::decide::Refusal;
-use snorri_saga::ids::{Direction, Name};
+use snorri_saga::ids::{Direction, Name, StepKey};
 use snorri_saga::journal::{BlockedReason, Cause};
 use snorri_saga::saga::Status;
 use snorri_saga::wire::Subjects;
@@ -63,7 +63,7 @@ fn an_input_that_changes_nothing_is_counted_by_a_word() {
 /// Each with its code, which the announcement of the end carries, its step and its sentence.
 #[test]
 fn a_cause_says_what_was_wrong_where_and_why() {
-    let (step, code, message) = (name("pay"), "no_funds".to_owned(), "sorry".to_owned());
+    let (step, code, message) = (StepKey::from(&name("pay")), "no_funds".to_owned(), "sorry".to_owned());
     let causes = [
         (
             Cause::Rejected { step: step.clone(), code: code.clone(), message: message.clone() },
@@ -110,7 +110,7 @@ fn a_cause_says_what_was_wrong_where_and_why() {
     ];
     for (cause, code, step, sentence) in causes {
         assert_eq!(
-            (cause.code(), cause.step().map(Name::as_str), cause.to_string().as_str()),
+            (cause.code(), cause.step().map(StepKey::as_str), cause.to_string().as_str()),
             (code, step, sentence)
         );
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
-use snorri_saga::ids::{Direction, EffectId, Name, SagaId};
+use snorri_saga::ids::{Direction, EffectId, SagaId, StepKey};
 use snorri_saga::journal::{End, Event, Started};
 use snorri_saga::time::Timestamp;
 
@@ -68,7 +68,7 @@ struct Books {
 
 impl Books {
     fn of(&self, id: SagaId, step: &str, direction: Direction) -> &[Entry] {
-        let Ok(step) = Name::new(step) else { return &[] };
+        let Ok(step) = step.parse() else { return &[] };
         let effect = EffectId { saga: id, step, direction };
         self.entries.get(&effect).map_or(&[], Vec::as_slice)
     }
@@ -170,13 +170,20 @@ impl Audit<'_> {
             return None;
         };
         let (mut end, mut is_backward, mut is_missed) = (None, false, false);
-        let mut blocked: Option<&Name> = None;
+        let mut blocked: BTreeSet<&StepKey> = BTreeSet::new();
         for (_, row) in &rows {
             for event in &row.events {
                 match event {
-                    Event::CompensationBegan { .. } => (is_backward, blocked) = (true, None),
-                    Event::Blocked { step, .. } => blocked = Some(step),
-                    Event::Unblocked { step } if blocked == Some(step) => blocked = None,
+                    Event::CompensationBegan { .. } => {
+                        is_backward = true;
+                        blocked.clear();
+                    }
+                    Event::Blocked { step, .. } => {
+                        blocked.insert(step);
+                    }
+                    Event::Unblocked { step } => {
+                        blocked.remove(step);
+                    }
                     Event::WindowMissed => is_missed = true,
                     Event::Ended { .. } if end.is_some() => {
                         self.world.violated("I9", format!("{id} ends twice"));
@@ -186,7 +193,7 @@ impl Audit<'_> {
                 }
             }
         }
-        let status = match (end, blocked, is_backward) {
+        let status = match (end, blocked.first(), is_backward) {
             (Some((End::Completed, _)), ..) => "completed",
             (Some((End::Compensated, _)), ..) => "compensated",
             (None, Some(_), _) => "blocked",
@@ -210,7 +217,7 @@ impl Audit<'_> {
             let undos = books.of(id, &step.name, Direction::Compensation);
             let name = &step.name;
             let is_done = !actions.is_empty();
-            let is_left = Name::new(name).is_ok_and(|step| {
+            let is_left = name.parse().is_ok_and(|step| {
                 books.left.contains_key(&EffectId { saga: id, step, direction: Direction::Action })
             });
             match story.end {

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use snorri::engine::{CancelError, StartError, StartRequest};
+use snorri::engine::{ActError, StartError, StartRequest};
 use snorri::intake;
 use snorri_bus::{Bus, Bytes, HeaderMap, Outgoing};
+use snorri_saga::decide::Input;
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::json::Json;
 use tokio::time::{Instant, sleep, timeout};
@@ -214,16 +215,14 @@ impl Clients {
         for _ in 0..5 {
             let open: Vec<_> = self.orchestrators.iter().filter_map(Orchestrator::door).collect();
             if let Some(door) = self.world.pick(&open).cloned() {
-                let asked =
-                    door.engine.cancel(id, "a client".to_owned(), "changed its mind".to_owned(), PATIENCE);
+                let (by, reason) = ("a client".to_owned(), "changed its mind".to_owned());
+                let asked = door.engine.act(id, Input::Cancel { by, reason }, PATIENCE);
                 match timeout(PATIENCE + Duration::from_secs(1), asked).await {
-                    Ok(Ok(_) | Err(CancelError::Refused(..))) => {
+                    Ok(Ok(_) | Err(ActError::Refused(..))) => {
                         self.world.say(format_args!("cancelled {id}, or too late"));
                         return;
                     }
-                    Ok(Err(CancelError::Unknown(_)))
-                        if !self.server.database.checks.tainted().contains(&id) =>
-                    {
+                    Ok(Err(ActError::Unknown(_))) if !self.server.database.checks.tainted().contains(&id) => {
                         self.world.violated("I1", format!("{id} was accepted, and nobody knows it"));
                         return;
                     }

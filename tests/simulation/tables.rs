@@ -297,7 +297,7 @@ impl Tables {
             status: saga.status().as_str().to_owned(),
             ended_at: saga.ended_at,
             cause: saga.cause.as_ref().map(|cause| cause.code().to_owned()),
-            blocked_reason: saga.blocked.as_ref().map(|blocked| blocked.reason.as_str().to_owned()),
+            blocked_reason: saga.first_blocked().map(|blocked| blocked.reason.as_str().to_owned()),
             owner: replica.to_owned(),
             wake_at,
             quarantine: None,

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
+use snorri_saga::definition::Definition;
 use snorri_saga::ids::SagaId;
 use snorri_saga::saga::Saga;
 use snorri_saga::time::{Millis, Timestamp};
@@ -128,7 +129,7 @@ impl Cache {
         &mut self,
         now: Timestamp,
         limit: usize,
-        defer: impl Fn(&Saga) -> bool,
+        defer: impl Fn(&Definition, &Saga) -> bool,
     ) -> Vec<SagaId> {
         let mut due = Vec::new();
         while due.len() < limit
@@ -142,7 +143,7 @@ impl Cache {
             }
             match entry.saga.due_at() {
                 Some(real) if real > now => self.arm(id, real),
-                Some(_) if defer(&entry.saga) => self.arm(id, now + Millis(500)),
+                Some(_) if defer(&entry.versioned.definition, &entry.saga) => self.arm(id, now + Millis(500)),
                 Some(_) => {
                     // Should the transition fail, it is looked at again.
                     self.arm(id, now + Millis(1000));
@@ -180,6 +181,7 @@ mod tests {
             tags: std::collections::BTreeMap::default(),
             key: None,
             traceparent: None,
+            parent: None,
         };
         let saga = start(&definition, input, now).saga;
         (saga, Arc::new(Versioned { definition, version: 1 }))
@@ -195,11 +197,11 @@ mod tests {
         }
         for half_seconds in 0..200 {
             let now = began + Millis(half_seconds * 500);
-            assert!(cache.take_due(now, 256, |_| true).is_empty());
+            assert!(cache.take_due(now, 256, |_, _| true).is_empty());
             assert!(cache.timers() <= 20, "{} timers after {half_seconds} half seconds", cache.timers());
         }
         let now = began + Millis::secs(101);
-        assert_eq!(cache.take_due(now, 256, |_| false).len(), 10, "and none is forgotten");
+        assert_eq!(cache.take_due(now, 256, |_, _| false).len(), 10, "and none is forgotten");
     }
 
     #[test]
@@ -226,7 +228,7 @@ mod tests {
         let id = saga.id;
         cache.put(saga, 1, versioned.clone(), true, None);
         cache.enter(1);
-        assert_eq!(cache.take_due(now + Millis::secs(2), 256, |_| false), [id], "its timer stands");
+        assert_eq!(cache.take_due(now + Millis::secs(2), 256, |_, _| false), [id], "its timer stands");
         assert!(cache.take(id).is_none());
         assert_eq!((cache.len(), cache.bytes()), (0, 0));
         let (again, _) = self::saga(1, now);

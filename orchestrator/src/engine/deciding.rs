@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use snorri_saga::decide::{self, Decision, Effect, Input, Refusal, decide};
+use snorri_saga::decide::{self, Ask, AskKind, Decision, Effect, Input, Refusal, StartInput, decide};
+use snorri_saga::ids::{CommandId, Direction, Name};
 use snorri_saga::saga::{Phase, Saga};
 use snorri_saga::time::Timestamp;
+use snorri_saga::trace;
 use snorri_saga::wire::Subjects;
 
 use super::Item;
@@ -66,15 +68,33 @@ pub(super) fn decide_all(
             Item::Reply(reply, _) => Input::Reply((**reply).clone()),
             Item::Woke(_) | Item::Swept(_) => Input::Woke,
             Item::Resend(_) | Item::Announce(..) => Input::Resend,
-            Item::Cancel(_, cancel) => Input::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone() },
+            Item::Act(_, act) => act.input.clone(),
+            Item::Answer(reply, _) => Input::Reply((**reply).clone()),
+            Item::Ask(ask, of, _) => {
+                if saga.is_none() && known.saga.is_none() {
+                    match first_asked(ask, of, now) {
+                        Some(decision) => {
+                            events.extend(decision.events);
+                            effects.extend(decision.effects);
+                            saga = Some(decision.saga);
+                            versioned = Some(of.clone());
+                            verdicts.push(Verdict::Accepted);
+                        }
+                        None => verdicts.push(Verdict::Missing),
+                    }
+                    continue;
+                }
+                Input::Asked((**ask).clone())
+            }
         };
         let (Some(state), Some(of)) = (saga.as_ref().or(known.saga.as_ref()), &versioned) else {
             verdicts.push(Verdict::Missing);
             continue;
         };
         if let Item::Reply(reply, delivery) = item
-            && let Some((_, step)) = of.definition.step(reply.command.effect.step.as_str())
-            && subjects.participant_of_reply(delivery.message().subject()) != Some(step.participant.as_str())
+            && let Some((_, step)) = of.definition.step(reply.command.effect.step.step())
+            && subjects.participant_of_reply(delivery.message().subject())
+                != step.participant().map(Name::as_str)
         {
             // NATS permissions keep one participant from answering for another; here it is checked again.
             verdicts.push(Verdict::Forged);
@@ -106,12 +126,34 @@ pub(super) fn decide_all(
 
 /// The commands that are still under way in the given state.
 fn still_wanted(effects: Vec<Effect>, saga: &Saga) -> Vec<Effect> {
-    let current = saga.in_flight().map(|(step, flight)| saga.command_id(step, flight));
+    let current: Vec<CommandId> =
+        saga.in_flight().map(|(step, flight)| saga.command_id(step, flight)).collect();
     effects
         .into_iter()
         .filter(|effect| match effect {
-            Effect::Send(command) => current.as_ref() == Some(&command.id),
+            Effect::Send(command) => current.contains(&command.id),
             Effect::Announce(_) => matches!(saga.phase, Phase::Ended(_)),
+            // A question too many is answered as it stands, an answer too many is a duplicate.
+            Effect::Ask(_) | Effect::Answer(_) => true,
         })
         .collect()
+}
+
+/// The first transition of a sub-saga: it is asked to run, or is fenced off before it was there.
+fn first_asked(ask: &Ask, of: &Versioned, now: Timestamp) -> Option<Decision> {
+    let span = trace::attempt_span(ask.parent.saga, ask.parent.step.as_str(), Direction::Action, 1);
+    let start = StartInput {
+        id: ask.child,
+        version: ask.version,
+        tags: decide::tags(&of.definition, ask.child, ask.version, &ask.input),
+        input: ask.input.clone(),
+        key: None,
+        traceparent: Some(trace::traceparent(ask.parent.saga, span, true)),
+        parent: Some(ask.parent.clone()),
+    };
+    match ask.kind {
+        AskKind::Run => Some(decide::start(&of.definition, start, now)),
+        AskKind::Undo(_) => Some(decide::fence(&of.definition, start, now)),
+        AskKind::Release => None,
+    }
 }

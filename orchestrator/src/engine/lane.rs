@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use snorri_saga::decide::pending_effects;
+use snorri_saga::decide::{forward_deadline, pending_effects};
+use snorri_saga::definition::Definition;
 use snorri_saga::ids::SagaId;
 use snorri_saga::saga::{Phase, Saga, Wait};
 use tokio::time::Instant;
@@ -131,7 +132,9 @@ impl Lane {
         // Where no answer could come, or none could be read, silence says nothing, and no attempt is burnt.
         let is_silence_trusted = self.is_bus_trusted() && self.is_postgres_trusted() && !self.is_catching_up;
         let now = self.shared.clock.now();
-        for id in self.cache.take_due(now, BATCH_MAX, |saga| !is_silence_trusted && may_wait(saga, now)) {
+        for id in self.cache.take_due(now, BATCH_MAX, |definition, saga| {
+            !is_silence_trusted && may_wait(definition, saga, now)
+        }) {
             add(id, Item::Woke(id));
         }
         works
@@ -197,14 +200,15 @@ impl Lane {
 }
 
 /// Whether a saga that is due only waits for an answer, and has time to wait longer.
-fn may_wait(saga: &Saga, now: snorri_saga::time::Timestamp) -> bool {
-    let waits = saga.in_flight().is_some_and(|(_, flight)| matches!(flight.wait, Wait::Reply(_)));
+fn may_wait(definition: &Definition, saga: &Saga, now: snorri_saga::time::Timestamp) -> bool {
+    let mut due = saga.in_flight().filter(|(_, flight)| flight.wait.due() <= now).peekable();
+    let waits = due.peek().is_some() && due.all(|(_, flight)| matches!(flight.wait, Wait::Reply(_)));
     let has_time = match saga.phase {
-        Phase::Forward if !saga.pivot_sent => now < saga.forward_deadline,
+        Phase::Forward if !saga.pivot_sent => now < forward_deadline(definition, saga),
         Phase::Forward | Phase::Backward => {
             (saga.at_risk || now < saga.risk_at) && (saga.window_missed || now < saga.deadline)
         }
-        Phase::Ended(_) => false,
+        Phase::Held | Phase::Ended(_) => false,
     };
     waits && has_time
 }

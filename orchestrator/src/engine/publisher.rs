@@ -96,12 +96,18 @@ impl Job {
     pub(super) fn add(&mut self, shared: &Shared, saga: SagaId, effects: Vec<Effect>, owed: &[Arc<Debt>]) {
         for effect in effects {
             let is_sampled = shared.tracer.is_sampled(saga);
-            let outgoing = outbox::encode(&effect, shared.bus.subjects(), &shared.replica, is_sampled);
             match effect {
-                Effect::Send(_) => self.commands.push((saga, outgoing)),
-                Effect::Announce(_) => {
+                Effect::Send(command) => {
+                    let outgoing =
+                        outbox::command(&command, shared.bus.subjects(), &shared.replica, is_sampled);
+                    self.commands.push((saga, outgoing));
+                }
+                Effect::Announce(ended) => {
+                    let outgoing = outbox::ended(&ended, shared.bus.subjects());
                     self.endings.push(Announcement { saga, outgoing, _owed: owed.to_vec() });
                 }
+                Effect::Ask(ask) => shared.post.ask(*ask, owed),
+                Effect::Answer(reply) => shared.post.answer(*reply, owed),
             }
         }
     }

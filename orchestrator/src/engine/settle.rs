@@ -7,7 +7,7 @@ use super::batch::{Decided, Work};
 use super::deciding::Verdict;
 use super::lane::Lane;
 use super::publisher::Job;
-use super::{CancelError, Debt, Item, StartError, Started};
+use super::{ActError, Debt, Item, StartError, Started};
 use crate::aside::dead_letter;
 use snorri_saga::decide::{Refusal, pending_effects};
 use snorri_saga::ids::SagaId;
@@ -73,14 +73,17 @@ impl Lane {
                     }
                     Verdict::Accepted | Verdict::Missing => job.ack_after(work.id, delivery),
                 },
-                Item::Cancel(_, cancel) => {
+                Item::Act(_, act) => {
                     let answer = match verdict {
-                        Verdict::Refused(refusal) => {
-                            Err(CancelError::Refused(Box::new(after.clone()), refusal))
-                        }
+                        Verdict::Refused(refusal) => Err(ActError::Refused(Box::new(after.clone()), refusal)),
                         Verdict::Accepted | Verdict::Missing | Verdict::Forged => Ok(after.clone()),
                     };
-                    let _ = cancel.done.send(answer);
+                    let _ = act.done.send(answer);
+                }
+                Item::Ask(..) | Item::Answer(..) => {
+                    if let Verdict::Refused(refusal) = verdict {
+                        self.shared.metrics.ignored(refusal.word());
+                    }
                 }
                 Item::Swept(_) => repeat = true,
                 Item::Announce(_, recall) if after.ended_at.is_some() => owed.push(recall.debt),
@@ -106,13 +109,18 @@ impl Lane {
                     let detail = format!("there is no saga {}", reply.command.effect.saga);
                     job.keep_aside(dead_letter(delivery.message(), "unknown_saga", detail), delivery);
                 }
-                Item::Cancel(id, cancel) => {
-                    let _ = cancel.done.send(Err(CancelError::Unknown(id)));
+                Item::Act(id, act) => {
+                    let _ = act.done.send(Err(ActError::Unknown(id)));
                 }
                 Item::Start(start) => {
                     let _ = start.done.send(Err(StartError::Broken("it was not decided".to_owned())));
                 }
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) | Item::Announce(..) => {}
+                Item::Woke(_)
+                | Item::Swept(_)
+                | Item::Resend(_)
+                | Item::Announce(..)
+                | Item::Ask(..)
+                | Item::Answer(..) => {}
             }
         }
         self.publisher.publish(job).await;

@@ -8,8 +8,9 @@ use snorri_saga::ids::SagaId;
 
 use super::batch::Work;
 use super::lane::Lane;
+use super::post::{self, Letter};
 use super::publisher::Job;
-use super::{CancelError, Debt, Item, Recall, StartError};
+use super::{ActError, Debt, Item, Recall, StartError};
 use crate::aside::dead_letter;
 use crate::store;
 
@@ -83,8 +84,8 @@ impl Lane {
                 Item::Start(start) => {
                     let _ = start.done.send(Err(StartError::Broken(why.to_owned())));
                 }
-                Item::Cancel(_, cancel) => {
-                    let _ = cancel.done.send(Err(CancelError::Unavailable));
+                Item::Act(_, act) => {
+                    let _ = act.done.send(Err(ActError::Unavailable));
                 }
                 // Kept for the person. When the saga goes on, it asks again, and is answered from the barrier.
                 Item::Reply(reply, delivery) => {
@@ -92,6 +93,8 @@ impl Lane {
                     job.keep_aside(dead_letter(delivery.message(), "quarantined", detail), delivery);
                 }
                 Item::Announce(id, recall) => self.recalls.later(id, recall),
+                // The step's timeout sees to it.
+                Item::Ask(..) | Item::Answer(..) => {}
                 Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
@@ -124,10 +127,14 @@ impl Lane {
                 Item::Start(start) => {
                     let _ = start.done.send(Err(StartError::Unavailable));
                 }
-                Item::Cancel(_, cancel) => {
-                    let _ = cancel.done.send(Err(CancelError::Unavailable));
+                Item::Act(_, act) => {
+                    let _ = act.done.send(Err(ActError::Unavailable));
                 }
                 Item::Announce(id, recall) => self.recalls.later(id, recall),
+                Item::Ask(ask, _, owed) => post::later(&self.shared, after, Letter::Ask(*ask), owed),
+                Item::Answer(reply, owed) => {
+                    post::later(&self.shared, after, Letter::Answer(*reply), owed);
+                }
                 Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }

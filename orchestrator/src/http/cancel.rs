@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use snorri_saga::decide::Input;
 use snorri_saga::ids::SagaId;
 
 use super::params::{Params, saga_id};
@@ -65,7 +66,7 @@ async fn act(rest: &Rest, id: Segment, request: Request) -> Result<Response, Pro
     if rest.api.engine.is_postgres_down() {
         return Err(Problem::unavailable());
     }
-    let saga = rest.api.engine.cancel(id, by, reason, CANCEL_TIMEOUT).await?;
+    let saga = rest.api.engine.act(id, Input::Cancel { by, reason }, CANCEL_TIMEOUT).await?;
     let view = CancelView {
         id,
         status: saga.status().as_str(),

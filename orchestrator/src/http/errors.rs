@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use snorri_saga::decide::Refusal;
 use snorri_saga::definition::Problem as Violation;
 
-use crate::engine::{CancelError, StartError};
+use crate::engine::{ActError, StartError};
 use crate::problem::Problem;
 use crate::{definitions, store};
 
@@ -83,14 +83,18 @@ impl From<StartError> for Problem {
     }
 }
 
-impl From<CancelError> for Problem {
-    fn from(error: CancelError) -> Self {
+impl From<ActError> for Problem {
+    fn from(error: ActError) -> Self {
         match error {
-            CancelError::Unknown(id) => Self::unknown_saga(&id.to_string()),
-            CancelError::Refused(saga, refusal) => {
+            ActError::Unknown(id) => Self::unknown_saga(&id.to_string()),
+            ActError::Refused(saga, refusal) => {
                 let problem = match refusal {
                     Refusal::PastPivot => Self::past_pivot(&refusal.to_string()),
                     Refusal::Ended => Self::ended(&refusal.to_string()),
+                    Refusal::NotAwaited => Self::not_awaited(&refusal.to_string()),
+                    Refusal::Decided => Self::decided(&refusal.to_string()),
+                    Refusal::Held => Self::held(&refusal.to_string()),
+                    Refusal::TooLarge => Self::saga_too_large(&refusal.to_string()),
                     Refusal::Duplicate | Refusal::Stale | Refusal::NeverSent | Refusal::NothingDue => {
                         Self::internal(&refusal.to_string())
                     }
@@ -99,8 +103,8 @@ impl From<CancelError> for Problem {
                     .with("saga_id", saga.id.to_string().into())
                     .with("current_state", saga.status().as_str().into())
             }
-            CancelError::Unavailable => Self::unavailable(),
-            CancelError::Overloaded(what) => Self::overloaded(what),
+            ActError::Unavailable => Self::unavailable(),
+            ActError::Overloaded(what) => Self::overloaded(what),
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use snorri_saga::definition::{Step, StepKind};
-use snorri_saga::ids::{Direction, SagaId};
-use snorri_saga::journal::Cause;
+use snorri_saga::decide::forward_deadline;
+use snorri_saga::definition::{Definition, Step, StepKind, Work};
+use snorri_saga::ids::{Direction, Name, SagaId, StepKey};
+use snorri_saga::journal::{Cause, Parent};
 use snorri_saga::json::Json;
-use snorri_saga::saga::{Failure, Saga, StepRun, StepState, Wait};
+use snorri_saga::saga::{Failure, Saga, Signalled, StepRun, StepState, Wait};
 use snorri_saga::time::Timestamp;
 
 use crate::definitions::Versioned;
@@ -35,10 +36,18 @@ pub(super) struct SagaView<'a> {
     /// A cancellation that waits for the action under way to be answered.
     stopping: Option<CauseView<'a>>,
     blocked: Option<BlockedView<'a>>,
+    /// Where else a person is needed.
+    blocked_too: Vec<BlockedView<'a>>,
     at_risk: bool,
     window_missed: bool,
     waiting_for: Option<String>,
     trace_id: String,
+    /// The step of another saga that it is a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<&'a Parent>,
+    /// The signals that came.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signals: Vec<SignalView<'a>>,
     steps: Vec<StepView<'a>>,
 }
 
@@ -57,11 +66,27 @@ struct BlockedView<'a> {
     since: Timestamp,
 }
 
+/// A signal that came.
+#[derive(Debug, Serialize)]
+struct SignalView<'a> {
+    name: &'a str,
+    id: &'a str,
+    at: Timestamp,
+    payload: &'a Json,
+    /// The step that took it, if one has.
+    taken_by: Option<&'a str>,
+}
+
 #[derive(Debug, Serialize)]
 struct StepView<'a> {
     name: &'a str,
-    participant: &'a str,
-    action: &'a str,
+    /// What kind of work it is: `participant`, `saga`, `signal`, `approval` or `delay`.
+    work: &'static str,
+    participant: Option<&'a str>,
+    action: Option<&'a str>,
+    /// The sub-saga that it started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child: Option<SagaId>,
     kind: StepKind,
     state: StateWord,
     /// The attempts of the action so far.
@@ -76,6 +101,9 @@ struct StepView<'a> {
     changed_at: Option<Timestamp>,
     under_way: Option<FlightView>,
     compensation: Option<CompensationView<'a>>,
+    /// Of a `for_each` step: what became of each item that was begun.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    iterations: Vec<StepView<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,20 +146,25 @@ impl<'a> SagaView<'a> {
                 message: "this program cannot move the saga; the replicas' logs have the reason",
                 since: line.changed_at,
             });
-        let own = saga.blocked.as_ref().map(|blocked| BlockedView {
+        let is_quarantine = quarantine.is_some();
+        let mut own = saga.blocked.iter().map(|blocked| BlockedView {
             step: Some(blocked.step.as_str()),
             reason: blocked.reason.as_str(),
             message: &blocked.message,
             since: blocked.since,
         });
-        let status = if quarantine.is_some() { "blocked" } else { saga.status().as_str() };
+        let (blocked, blocked_too) = match quarantine {
+            Some(quarantine) => (Some(quarantine), own.collect()),
+            None => (own.next(), own.collect()),
+        };
+        let status = if is_quarantine { "blocked" } else { saga.status().as_str() };
         Self {
             id: saga.id,
             definition: saga.definition.as_str(),
             version: saga.version,
             status,
             started_at: saga.started_at,
-            forward_deadline: saga.forward_deadline,
+            forward_deadline: forward_deadline(definition, saga),
             deadline: saga.deadline,
             ended_at: saga.ended_at,
             duration_ms: saga.ended_at.map(|at| at.since(saga.started_at).0),
@@ -139,15 +172,26 @@ impl<'a> SagaView<'a> {
             tags: &saga.tags,
             cause: saga.cause.as_ref().map(cause),
             stopping: saga.stopping.as_ref().map(cause),
-            blocked: quarantine.or(own),
+            blocked,
+            blocked_too,
             at_risk: saga.at_risk,
             window_missed: saga.window_missed,
-            waiting_for: saga.waiting_for(|step| {
-                definition.step(step).map(|(_, step)| step.participant.as_str().to_owned())
-            }),
+            waiting_for: saga.waiting_for(|step| definition.step(step).map(|(_, step)| step.counterpart())),
             trace_id: saga.id.0.simple().to_string(),
-            steps: definition.steps.iter().map(|step| view(step, saga.step(step.name.as_str()))).collect(),
+            parent: saga.parent.as_ref(),
+            signals: saga.signals.iter().map(signal).collect(),
+            steps: views(definition, saga),
         }
+    }
+}
+
+fn signal(signal: &Signalled) -> SignalView<'_> {
+    SignalView {
+        name: signal.name.as_str(),
+        id: &signal.id,
+        at: signal.at,
+        payload: &signal.payload,
+        taken_by: signal.taken_by.as_ref().map(StepKey::as_str),
     }
 }
 
@@ -157,20 +201,45 @@ pub(super) fn is_quarantined(line: &Line) -> bool {
 }
 
 fn cause(cause: &Cause) -> CauseView<'_> {
-    CauseView {
-        code: cause.code(),
-        step: cause.step().map(snorri_saga::ids::Name::as_str),
-        message: cause.to_string(),
-    }
+    CauseView { code: cause.code(), step: cause.step().map(StepKey::as_str), message: cause.to_string() }
 }
 
-fn view<'a>(step: &'a Step, run: Option<&'a StepRun>) -> StepView<'a> {
+fn views<'a>(definition: &'a Definition, saga: &'a Saga) -> Vec<StepView<'a>> {
+    let mut views = Vec::with_capacity(definition.steps.len());
+    for step in &definition.steps {
+        let mut of_step = view(step, saga.step(step.name.as_str()), saga);
+        let is_iteration =
+            |run: &&StepRun| run.key.number().is_some() && run.key.step() == step.name.as_str();
+        if step.for_each.is_some() {
+            of_step.iterations =
+                saga.steps.iter().filter(is_iteration).map(|run| view(step, Some(run), saga)).collect();
+        }
+        views.push(of_step);
+    }
+    views
+}
+
+fn view<'a>(step: &'a Step, run: Option<&'a StepRun>, saga: &Saga) -> StepView<'a> {
     let flight = run.and_then(|run| run.flight);
     let undo = flight.filter(|flight| flight.direction == Direction::Compensation);
     StepView {
-        name: step.name.as_str(),
-        participant: step.participant.as_str(),
-        action: step.action.as_str(),
+        name: run.map_or(step.name.as_str(), |run| run.key.as_str()),
+        work: match &step.work {
+            Work::Participant { .. } => "participant",
+            Work::Saga { .. } => "saga",
+            Work::Signal { .. } => "signal",
+            Work::Approval { .. } => "approval",
+            Work::Delay => "delay",
+        },
+        participant: step.participant().map(Name::as_str),
+        action: step.action().map(Name::as_str),
+        child: match (&step.work, run) {
+            // Of a list each item has a sub-saga of its own.
+            (Work::Saga { .. }, Some(run)) if step.for_each.is_none() || run.key.number().is_some() => {
+                Some(saga.id.child(&run.key))
+            }
+            _ => None,
+        },
         kind: step.kind,
         state: run.map_or(StateWord::NotBegun("pending"), |run| StateWord::Begun(run.state)),
         attempt: run.map_or(0, |run| run.attempts),
@@ -182,7 +251,7 @@ fn view<'a>(step: &'a Step, run: Option<&'a StepRun>) -> StepView<'a> {
         changed_at: run.map(|run| run.changed_at),
         under_way: flight.map(|flight| {
             let (awaited_until, retry_at) = match flight.wait {
-                Wait::Reply(at) => (Some(at), None),
+                Wait::Reply(at) | Wait::Time(at) => (Some(at), None),
                 Wait::Retry(at) => (None, Some(at)),
             };
             FlightView {
@@ -198,5 +267,6 @@ fn view<'a>(step: &'a Step, run: Option<&'a StepRun>) -> StepView<'a> {
             attempt: undo.map(|flight| flight.attempt),
             since: undo.map(|flight| flight.since),
         }),
+        iterations: Vec::new(),
     }
 }

@@ -57,8 +57,16 @@ const IGNORED_REASONS: [&str; 6] =
     ["ended", "duplicate", "stale", "never_sent", "nothing_due", "unknown_saga"];
 
 /// The kinds of causes; the code that a participant gave is no label, since it may be anything.
-const CAUSES: [&str; 7] =
-    ["rejected", "failed", "timed_out", "forward_budget", "not_sent", "cancelled", "tombstoned"];
+const CAUSES: [&str; 8] = [
+    "rejected",
+    "failed",
+    "timed_out",
+    "forward_budget",
+    "not_sent",
+    "cancelled",
+    "tombstoned",
+    "parent_undone",
+];
 
 /// The place of a cause among [`CAUSES`].
 pub(super) fn cause_index(cause: &Cause) -> usize {
@@ -70,6 +78,7 @@ pub(super) fn cause_index(cause: &Cause) -> usize {
         Cause::NotSent { .. } => 4,
         Cause::Cancelled { .. } => 5,
         Cause::Tombstoned { .. } => 6,
+        Cause::Parent { .. } => 7,
     }
 }
 

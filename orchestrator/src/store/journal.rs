@@ -160,7 +160,7 @@ impl Rows {
         self.ats.push(at);
         self.ended.push(saga.ended_at.map(Timestamp::to_offset));
         self.causes.push(saga.cause.as_ref().map(|cause| cause.code().to_owned()));
-        self.blocked.push(saga.blocked.as_ref().map(|blocked| blocked.reason.as_str()));
+        self.blocked.push(saga.first_blocked().map(|blocked| blocked.reason.as_str()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which attempt an event ended, and how. Read off the state before a transition and its events; metrics
 //! and traces see the same.
 
-use snorri_saga::ids::{Direction, Name};
+use snorri_saga::ids::{Direction, StepKey};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::{Saga, Wait};
 use snorri_saga::time::Timestamp;
@@ -39,7 +39,7 @@ impl AttemptOutcome {
 /// An attempt that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer<'a> {
-    pub(crate) step: &'a Name,
+    pub(crate) step: &'a StepKey,
     pub(crate) direction: Direction,
     /// The attempt that was under way, or the one that was answered when none was.
     pub(crate) attempt: u32,
@@ -63,10 +63,10 @@ impl Answer<'_> {
     }
 }
 
-/// An attempt that waits for its answer. A sequence has at most one.
+/// An attempt that waits for its answer, or a wait that goes on.
 #[derive(Debug, Clone, Copy)]
 struct Open<'a> {
-    step: &'a Name,
+    step: &'a StepKey,
     direction: Direction,
     attempt: u32,
     sending: u32,
@@ -76,18 +76,19 @@ struct Open<'a> {
 /// Goes through a transition's events and tells which attempts they ended.
 #[derive(Debug)]
 pub(crate) struct Answers<'a> {
-    open: Option<Open<'a>>,
+    open: Vec<Open<'a>>,
 }
 
 impl<'a> Answers<'a> {
     pub(crate) fn new(before: Option<&'a Saga>) -> Self {
-        let flight = before.and_then(Saga::in_flight);
+        let flights = before.into_iter().flat_map(Saga::in_flight);
         // One that waits for its next attempt ended before.
-        let open = flight.filter(|(_, flight)| matches!(flight.wait, Wait::Reply(_))).map(|(run, flight)| {
-            let (direction, attempt, sending) = (flight.direction, flight.attempt, flight.sending);
-            Open { step: &run.name, direction, attempt, sending, sent_at: flight.sent_at }
-        });
-        Self { open }
+        let open =
+            flights.filter(|(_, flight)| !matches!(flight.wait, Wait::Retry(_))).map(|(run, flight)| {
+                let (direction, attempt, sending) = (flight.direction, flight.attempt, flight.sending);
+                Open { step: &run.key, direction, attempt, sending, sent_at: flight.sent_at }
+            });
+        Self { open: open.collect() }
     }
 
     pub(crate) fn next(&mut self, event: &'a Event, at: Timestamp) -> Option<Answer<'a>> {
@@ -95,7 +96,12 @@ impl<'a> Answers<'a> {
         let (step, direction, attempt, outcome, error, empty) = match event {
             Event::Sent { step, direction, attempt, .. } => {
                 let (direction, attempt) = (*direction, *attempt);
-                self.open = Some(Open { step, direction, attempt, sending: 0, sent_at: at });
+                self.open.push(Open { step, direction, attempt, sending: 0, sent_at: at });
+                return None;
+            }
+            Event::Waiting { step, .. } => {
+                let direction = Direction::Action;
+                self.open.push(Open { step, direction, attempt: 0, sending: 0, sent_at: at });
                 return None;
             }
             Event::Succeeded { step, direction, attempt, empty, .. } => {
@@ -118,12 +124,14 @@ impl<'a> Answers<'a> {
         let answer = |of: u32, sending: u32, sent_at: Option<Timestamp>, earlier: Option<u32>| {
             Some(Answer { step, direction, attempt: of, sending, sent_at, earlier, outcome, error, empty })
         };
-        match self.open.take_if(|open| open.step == step && open.direction == direction) {
+        let open = self.open.iter().position(|open| open.step == step && open.direction == direction);
+        match open.map(|place| self.open.swap_remove(place)) {
             Some(open) => {
                 let earlier = attempt.filter(|attempt| *attempt != open.attempt);
                 answer(open.attempt, open.sending, Some(open.sent_at), earlier)
             }
-            None => answer(attempt?, 0, None, None),
+            // What has no attempts is not late either: the end of a list's iterations.
+            None => answer(attempt.filter(|attempt| *attempt > 0)?, 0, None, None),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-use snorri_saga::definition::{Definition, Step};
-use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
+use snorri_saga::definition::{Definition, Step, Work};
+use snorri_saga::ids::{CommandId, Direction, EffectId, SagaId, StepKey};
 use snorri_saga::journal::{Cause, End, Event};
 use snorri_saga::saga::{Saga, StepState};
 use snorri_saga::time::Timestamp;
@@ -42,7 +42,7 @@ pub(super) fn ended(facts: &Facts<'_>, subjects: &Subjects, mut emit: impl FnMut
     let mut answers = Answers::new(facts.before);
     for event in facts.events {
         if let Some(answer) = answers.next(event, facts.at)
-            && let Some((_, step)) = facts.definition.step(answer.step.as_str())
+            && let Some((_, step)) = facts.definition.step(answer.step.step())
         {
             emit(attempt(facts, step, &answer, subjects));
         }
@@ -141,15 +141,19 @@ fn compensate(facts: &Facts<'_>) -> SpanData {
 
 fn attempt(facts: &Facts<'_>, step: &Step, answer: &Answer<'_>, subjects: &Subjects) -> SpanData {
     let saga = facts.after.id;
-    let own = trace::attempt_span(saga, step.name.as_str(), answer.direction, answer.attempt);
+    let key = answer.step;
+    let own = trace::attempt_span(saga, key.as_str(), answer.direction, answer.attempt);
     let (verb, parent, operation) = match (answer.direction, &step.compensation) {
-        (Direction::Compensation, Some(undo)) => ("undo", trace::compensate_span(saga), &undo.action),
-        (Direction::Compensation, None) => ("undo", trace::compensate_span(saga), &step.action),
-        (Direction::Action, _) => ("step", trace::saga_span(saga), &step.action),
+        (Direction::Compensation, Some(undo)) => ("undo", trace::compensate_span(saga), Some(&undo.action)),
+        (Direction::Compensation, None) => ("undo", trace::compensate_span(saga), step.action()),
+        (Direction::Action, _) if step.work.is_wait() => ("wait", trace::saga_span(saga), None),
+        (Direction::Action, _) => ("step", trace::saga_span(saga), step.action()),
     };
-    let mut attributes = of_attempt(facts.after, &step.name, answer.direction, answer.attempt);
+    let mut attributes = of_attempt(facts.after, key, answer.direction, answer.attempt);
     attributes.push(KeyValue::new("saga.outcome", answer.outcome.as_str()));
-    attributes.push(KeyValue::new("saga.participant", step.participant.to_string()));
+    if let Some(participant) = step.participant() {
+        attributes.push(KeyValue::new("saga.participant", participant.to_string()));
+    }
     if answer.empty {
         attributes.push(KeyValue::new("saga.empty", true));
     }
@@ -171,23 +175,24 @@ fn attempt(facts: &Facts<'_>, step: &Step, answer: &Answer<'_>, subjects: &Subje
         return SpanData {
             attributes,
             status,
-            ..span(
-                saga,
-                late(own, LATE_ANSWER),
-                Some(own),
-                format!("late answer {}", step.name),
-                facts.at,
-                facts.at,
-            )
+            ..span(saga, late(own, LATE_ANSWER), Some(own), format!("late answer {key}"), facts.at, facts.at)
         };
     };
-    let effect = EffectId { saga, step: step.name.clone(), direction: answer.direction };
+    let name = format!("{verb} {key}");
+    let (Some(participant), Some(operation)) = (step.participant(), operation) else {
+        // A wait, or a sub-saga, which has a trace of its own.
+        if let Work::Saga { .. } = step.work {
+            attributes.push(KeyValue::new("saga.child", saga.child(key).to_string()));
+        }
+        return SpanData { attributes, status, ..span(saga, own, Some(parent), name, sent_at, facts.at) };
+    };
+    let effect = EffectId { saga, step: key.clone(), direction: answer.direction };
     let command = CommandId { effect, attempt: answer.attempt, sending: answer.sending };
     attributes.extend([
         KeyValue::new("messaging.system", "nats"),
         KeyValue::new("messaging.operation.name", "publish"),
         KeyValue::new("messaging.operation.type", "send"),
-        KeyValue::new("messaging.destination.name", subjects.command(&step.participant, operation)),
+        KeyValue::new("messaging.destination.name", subjects.command(participant, operation)),
         KeyValue::new("messaging.message.id", command.to_string()),
         KeyValue::new("messaging.message.conversation_id", saga.to_string()),
     ]);
@@ -195,13 +200,13 @@ fn attempt(facts: &Facts<'_>, step: &Step, answer: &Answer<'_>, subjects: &Subje
         attributes,
         status,
         span_kind: SpanKind::Producer,
-        ..span(saga, own, Some(parent), format!("{verb} {}", step.name), sent_at, facts.at)
+        ..span(saga, own, Some(parent), name, sent_at, facts.at)
     }
 }
 
 /// An action that succeeded after compensation began. Its attempt's span has been exported as what it
 /// was then: without an answer, or failed.
-fn late_success(facts: &Facts<'_>, step: &Name, attempt: u32) -> SpanData {
+fn late_success(facts: &Facts<'_>, step: &StepKey, attempt: u32) -> SpanData {
     let saga = facts.after.id;
     let of = trace::attempt_span(saga, step.as_str(), Direction::Action, attempt);
     let mut attributes = of_attempt(facts.after, step, Direction::Action, attempt);
@@ -212,7 +217,7 @@ fn late_success(facts: &Facts<'_>, step: &Name, attempt: u32) -> SpanData {
     }
 }
 
-fn not_sent(facts: &Facts<'_>, step: &Name, why: &str) -> SpanData {
+fn not_sent(facts: &Facts<'_>, step: &StepKey, why: &str) -> SpanData {
     let saga = facts.after.id;
     let own = trace::attempt_span(saga, step.as_str(), Direction::Action, NOT_SENT);
     let mut attributes = of_attempt(facts.after, step, Direction::Action, NOT_SENT);
@@ -233,7 +238,7 @@ fn identity(saga: &Saga) -> Vec<KeyValue> {
     attributes
 }
 
-fn of_attempt(saga: &Saga, step: &Name, direction: Direction, attempt: u32) -> Vec<KeyValue> {
+fn of_attempt(saga: &Saga, step: &StepKey, direction: Direction, attempt: u32) -> Vec<KeyValue> {
     let phase = match direction {
         Direction::Action => "forward",
         Direction::Compensation => "compensate",

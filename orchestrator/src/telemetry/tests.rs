@@ -8,7 +8,7 @@ use opentelemetry_sdk::trace::SpanData;
 use proptest::prelude::*;
 use snorri_saga::decide::{self, Decision, Input, StartInput};
 use snorri_saga::definition::Definition;
-use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
+use snorri_saga::ids::{CommandId, Direction, EffectId, SagaId, StepKey};
 use snorri_saga::journal::Event;
 use snorri_saga::json::Json;
 use snorri_saga::saga::{Phase, Saga};
@@ -39,7 +39,7 @@ pub(crate) struct Driven {
     pub(crate) spans: Vec<SpanData>,
     pub(crate) transitions: Vec<(Option<Saga>, Saga, Vec<Event>, Timestamp)>,
     /// Every attempt that was sent.
-    sent: Vec<(Name, Direction, u32)>,
+    sent: Vec<(StepKey, Direction, u32)>,
     turned_at: Option<Timestamp>,
 }
 
@@ -53,6 +53,7 @@ impl Driven {
             tags: std::collections::BTreeMap::default(),
             key: None,
             traceparent: Some(CALLER.to_owned()),
+            parent: None,
         };
         let now = Timestamp(1_800_000_000_000_000);
         let decision = decide::start(&definition, input, now);
@@ -105,8 +106,8 @@ impl Driven {
 
     /// An answer to the step under way, so many attempts back.
     pub(crate) fn reply(&mut self, outcome: Outcome, back: u32) -> bool {
-        let Some((step, flight)) = self.saga.in_flight() else { return false };
-        let effect = EffectId { saga: self.saga.id, step: step.name.clone(), direction: flight.direction };
+        let Some((step, flight)) = self.saga.in_flight().next() else { return false };
+        let effect = EffectId { saga: self.saga.id, step: step.key.clone(), direction: flight.direction };
         let attempt = flight.attempt.saturating_sub(back).max(1);
         let command = CommandId { effect, attempt, sending: 0 };
         self.input(&Input::Reply(Reply { command, outcome }))

@@ -24,6 +24,7 @@ mod findings;
 mod journal;
 mod records;
 
+pub(crate) use effects::{FINAL, within};
 pub use ends::{Explained, Why, explain, is_good};
 pub use findings::{Findings, Invariant};
 pub use records::{Accepted, Promise, Records, audit_records};
@@ -201,32 +202,39 @@ impl fmt::Display for Audit {
 
 /// A row that an action wrote: a reservation, a hold, a shipment, an order.
 #[derive(Debug, sqlx::FromRow)]
-struct Record {
-    saga: Uuid,
-    step: String,
-    state: String,
+pub(crate) struct Record {
+    pub(crate) saga: Uuid,
+    pub(crate) step: String,
+    pub(crate) state: String,
     /// The amount of a hold or an order, the units of a reservation or a shipment.
-    size: i64,
+    pub(crate) size: i64,
     /// The units of an order; nothing elsewhere.
-    units: i64,
+    pub(crate) units: i64,
 }
 
 /// A line of an effects journal.
 #[derive(Debug, sqlx::FromRow)]
-struct Effect {
-    saga: Uuid,
-    step: String,
-    operation: String,
+pub(crate) struct Effect {
+    pub(crate) saga: Uuid,
+    pub(crate) step: String,
+    pub(crate) operation: String,
     direction: String,
-    at: OffsetDateTime,
+    pub(crate) at: OffsetDateTime,
+}
+
+impl Effect {
+    /// Whether it is of the action, and not of the compensation.
+    pub(crate) fn is_action(&self) -> bool {
+        self.direction == "action"
+    }
 }
 
 /// What one service's books say, read in one snapshot.
 #[derive(Debug, Default)]
-struct Page {
-    records: Vec<Record>,
+pub(crate) struct Page {
+    pub(crate) records: Vec<Record>,
     /// In the order in which they were written.
-    effects: Vec<Effect>,
+    pub(crate) effects: Vec<Effect>,
 }
 
 /// Audits the books. `world` is what they were opened with. With `sagas`, which then must name every saga
@@ -248,7 +256,7 @@ pub async fn audit(databases: &Databases, world: &World, sagas: Option<Sagas<'_>
         tx.rollback().await?;
         connection.close().await?;
         count(service, &page, &mut audit);
-        effects::within(service, &page, &mut problems);
+        effects::within(service.name(), &page, &effects::FINAL, &mut problems);
         pages.insert(service, page);
     }
     audit.sagas_with_effects = effects::across(&pages, sagas, &mut problems);
@@ -259,6 +267,16 @@ pub async fn audit(databases: &Databases, world: &World, sagas: Option<Sagas<'_>
     }
     audit.findings = problems;
     Ok(audit)
+}
+
+/// What the books of payments say and whether they balance, for another audit.
+pub(crate) async fn payments(
+    db: &mut PgConnection,
+    world: &World,
+    problems: &mut Findings,
+) -> Result<Page, Error> {
+    books::money(db, world, &mut Audit::default(), problems).await?;
+    read(db, Service::Payments).await
 }
 
 async fn read(db: &mut PgConnection, service: Service) -> Result<Page, Error> {

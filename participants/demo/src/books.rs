@@ -1,4 +1,4 @@
-//! What the four services' books have in common: who an effect belongs to, how an operation says no, and
+//! What the services' books have in common: who an effect belongs to, how an operation says no, and
 //! how a schema is created and filled. The operations themselves are plain functions over a connection, so
 //! that they can be tried without the bus.
 
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::world::World;
@@ -61,20 +61,24 @@ impl No {
     }
 }
 
-/// Creates the schema where it is not there yet. Two replicas that start at once take turns: `IF NOT
-/// EXISTS` alone lets two creators of one table collide.
-pub(crate) async fn migrate(service: Service, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let sql = match service {
+/// What creates the schema of a service.
+pub(crate) fn ddl(service: Service) -> Cow<'static, str> {
+    Cow::Borrowed(match service {
         Service::Inventory => include_str!("../../../migrations/demo/inventory.sql"),
         Service::Payments => include_str!("../../../migrations/demo/payments.sql"),
         Service::Shipping => include_str!("../../../migrations/demo/shipping.sql"),
         Service::Orders => include_str!("../../../migrations/demo/orders.sql"),
-    };
+    })
+}
+
+/// Creates a schema where it is not there yet. Two replicas that start at once take turns: `IF NOT
+/// EXISTS` alone lets two creators of one table collide.
+pub(crate) async fn migrate(ddl: &str, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut tx = connection.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('snorri-demo-schema', 0))")
         .execute(&mut *tx)
         .await?;
-    sqlx::raw_sql(sql).execute(&mut *tx).await?;
+    sqlx::raw_sql(AssertSqlSafe(ddl)).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -84,7 +88,7 @@ pub(crate) async fn migrate(service: Service, connection: &mut PgConnection) -> 
 pub async fn prepare(service: Service, database_url: &str, world: &World) -> Result<(), Error> {
     let options: PgConnectOptions = database_url.parse()?;
     let mut connection = PgConnection::connect_with(&options).await?;
-    migrate(service, &mut connection).await?;
+    migrate(&ddl(service), &mut connection).await?;
     match service {
         Service::Inventory => inventory::open(&mut connection, world).await?,
         Service::Payments => payments::open(&mut connection, world).await?,

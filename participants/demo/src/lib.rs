@@ -3,10 +3,12 @@
 //!
 //! The books are what the demo proves itself by: units and cents are only ever moved, each effect leaves a
 //! line in a journal that would take it twice, and [`audit`] counts everything afterwards. [`order`] draws
-//! the orders to run, and [`expected`] says how each must end.
+//! the orders to run, and [`expected`] says how each must end. [`examples`] has the services of the other example
+//! definitions.
 
 mod audit;
 mod books;
+pub mod examples;
 mod inventory;
 mod order;
 mod orders;

@@ -1,6 +1,7 @@
 //! A service at work: its database, its place on the bus, and the door that every command comes in by,
 //! where trouble on purpose waits.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use snorri_participant::{BusOptions, Ctx, Fail, Participant, connect_pool};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio_util::sync::CancellationToken;
 
-use crate::books::{Mark, No, migrate};
+use crate::books::{Mark, No, ddl, migrate};
 use crate::troubles::{Refusing, Trouble, Troubles, Wish};
 use crate::{Error, Service, inventory, orders, payments, shipping};
 
@@ -44,15 +45,49 @@ impl fmt::Debug for ServiceConfig {
 /// Runs a service until the shutdown is asked for and what was begun is finished. Its schema is created if
 /// it is not there; the books are opened by [`crate::prepare`].
 pub async fn run(service: Service, config: ServiceConfig, shutdown: CancellationToken) -> Result<(), Error> {
+    let handlers = match service {
+        Service::Inventory => inventory::handlers,
+        Service::Payments => payments::handlers,
+        Service::Shipping => shipping::handlers,
+        Service::Orders => orders::handlers,
+    };
+    run_with(
+        Make { name: service.name(), schema: service.name(), ddl: ddl(service), handlers },
+        config,
+        shutdown,
+    )
+    .await
+}
+
+/// What tells one service from another where they are run.
+pub(crate) struct Make {
+    /// The participant's name.
+    pub(crate) name: &'static str,
+    /// The schema of its books.
+    pub(crate) schema: &'static str,
+    /// What creates that schema.
+    pub(crate) ddl: Cow<'static, str>,
+    /// Gives the participant its operations.
+    pub(crate) handlers: fn(Participant, &Arc<Door>) -> Participant,
+}
+
+/// Runs whatever service it is.
+pub(crate) async fn run_with(
+    make: Make,
+    config: ServiceConfig,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let Make { name, schema, ddl, handlers } = make;
     let ServiceConfig { database_url, bus, troubles, batch, concurrency } = config;
     // Some more than the commands need: what a crash on purpose writes down must not wait for them.
     let connections = u32::try_from(concurrency.clamp(1, 64)).unwrap_or(64) + 4;
     let pool = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        pool = connect(service, &database_url, connections) => pool?,
+        pool = connect((name, &ddl), &database_url, connections) => pool?,
     };
-    let door = Arc::new(Door { service, troubles, pool: pool.clone(), take_turns: batch.is_some() });
-    let participant = Participant::new(service.name())
+    let door =
+        Arc::new(Door { service: name, schema, troubles, pool: pool.clone(), take_turns: batch.is_some() });
+    let participant = Participant::new(name)
         .map_err(snorri_participant::Error::Operation)?
         .database(pool.clone())
         .concurrency(concurrency);
@@ -60,31 +95,25 @@ pub async fn run(service: Service, config: ServiceConfig, shutdown: Cancellation
         Some(commands) => participant.batch(commands),
         None => participant,
     };
-    let participant = match service {
-        Service::Inventory => inventory::handlers(participant, &door),
-        Service::Payments => payments::handlers(participant, &door),
-        Service::Shipping => shipping::handlers(participant, &door),
-        Service::Orders => orders::handlers(participant, &door),
-    };
-    participant.run(bus, shutdown).await?;
+    handlers(participant, &door).run(bus, shutdown).await?;
     pool.close().await;
     Ok(())
 }
 
 /// A pool of the service's own database, with the schema in it. Waits for a database that is away or
 /// just starting, as long as it takes.
-async fn connect(service: Service, url: &str, connections: u32) -> Result<PgPool, Error> {
+async fn connect((service, ddl): (&str, &str), url: &str, connections: u32) -> Result<PgPool, Error> {
     let mut pause = Duration::from_millis(100);
     loop {
         let made = async {
             let pool = connect_pool(url, connections).await?;
-            migrate(service, &mut *pool.acquire().await?).await?;
+            migrate(ddl, &mut *pool.acquire().await?).await?;
             Ok::<_, sqlx::Error>(pool)
         };
         match made.await {
             Ok(pool) => return Ok(pool),
             Err(error) if is_away(&error) => {
-                tracing::warn!(%service, %error, "waiting for the database");
+                tracing::warn!(service, %error, "waiting for the database");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(2));
             }
@@ -117,13 +146,19 @@ pub(crate) enum Way {
 /// What every command passes before its handler touches the books.
 #[derive(Debug)]
 pub(crate) struct Door {
-    service: Service,
+    service: &'static str,
+    schema: &'static str,
     troubles: Troubles,
     pool: PgPool,
     take_turns: bool,
 }
 
 impl Door {
+    /// The schema of the service's books.
+    pub(crate) fn schema(&self) -> &'static str {
+        self.schema
+    }
+
     /// Makes the trouble that is due, and says who the effect belongs to. To be called before the handler
     /// asks for its transaction, so that a slow command locks nothing meanwhile.
     pub(crate) async fn enter(
@@ -158,10 +193,10 @@ impl Door {
     /// Ends the process in the middle of the work, before its transaction is committed, unless the same
     /// operation crashed before: that is remembered in a transaction of its own.
     async fn crash_once(&self, mark: &Mark, direction: &str) -> Result<(), No> {
-        // The name comes from `Service` and not from outside.
+        // The name is one of ours and comes not from outside.
         let sql = format!(
             "INSERT INTO {}.crashes (saga, step, direction) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            self.service
+            self.schema
         );
         let written = sqlx::query(AssertSqlSafe(sql))
             .bind(mark.saga)
@@ -173,7 +208,7 @@ impl Door {
         if written == 0 {
             return Ok(());
         }
-        tracing::warn!(service = %self.service, saga = %mark.saga, step = mark.step, "a crash on purpose");
+        tracing::warn!(service = self.service, saga = %mark.saga, step = mark.step, "a crash on purpose");
         if self.troubles.abort {
             std::process::abort();
         }

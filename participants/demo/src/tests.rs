@@ -14,6 +14,7 @@ use crate::{
 
 mod auditing;
 mod definitions;
+mod examples;
 mod operations;
 mod racing;
 mod recording;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use snorri_bus::headers::{self, ReceivedCommand};
 use snorri_bus::{Bus, PublishError};
-use snorri_saga::ids::{EffectId, Name, SagaId};
+use snorri_saga::ids::{EffectId, SagaId, StepKey};
 use snorri_saga::wire::Outcome;
 use sqlx::PgConnection;
 use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
@@ -45,8 +45,8 @@ impl Ctx {
         self.command.effect().saga
     }
 
-    /// The step's name.
-    pub fn step(&self) -> &Name {
+    /// The step, or the iteration of a `for_each` step: its text is `<step>` or `<step>:<n>`.
+    pub fn step(&self) -> &StepKey {
         &self.command.effect().step
     }
 

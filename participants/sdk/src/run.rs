@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use snorri_bus::headers::{ReceivedCommand, parse_command};
 use snorri_bus::{Bus, ConsumerSpec, Consumption, Message, Next};
-use snorri_saga::ids::{Direction, EffectId, Name, SagaId};
+use snorri_saga::ids::{Direction, EffectId, Name, SagaId, StepKey};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -170,7 +170,7 @@ async fn handle(shared: Arc<Shared>, answers: Answers, messages: Vec<Message>) {
     }
     // Of one step, one command at a time: the barrier takes turns between transactions, not inside one.
     while !rest.is_empty() {
-        let mut steps: HashSet<(SagaId, Name)> = HashSet::new();
+        let mut steps: HashSet<(SagaId, StepKey)> = HashSet::new();
         let (round, later): (Vec<Job>, Vec<Job>) = rest.into_iter().partition(|job| {
             let EffectId { saga, step, .. } = job.command.effect();
             steps.insert((*saga, step.clone()))

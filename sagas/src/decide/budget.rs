@@ -87,9 +87,4 @@ impl Draft<'_> {
             self.record(Event::Curtailed { step, until: limit });
         }
     }
-
-    /// Whether the time for trying this step is over.
-    pub(super) fn is_over(&self, position: usize) -> bool {
-        self.now >= self.limit_with(position)
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     BlockedReason, Cause, Direction, Draft, Event, Flight, Json, Millis, One, Outcome, Phase, Refusal, Step,
-    StepKey, StepState, Wait,
+    StepKey, StepState, Wait, forward_deadline,
 };
 use crate::definition::{SiblingFailure, StepKind};
 use crate::retry::{RetryPolicy, SLOW_LANE_CAP};
@@ -60,8 +60,7 @@ impl Draft<'_> {
         let Some((position, _)) = self.definition.step(key.step()) else { return };
         let is_over = self.saga.blocked_at(key).is_none()
             && !self.must_succeed(step)
-            && !self.saga.pivot_sent
-            && self.is_over(position);
+            && self.now >= self.latest(position, step);
         if is_over {
             // The attempt was planned in time, but its wake-up came late.
             self.give_up(one, flight.attempt, Cause::ForwardBudget { step: (*key).clone() }, None);
@@ -222,15 +221,13 @@ impl Draft<'_> {
     }
 
     pub(super) fn on_action_timeout(&mut self, one: &One<'_>) {
-        let One { step, key, flight } = one;
+        let One { key, flight, .. } = one;
         self.record(Event::TimedOut {
             step: (*key).clone(),
             direction: Direction::Action,
             attempt: flight.attempt,
         });
-        // Awaited for less than its timeout: the rest of the window was kept for undoing.
-        let is_short = flight.sent_at + step.timeout > self.now;
-        let cause = if is_short && !self.saga.pivot_sent {
+        let cause = if !self.saga.pivot_sent && self.now >= forward_deadline(self.definition, &self.saga) {
             Cause::ForwardBudget { step: (*key).clone() }
         } else {
             Cause::TimedOut { step: (*key).clone() }
@@ -257,7 +254,7 @@ impl Draft<'_> {
             && self.saga.stopping.is_none()
             && self.saga.blocked_at(key).is_none();
         let limit =
-            self.definition.step(key.step()).map_or(self.now, |(position, _)| self.limit_with(position));
+            self.definition.step(key.step()).map_or(self.now, |(position, _)| self.latest(position, step));
         if may_retry && at < limit {
             self.record(Event::RetryPlanned { step: (*key).clone(), at });
             return;

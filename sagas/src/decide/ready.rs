@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{BlockedReason, Cause, Direction, Draft, Event, Json, One, Phase, StepKey, StepState};
 use crate::definition::{Definition, ForEach, Step, StepKind, Zone};
-use crate::expression::{Each, Facts, Names};
+use crate::expression::{Each, Facts, Names, Unresolved};
 use crate::ids::{Name, SagaId};
-use crate::template::Unresolved;
 use crate::wire::limit;
 
 /// Why a step cannot be begun.
@@ -32,8 +31,8 @@ pub fn tags(definition: &Definition, id: SagaId, version: u32, input: &Json) -> 
 
 fn cannot(why: &Unresolved) -> Cannot {
     let code = match why {
-        Unresolved::TooLarge(_) => "too_large",
-        _ => "bad_mapping",
+        Unresolved::TooLarge(_) | Unresolved::TooDeep(_) => "too_large",
+        Unresolved::Missing(_) | Unresolved::Failed { .. } | Unresolved::TooCostly { .. } => "bad_mapping",
     };
     (code, why.to_string())
 }
@@ -197,7 +196,7 @@ impl<'a> Draft<'a> {
     ) -> bool {
         let key = StepKey::iteration(&step.name, number);
         let is_behind = self.saga.pivot_sent || self.definition.graph.zone(at) == Zone::Behind;
-        if !is_behind && self.is_over(at) {
+        if !is_behind && self.now >= self.latest(at, step) {
             self.stop(Cause::ForwardBudget { step: key });
             return false;
         }
@@ -298,7 +297,8 @@ impl<'a> Draft<'a> {
                 return Some((key, code, message));
             }
             let missing = self.with_names(None, |names| step.input.as_ref()?.missing(names))?;
-            Some((key, "bad_mapping", missing.to_string()))
+            let (code, message) = cannot(&missing);
+            Some((key, code, message))
         })
     }
 

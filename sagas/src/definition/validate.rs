@@ -147,7 +147,11 @@ impl Problems {
         match Template::parse(value) {
             Ok(template) => Some(template),
             Err(error) => {
-                self.add_expression(&format!("{pointer}{}", error.pointer), error.offset, error.message);
+                self.add_expression(
+                    &format!("{pointer}{}", error.pointer),
+                    Some(error.offset),
+                    error.message,
+                );
                 None
             }
         }

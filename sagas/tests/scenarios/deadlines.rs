@@ -100,18 +100,21 @@ fn e06_an_action_is_awaited_no_longer_than_the_forward_deadline() {
         > wait 1400ms
         > reserve working
         1s400ms reserve is at it, awaited until 2s900ms
-        > wait 1400ms
+        > wait 1200ms
         > reserve working
-        2s800ms reserve is at it, awaited until 3s500ms
-        > wait 700ms
-        3s500ms reserve action #1 timed out
-        3s500ms reserve given up, in doubt
-        3s500ms compensation began: the time for going forwards ran out at reserve
-        3s500ms reserve compensation #1 sent, awaited until 5s
+        2s600ms reserve is at it, awaited until 4s100ms
+        > wait 900ms
+        > reserve working
+        3s500ms reserve is at it, awaited until 4s500ms
+        > wait 1s
+        4s500ms reserve action #1 timed out
+        4s500ms reserve given up, in doubt
+        4s500ms compensation began: the time for going forwards ran out at reserve
+        4s500ms reserve compensation #1 sent, awaited until 6s
           -> stock/release reserve.compensation.1.0 in 1s500ms: {"order":7} saga {"order":7}
         > undo reserve ok
-        3s500ms reserve compensation #1 succeeded
-        3s500ms ended: compensated
+        4s500ms reserve compensation #1 succeeded
+        4s500ms ended: compensated
           => ended compensated
         = compensated
     "#,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use snorri_saga::decide::{
-    Command, Decision, Effect, Input, Refusal, StartInput, decide, pending_effects, start,
+    Command, Decision, Effect, Input, Refusal, StartInput, decide, forward_deadline, pending_effects, start,
 };
 use snorri_saga::definition::{Definition, StepKind};
 use snorri_saga::ids::{CommandId, Direction, EffectId, SagaId};
@@ -82,6 +82,7 @@ impl<'a> Run<'a> {
             tags: [("customer".to_owned(), "7".to_owned())].into(),
             key: Some("k".to_owned()),
             traceparent: None,
+            parent: None,
         };
         let now = Timestamp(1_763_899_200_000_000);
         let decision = start(definition, input, now);
@@ -123,7 +124,9 @@ impl<'a> Run<'a> {
                 self.woke();
             }
             Op::Later { by } => self.now = self.now + Millis(by),
-            Op::ToForwardDeadline => self.now = self.now.max(self.saga.forward_deadline),
+            Op::ToForwardDeadline => {
+                self.now = self.now.max(forward_deadline(self.definition, &self.saga));
+            }
             Op::Resend => {
                 self.input(&Input::Resend).expect("a resend is never refused");
             }
@@ -207,7 +210,7 @@ impl<'a> Run<'a> {
     fn repeat(&mut self) {
         let pending = pending_effects(self.definition, &self.saga, self.now);
         let is_out = |(_, flight): (_, Flight)| matches!(flight.wait, Wait::Reply(_));
-        let is_awaited = self.saga.in_flight().is_some_and(is_out);
+        let is_awaited = self.saga.in_flight().any(is_out);
         assert_eq!(!pending.is_empty(), is_awaited || self.has_ended(), "{pending:?}: {:?}", self.saga);
         for effect in pending {
             if let Effect::Send(command) = effect {
@@ -222,7 +225,7 @@ impl<'a> Run<'a> {
     fn forge(&mut self, step: usize, undo: bool, attempt: u32, outcome: u8) {
         let Some(step) = self.definition.steps.get(step) else { return };
         let direction = if undo { Direction::Compensation } else { Direction::Action };
-        let effect = EffectId { saga: self.saga.id, step: step.name.clone(), direction };
+        let effect = EffectId { saga: self.saga.id, step: (&step.name).into(), direction };
         let sent = self.commands.iter().any(|sent| sent.id.effect == effect && sent.id.attempt == attempt);
         if sent {
             return; // A participant's lie about what it was asked is not this test's matter.
@@ -273,9 +276,9 @@ impl<'a> Run<'a> {
             }
         }
         assert_eq!(self.saga.due_at().is_none(), self.has_ended(), "live and nothing to wait for");
-        if let Some(blocked) = &self.saga.blocked {
-            let in_flight = self.saga.in_flight().map(|(run, _)| &run.name);
-            assert_eq!(in_flight, Some(&blocked.step), "blocked at what is over");
+        for blocked in &self.saga.blocked {
+            let in_flight = self.saga.in_flight().any(|(run, _)| run.key == blocked.step);
+            assert!(in_flight, "blocked at what is over");
         }
         if !self.has_ended() {
             let flights = self.saga.steps.iter().filter(|step| step.flight.is_some()).count();
@@ -287,14 +290,14 @@ impl<'a> Run<'a> {
     /// Before the pivot no answer is awaited, and no attempt planned, beyond the forward deadline, or else
     /// undoing would not fit the window; the slow lane is for who is blocked already.
     fn check_patience(&self) {
-        let Some((run, flight)) = self.saga.in_flight() else { return };
-        let (_, step) = self.definition.step(run.name.as_str()).expect("a step");
+        let Some((run, flight)) = self.saga.in_flight().next() else { return };
+        let (_, step) = self.definition.step(run.key.step()).expect("a step");
         let may_wait = flight.direction == Direction::Compensation
             || self.saga.pivot_sent
                 && (step.kind != StepKind::Pivot || matches!(flight.wait, Wait::Reply(_)))
-            || self.saga.blocked.is_some();
+            || !self.saga.blocked.is_empty();
         if !may_wait {
-            assert!(flight.wait.due() <= self.saga.forward_deadline, "{run:?}");
+            assert!(flight.wait.due() <= forward_deadline(self.definition, &self.saga), "{run:?}");
         }
     }
 
@@ -315,14 +318,15 @@ impl<'a> Run<'a> {
         let CommandId { effect, attempt, sending } = &command.id;
         let (position, step) = self.definition.step(effect.step.as_str()).expect("a step");
         let is_first = (*attempt, *sending) == (1, 0);
-        let is_blocked = self.saga.blocked.is_some();
+        let is_blocked = !self.saga.blocked.is_empty();
         match effect.direction {
             Direction::Action => {
                 assert_eq!(self.saga.phase, Phase::Forward, "an action while undoing");
-                assert_eq!(command.operation, step.action);
+                assert_eq!(Some(&command.operation), step.action());
                 let behind = self.definition.is_past_pivot(position) && step.kind != StepKind::Pivot;
                 if *sending == 0 && !behind && (is_first || !is_blocked) {
-                    assert!(self.now < self.saga.forward_deadline, "{} after the deadline", command.id);
+                    let limit = forward_deadline(self.definition, &self.saga);
+                    assert!(self.now < limit, "{} after the deadline", command.id);
                 }
                 if is_first {
                     let done =
@@ -399,7 +403,7 @@ impl<'a> Run<'a> {
                 Phase::Ended(End::Compensated) => {
                     assert!(!applied || undone || may_stay, "{} is left after compensated", step.name);
                 }
-                Phase::Forward | Phase::Backward => panic!("not ended: {:?}", self.saga),
+                Phase::Forward | Phase::Backward | Phase::Held => panic!("not ended: {:?}", self.saga),
             }
         }
     }

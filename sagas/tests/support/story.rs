@@ -22,10 +22,12 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use snorri_saga::decide::{Decision, Effect, Input, StartInput, decide, pending_effects, start};
+use snorri_saga::decide::{
+    Ask, AskKind, Decision, Effect, Input, StartInput, decide, pending_effects, start,
+};
 use snorri_saga::definition::{Definition, Draft};
 use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
-use snorri_saga::journal::Event;
+use snorri_saga::journal::{Event, Parent};
 use snorri_saga::json::Json;
 use snorri_saga::saga::Saga;
 use snorri_saga::time::{Millis, Timestamp};
@@ -54,17 +56,23 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 fn parse_definition(given: &str) -> (Definition, Json) {
     let (mut window, mut steps) = ("1m", Vec::new());
+    let mut more = serde_json::Map::new();
     let mut input = Json::parse(r#"{"order":7}"#).expect("json");
     for line in lines(given) {
         if let Some(text) = line.strip_prefix("window ") {
             window = text;
         } else if let Some(text) = line.strip_prefix("input ") {
             input = Json::parse(text).expect("the input is JSON");
+        } else if line == "race" {
+            more.insert("on_sibling_failure".to_owned(), "race".into());
+        } else if line == "part of another" {
+            more.insert("description".to_owned(), line.into());
         } else {
             steps.push(parse_step(line));
         }
     }
-    let draft = json!({"name": "order", "window": window, "steps": steps});
+    let mut draft = json!({"name": "order", "window": window, "steps": steps});
+    draft.as_object_mut().expect("an object").extend(more);
     let draft: Draft = serde_json::from_value(draft).expect("a draft");
     (Definition::from_draft(&draft).expect("a definition"), input)
 }
@@ -80,10 +88,33 @@ fn parse_step(line: &str) -> Value {
             ("pause", text) => undo_pause = text,
             ("timeout", text) => timeout = text,
             ("attempts", text) => attempts = text.parse().expect("a number of attempts"),
+            ("after", names) => step["needs"] = names.split(' ').filter(|name| *name != "-").collect(),
+            ("when", expression) => step["when"] = expression.into(),
+            ("each", text) => {
+                let (at_once, list) = text.split_once(" of ").expect("`each 2 of input.rows`");
+                let at_once: u32 = at_once.parse().expect("a number");
+                step["for_each"] =
+                    json!({"items": format!("${{{{ {list} }}}}"), "concurrency": at_once, "max": 4});
+            }
             ("needs", path) => step["input"] = json!({"it": format!("${{{{ {path} }}}}")}),
             (kind, "") => step["kind"] = kind.into(),
             _ => panic!("`{word}` is no part of a step"),
         }
+    }
+    let who = step["participant"].as_str().expect("a text").to_owned();
+    if let Some(wait) = wait(&who, name, timeout) {
+        let fields = step.as_object_mut().expect("an object");
+        fields.remove("participant");
+        fields.extend(wait);
+        return step;
+    }
+    if let Some(saga) = who.strip_prefix("saga ") {
+        let fields = step.as_object_mut().expect("an object");
+        fields.remove("participant");
+        fields.insert("saga".to_owned(), saga.into());
+        fields.insert("version".to_owned(), 3.into());
+        fields.insert("timeout".to_owned(), timeout.into());
+        return step;
     }
     let retry = json!({"attempts": attempts, "backoff": "100ms", "jitter": 0.0});
     if let Some(operation) = step.get("compensation").filter(|operation| **operation != "none") {
@@ -93,6 +124,52 @@ fn parse_step(line: &str) -> Value {
     step["timeout"] = timeout.into();
     step["retry"] = retry;
     step
+}
+
+/// `signal`, `approval` and `delay`, with `?` behind the word when the saga goes on after silence.
+fn wait(who: &str, name: &str, timeout: &str) -> Option<serde_json::Map<String, Value>> {
+    let fields = match who {
+        "signal" => json!({"signal": {"name": name, "timeout": timeout}}),
+        "signal?" => {
+            json!({"signal": {"name": name, "timeout": timeout, "on_timeout": "continue", "default": "none"}})
+        }
+        "approval" => json!({"approval": {"timeout": timeout}}),
+        "approval?" => json!({"approval": {"timeout": timeout, "on_timeout": "approve"}}),
+        "delay" => json!({"delay": timeout}),
+        _ => return None,
+    };
+    fields.as_object().cloned()
+}
+
+fn signal(line: &str) -> Input {
+    let mut words = line.splitn(4, ' ').skip(1);
+    let name = Name::new(words.next().expect("a name")).expect("a name");
+    let id = words.next().unwrap_or("s1").to_owned();
+    let payload = words.next().map_or_else(Json::null, |text| Json::parse(text).expect("JSON"));
+    Input::Signal { name, id, payload }
+}
+
+fn decision(line: &str) -> Input {
+    let (word, step) = line.split_once(' ').expect("a step");
+    let step = Name::new(step).expect("a name");
+    let comment = if word == "approve" { "fine" } else { "too dear" };
+    Input::Decide { step, approve: word == "approve", by: "ann".to_owned(), comment: comment.to_owned() }
+}
+
+fn parent() -> Parent {
+    let saga = SagaId(uuid::Uuid::from_u128(0x0193_6d3e_7f0a_7000_8000_0000_0000_0009));
+    Parent { saga, step: "part".parse().expect("a step") }
+}
+
+fn asked(line: &str, child: SagaId) -> Input {
+    let kind = match line.strip_prefix("parent ").expect("what it asks") {
+        "run" => AskKind::Run,
+        "undo" => AskKind::Undo(Millis::secs(20)),
+        "ends" => AskKind::Release,
+        other => panic!("`{other}` is nothing that a parent asks"),
+    };
+    let definition = Name::new("order").expect("a name");
+    Input::Asked(Ask { child, definition, version: 1, parent: parent(), input: Json::null(), kind })
 }
 
 /// A payload, or its size where it is too long to be read.
@@ -110,7 +187,8 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     fn start(definition: &'a Definition, input: Json) -> Self {
         let id = SagaId(uuid::Uuid::from_u128(0x0193_6d3e_7f0a_7000_8000_0000_0000_0001));
-        let input = StartInput { id, version: 1, input, tags: [].into(), key: None, traceparent: None };
+        let (tags, parent) = ([].into(), definition.description.as_ref().map(|_| parent()));
+        let input = StartInput { id, version: 1, input, tags, key: None, traceparent: None, parent };
         let decision = start(definition, input, EPOCH);
         let mut story = Self { definition, saga: decision.saga.clone(), now: EPOCH, text: String::new() };
         story.take(decision);
@@ -134,6 +212,9 @@ impl<'a> Story<'a> {
             _ => {}
         }
         let input = match line {
+            line if line.starts_with("signal ") => signal(line),
+            line if line.starts_with("approve ") || line.starts_with("refuse ") => decision(line),
+            line if line.starts_with("parent ") => asked(line, self.saga.id),
             "cancel" => Input::Cancel { by: "ann".to_owned(), reason: "a typo".to_owned() },
             "resend" => Input::Resend,
             "wake" => Input::Woke,
@@ -171,7 +252,7 @@ impl<'a> Story<'a> {
             (None, Some(flight)) => flight.attempt,
             (None, None) => run.map_or(1, |run| run.attempts),
         };
-        let effect = EffectId { saga, step: Name::new(step).expect("a name"), direction };
+        let effect = EffectId { saga, step: step.parse().expect("a step"), direction };
         let command = CommandId { effect, attempt, sending: 0 };
         let (word, rest) = said.split_once(' ').unwrap_or((said, ""));
         let outcome = match (word, rest) {
@@ -239,6 +320,26 @@ impl<'a> Story<'a> {
                     writeln!(self.text, "  -> {to} {id} in {budget}: {}{result}{saga}", short(input))
                 }
                 Effect::Announce(end) => writeln!(self.text, "  => ended {}", end.status),
+                Effect::Ask(ask) => {
+                    let what = match ask.kind {
+                        AskKind::Run => "run".to_owned(),
+                        AskKind::Undo(within) => format!("be undone in {within}"),
+                        AskKind::Release => "end".to_owned(),
+                    };
+                    writeln!(self.text, "  -> sub-saga {} of {} to {what}", ask.definition, ask.parent.step)
+                }
+                Effect::Answer(reply) => {
+                    let CommandId { effect, .. } = &reply.command;
+                    let said = match &reply.outcome {
+                        Outcome::Ok { output, empty } => {
+                            let empty = if *empty { " (nothing was there)" } else { "" };
+                            format!("ok {}{empty}", short(output))
+                        }
+                        Outcome::Rejected { code, .. } => format!("rejected {code}"),
+                        other => other.word().to_owned(),
+                    };
+                    writeln!(self.text, "  -> parent, {} {}: {said}", effect.step, effect.direction)
+                }
             };
         }
     }
@@ -253,7 +354,7 @@ impl<'a> Story<'a> {
 
     /// What people are shown: the status, when the saga moves by itself, and what it waits for.
     fn look(&mut self) {
-        let participant = |step: &str| Some(self.definition.step(step)?.1.participant.to_string());
+        let participant = |step: &str| Some(self.definition.step(step)?.1.counterpart());
         let waits = self.saga.waiting_for(participant).map(|it| format!("; waits for {it}"));
         let due = self.saga.due_at().map(|at| format!(", due at {}", clock(at)));
         let (waits, due) = (waits.unwrap_or_default(), due.unwrap_or_default());
@@ -266,7 +367,7 @@ impl<'a> Story<'a> {
             let state = serde_json::to_value(run.state).expect("a word");
             let failure = run.failure.as_ref().map(|it| format!(" ({}: {})", it.code, it.message));
             let state = state.as_str().unwrap_or_default();
-            let _ = writeln!(self.text, "  {} {state}{}", run.name, failure.unwrap_or_default());
+            let _ = writeln!(self.text, "  {} {state}{}", run.key, failure.unwrap_or_default());
         }
     }
 }
@@ -287,6 +388,22 @@ fn told(event: &Event) -> String {
             let pivot = if *pivot { ", the pivot" } else { "" };
             format!("{step} {direction} #{attempt} sent, awaited until {}{pivot}", clock(*until))
         }
+        Event::Skipped { step } => format!("{step} skipped"),
+        Event::Listed { step, items } => format!("{step} works on {}", short(items)),
+        Event::Waiting { step, until, pivot } => {
+            let pivot = if *pivot { ", past the pivot" } else { "" };
+            format!("{step} waits until {}{pivot}", clock(*until))
+        }
+        Event::Signalled { name, id, payload } => format!("signal {name} came ({id}): {}", short(payload)),
+        Event::SignalTaken { step, id } => format!("{step} took the signal {id}"),
+        Event::Decided { step, approve, by, comment } => {
+            format!("{step} {} by {by}: {comment}", if *approve { "approved" } else { "refused" })
+        }
+        Event::Curtailed { step, until } => format!("{step} awaited until {} only", clock(*until)),
+        Event::Stopping { cause } => format!("stopping: {cause}"),
+        Event::Held => "held".to_owned(),
+        Event::AskedParent => "asked its parent".to_owned(),
+        Event::UndoAsked { deadline } => format!("asked to be undone until {}", clock(*deadline)),
         Event::SentAgain { step } => format!("{step} sent again"),
         Event::Working { step, until } => format!("{step} is at it, awaited until {}", clock(*until)),
         Event::Succeeded { step, direction, attempt, output, empty: nothing } => {

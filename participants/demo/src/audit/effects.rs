@@ -25,7 +25,10 @@ const PLANS: [(&str, &[&str]); 3] = [
 ];
 
 /// The operations that nothing undoes.
-const FINAL: [&str; 4] = ["capture", "deposit", "dispatch", "confirm"];
+pub(crate) const FINAL: [&str; 4] = ["capture", "deposit", "dispatch", "confirm"];
+
+/// The states of records that were undone.
+const UNDONE: [&str; 5] = ["released", "cancelled", "removed", "retracted", "discarded"];
 
 /// What is known of one step of one saga.
 #[derive(Debug, Default)]
@@ -39,8 +42,9 @@ struct Tally {
 }
 
 /// What holds within one service at any time, also while sagas are on their way: nothing twice, nothing
-/// after its compensation, no compensation of nothing, and the records agree with the journal.
-pub(super) fn within(service: Service, page: &Page, problems: &mut Findings) {
+/// after its compensation, no compensation of nothing, and the records agree with the journal. `finals` are the
+/// operations that nothing undoes, and that change a record which is there instead of writing one.
+pub(crate) fn within(service: &str, page: &Page, finals: &[&str], problems: &mut Findings) {
     let mut tallies: BTreeMap<(Uuid, &str), Tally> = BTreeMap::new();
     for Effect { saga, step, operation, direction, .. } in &page.effects {
         let tally = tallies.entry((*saga, step)).or_default();
@@ -51,14 +55,14 @@ pub(super) fn within(service: Service, page: &Page, problems: &mut Findings) {
             tally.compensations += 1;
         }
         // Only these write a record of their own; the final ones change one that is there.
-        if FINAL.contains(&operation.as_str()) {
+        if finals.contains(&operation.as_str()) {
             tally.records += 1;
         }
     }
     for record in &page.records {
         let tally = tallies.entry((record.saga, &record.step)).or_default();
         tally.records += 1;
-        if record.state == "released" || record.state == "cancelled" {
+        if UNDONE.contains(&record.state.as_str()) {
             tally.records_undone += 1;
         }
     }
@@ -98,7 +102,7 @@ pub(super) fn within(service: Service, page: &Page, problems: &mut Findings) {
         }
     }
     for effect in page.effects.iter().filter(|effect| effect.direction != "action") {
-        if FINAL.contains(&effect.operation.as_str()) {
+        if finals.contains(&effect.operation.as_str()) {
             problems.wrong(
                 Invariant::CompletedIsDone,
                 format!("{service}: saga {}: `{}` was undone", effect.saga, effect.operation),

@@ -34,10 +34,11 @@ fn the_example_definitions_are_valid_and_call_only_what_is_there() {
         ("pickup", include_str!("../../../../sagas/definitions/pickup.yaml")),
     ] {
         for step in definition(name, text).steps {
-            step.participant.as_str().parse::<Service>().expect("a service");
-            let undo = step.compensation.map(|undo| undo.action);
-            for operation in [Some(step.action), undo].into_iter().flatten() {
-                let call = (step.participant.as_str(), operation.as_str());
+            let participant = step.participant().expect("a participant").as_str();
+            participant.parse::<Service>().expect("a service");
+            let undo = step.compensation.as_ref().map(|undo| &undo.action);
+            for operation in [step.action(), undo].into_iter().flatten() {
+                let call = (participant, operation.as_str());
                 assert!(offered.contains(&call), "{name}: {call:?}");
             }
         }

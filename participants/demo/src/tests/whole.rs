@@ -6,7 +6,8 @@ use std::time::Duration;
 use snorri_bus::headers::{CommandHeaders, command_body, command_headers};
 use snorri_bus::replies::parse_replies;
 use snorri_bus::{Bus, BusOptions, ConsumerSpec, Consumption, Next, Outgoing};
-use snorri_saga::definition::{Definition, Draft};
+use snorri_saga::definition::{Definition, Draft, Step};
+use snorri_saga::expression::{Facts, Names};
 use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
 use snorri_saga::json::Json;
 use snorri_saga::time::Millis;
@@ -16,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{Expected, ServiceConfig, Troubles, expected, order};
 
-struct Driver {
+/// One who asks services by the bus, as an orchestrator does.
+pub(super) struct Driver {
     bus: Bus,
     replies: Consumption,
     reply_to: (Name, Subjects),
@@ -26,7 +28,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn connect(options: BusOptions) -> Self {
+    pub(super) async fn connect(options: BusOptions) -> Self {
         let subjects = options.subjects.clone();
         let bus = Bus::connect(options).await.expect("a bus");
         bus.connected().await;
@@ -45,7 +47,7 @@ impl Driver {
     }
 
     /// Takes the streams away: they reserve room on the server that the tests share.
-    async fn leave(self) {
+    pub(super) async fn leave(self) {
         let subjects = &self.reply_to.1;
         for stream in [
             subjects.commands_stream(),
@@ -58,7 +60,7 @@ impl Driver {
     }
 
     /// One operation until its outcome is final, each attempt sent twice.
-    async fn call(
+    pub(super) async fn call(
         &mut self,
         participant: &Name,
         operation: &Name,
@@ -112,17 +114,24 @@ impl Driver {
         let order = Json::from_value(order);
         let mut done: Vec<(usize, Json, Json)> = Vec::new();
         let steps = self.definition.steps.clone();
-        let effect = |at: usize, direction| EffectId { saga, step: steps[at].name.clone(), direction };
+        let effect = |at: usize, direction| EffectId { saga, step: (&steps[at].name).into(), direction };
         for (at, step) in steps.iter().enumerate() {
             let output = |name: &str| {
                 done.iter().find(|(at, ..)| steps[*at].name == *name).map(|(.., output)| output.clone())
             };
             let input = match &step.input {
-                Some(template) => template.resolve(&order, output, 64 * 1024).expect("filled in"),
+                Some(template) => {
+                    let facts = Facts { id: saga, definition: "order", version: 1 };
+                    let names = Names { input: &order, output: &output, each: None, saga: facts };
+                    template.resolve(&names, 64 * 1024).expect("filled in")
+                }
                 None => order.clone(),
             };
             let body = CommandBody { input: input.clone(), result: None, saga_input: None };
-            match self.call(&step.participant, &step.action, effect(at, Direction::Action), body).await {
+            match self
+                .call(called(step), step.action().expect("an action"), effect(at, Direction::Action), body)
+                .await
+            {
                 Outcome::Ok { output, .. } => done.push((at, input, output)),
                 Outcome::Rejected { code, .. } => {
                     for (at, input, output) in done.into_iter().rev() {
@@ -130,7 +139,7 @@ impl Driver {
                         let body =
                             CommandBody { input, result: Some(output), saga_input: Some(order.clone()) };
                         let effect = effect(at, Direction::Compensation);
-                        let outcome = self.call(&steps[at].participant, &undo.action, effect, body).await;
+                        let outcome = self.call(called(&steps[at]), &undo.action, effect, body).await;
                         assert!(matches!(outcome, Outcome::Ok { empty: false, .. }), "{outcome:?}");
                     }
                     return Err(code);
@@ -262,7 +271,7 @@ async fn a_service_that_crashes_before_its_commit_leaves_nothing_and_then_does_i
     order["trouble"] = json!({"inventory": "crash"});
     let name = |text| Name::new(text).expect("a name");
     let (participant, operation) = (name("inventory"), name("reserve"));
-    let effect = EffectId { saga: SagaId(saga), step: operation.clone(), direction: Direction::Action };
+    let effect = EffectId { saga: SagaId(saga), step: (&operation).into(), direction: Direction::Action };
     let body = CommandBody { input: Json::from_value(&order), result: None, saga_input: None };
     let watch = async {
         loop {
@@ -292,4 +301,8 @@ async fn a_service_that_crashes_before_its_commit_leaves_nothing_and_then_does_i
         .await
         .expect("counted");
     assert_eq!(effects, 1);
+}
+
+fn called(step: &Step) -> &Name {
+    step.participant().expect("a participant")
 }

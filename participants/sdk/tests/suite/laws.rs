@@ -124,7 +124,7 @@ laws! {
 }
 
 fn action_of(saga: SagaId, step: &str) -> EffectId {
-    EffectId { saga, step: name(step), direction: Direction::Action }
+    EffectId { saga, step: (&name(step)).into(), direction: Direction::Action }
 }
 
 fn action() -> EffectId {

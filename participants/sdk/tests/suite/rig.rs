@@ -389,7 +389,7 @@ impl Command {
     /// The action of a step.
     pub(crate) fn action(saga: SagaId, step: &str, amount: i64, how: How) -> Self {
         let input = Json::from_value(&serde_json::to_value(Wish { amount, how }).expect("json"));
-        let effect = EffectId { saga, step: name(step), direction: Direction::Action };
+        let effect = EffectId { saga, step: (&name(step)).into(), direction: Direction::Action };
         Self {
             id: CommandId { effect, attempt: 1, sending: 0 },
             operation: "write",

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Problem, Problems, listed, positions, shown};
 use crate::definition::{Draft, Graph, OnSilence, Step, StepKind, Zone};
+use crate::expression::{Scope, Type};
 use crate::template::Template;
 
 /// The graph of the steps; nothing when what they need is not known or goes round in a circle.
@@ -205,6 +206,7 @@ pub(super) fn references(problems: &mut Problems, draft: &Draft, steps: &[Option
         if let (Some(each), Some(_)) = (&written.for_each, &step.for_each) {
             here.texts(problems, &mut format!("/steps/{at}/for_each/items"), &each.items);
         }
+        here.sense(problems, step);
     }
 }
 
@@ -216,6 +218,55 @@ struct Here<'a> {
 }
 
 impl Here<'_> {
+    /// What makes no sense whatever the input is: names that mean nothing, sums of texts and numbers.
+    fn sense(&self, problems: &mut Problems, step: &Step) {
+        let at = self.at;
+        let plain =
+            self.draft.steps.iter().fold(Scope::default(), |scope, step| scope.step(&step.name, Type::Any));
+        let items = step.for_each.as_ref().map(|each| &each.items);
+        for (pointer, bad) in items.map(|items| items.check(&plain)).into_iter().flatten() {
+            problems.add_expression(
+                &format!("/steps/{at}/for_each/items{pointer}"),
+                Some(bad.offset),
+                bad.message,
+            );
+        }
+        if let Some(Err(errors)) = step.when.as_ref().map(|when| when.check_bool(&plain)) {
+            for bad in errors {
+                problems.add_expression(&format!("/steps/{at}/when"), Some(bad.offset), bad.message);
+            }
+        }
+        let scope = match &step.for_each {
+            Some(each) => plain.each(&each.name, Type::Any),
+            None => plain,
+        };
+        for (pointer, bad) in step.input.as_ref().map(|input| input.check(&scope)).into_iter().flatten() {
+            problems.add_expression(&format!("/steps/{at}/input{pointer}"), Some(bad.offset), bad.message);
+        }
+        // A list that is no list, or too long, must be found while there is a way back.
+        if self.graph.zone(at) == Zone::Behind
+            && let Some(items) = items
+        {
+            let is_late = |name: &&str| {
+                let of = self.draft.steps.iter().position(|step| step.name == *name);
+                of.is_some_and(|of| self.graph.zone(of) != Zone::Before)
+            };
+            if let Some(late) = items.steps_referred_to().into_iter().find(is_late) {
+                problems.push(Problem {
+                    pointer: format!("/steps/{at}/for_each/items"),
+                    offset: None,
+                    code: "late-list",
+                    message: format!(
+                        "the list of a step behind the pivot is made of the output of `{}`, which is known only when \
+                         there is no way back any more",
+                        shown(late)
+                    ),
+                    mend: Some("make it of the input, or of the outputs of steps before the pivot".to_owned()),
+                });
+            }
+        }
+    }
+
     /// Looks at each text of a template, so that the place of a problem is that of its text.
     fn texts(&self, problems: &mut Problems, pointer: &mut String, value: &Value) {
         if problems.more {

@@ -1,0 +1,184 @@
+//! What sagas say to each other: a parent asks its sub-sagas, and they answer it. Both may be in any lane of this
+//! replica, so what is said is put here after the commit and handed over by a task of its own: a lane never waits for
+//! another lane. What is lost with the process is said again: by who takes the saga over, and by who follows what was owed.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use snorri_saga::decide::{Ask, AskKind};
+use snorri_saga::ids::{CommandId, Direction, EffectId, SagaId};
+use snorri_saga::wire::{Outcome, Reply};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Debt, Engine, Item, Shared};
+use crate::definitions;
+
+/// The most letters that wait. More are dropped, oldest first, and said so: what they say is said again at the step's timeout.
+const WAITING_MAX: usize = 65_536;
+/// How soon a definition is asked for again while Postgres is away.
+const DEFINITION_AGAIN: Duration = Duration::from_millis(200);
+
+/// What one saga says to another.
+#[derive(Debug)]
+pub(super) enum Letter {
+    Ask(Ask),
+    Answer(Reply),
+}
+
+/// Whom a letter is for, and what it is about. A newer one stands for an older one.
+type About = (SagaId, SagaId, String, u8);
+
+impl Letter {
+    fn about(&self) -> About {
+        match self {
+            Self::Ask(ask) => {
+                let kind = match ask.kind {
+                    AskKind::Run => 0,
+                    AskKind::Undo(_) => 1,
+                    AskKind::Release => 2,
+                };
+                (ask.child, ask.parent.saga, ask.parent.step.to_string(), kind)
+            }
+            Self::Answer(reply) => {
+                let EffectId { saga, step, direction } = &reply.command.effect;
+                let kind = match direction {
+                    Direction::Action => 3,
+                    Direction::Compensation => 4,
+                };
+                (*saga, *saga, step.to_string(), kind)
+            }
+        }
+    }
+}
+
+/// A letter, and the announcements that are owed until it is seen to.
+type Waiting = (Letter, Vec<Arc<Debt>>);
+
+/// What waits to be handed over.
+#[derive(Debug, Default)]
+pub(crate) struct Post {
+    inner: Mutex<Inner>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    letters: HashMap<About, Waiting>,
+    order: VecDeque<About>,
+}
+
+impl Post {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Never half-written.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A parent asks a sub-saga. What is owed is paid when it is seen to.
+    pub(super) fn ask(&self, ask: Ask, owed: &[Arc<Debt>]) {
+        self.put(Letter::Ask(ask), owed);
+    }
+
+    /// A sub-saga answers its parent. What is owed is paid when it is seen to.
+    pub(super) fn answer(&self, reply: Reply, owed: &[Arc<Debt>]) {
+        self.put(Letter::Answer(reply), owed);
+    }
+
+    fn put(&self, letter: Letter, owed: &[Arc<Debt>]) {
+        let about = letter.about();
+        let mut inner = self.lock();
+        match inner.letters.get_mut(&about) {
+            Some((waiting, debts)) => {
+                *waiting = letter;
+                debts.extend(owed.iter().cloned());
+            }
+            None => {
+                inner.letters.insert(about.clone(), (letter, owed.to_vec()));
+                inner.order.push_back(about);
+            }
+        }
+        let excess = inner.order.len().saturating_sub(WAITING_MAX);
+        if excess > 0 {
+            for _ in 0..excess {
+                if let Some(about) = inner.order.pop_front() {
+                    inner.letters.remove(&about);
+                }
+            }
+            tracing::error!(excess, "too much waits to be said between sagas; the oldest is dropped");
+        }
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    fn take(&self) -> Option<Waiting> {
+        let mut inner = self.lock();
+        let about = inner.order.pop_front()?;
+        inner.letters.remove(&about)
+    }
+}
+
+/// Puts a letter back that could not be seen to just now.
+pub(super) fn later(shared: &Arc<Shared>, after: Duration, letter: Letter, owed: Vec<Arc<Debt>>) {
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(after).await;
+        shared.post.put(letter, &owed);
+    });
+}
+
+/// Hands letters over until told to stop.
+pub(super) async fn run(engine: Engine, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = engine.shared.post.filled.notified() => {}
+            () = stop.cancelled() => return,
+        }
+        while let Some((letter, owed)) = engine.shared.post.take() {
+            tokio::select! {
+                () = deliver(&engine, letter, owed) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+}
+
+async fn deliver(engine: &Engine, letter: Letter, owed: Vec<Arc<Debt>>) {
+    let ask = match letter {
+        Letter::Answer(reply) => {
+            engine.hand_over(reply.command.effect.saga, Item::Answer(Box::new(reply), owed)).await;
+            return;
+        }
+        Letter::Ask(ask) => ask,
+    };
+    loop {
+        match engine.shared.definitions.get(ask.definition.as_str(), Some(ask.version)).await {
+            Ok(versioned) => {
+                engine.hand_over(ask.child, Item::Ask(Box::new(ask), versioned, owed)).await;
+                return;
+            }
+            Err(definitions::Error::Store(error)) if error.is_transient() => {
+                tokio::time::sleep(DEFINITION_AGAIN).await;
+            }
+            Err(error) => {
+                tracing::error!(
+                    saga_id = %ask.parent.saga, step = %ask.parent.step, %error, "a sub-saga's definition cannot be had"
+                );
+                refuse(engine, &ask, "unknown_definition", error.to_string()).await;
+                return;
+            }
+        }
+    }
+}
+
+/// A sub-saga that cannot be: its parent is told, and is undone.
+async fn refuse(engine: &Engine, ask: &Ask, code: &str, message: String) {
+    if ask.kind != AskKind::Run {
+        return;
+    }
+    let (saga, step) = (ask.parent.saga, ask.parent.step.clone());
+    let command =
+        CommandId { effect: EffectId { saga, step, direction: Direction::Action }, attempt: 1, sending: 0 };
+    let outcome = Outcome::Rejected { code: code.to_owned(), message, partial: false };
+    engine.hand_over(saga, Item::Answer(Box::new(Reply { command, outcome }), Vec::new())).await;
+}

@@ -1,0 +1,148 @@
+//! Expressions that begin with a word: literals, the names of payloads, `has`, functions.
+
+use std::sync::Arc;
+
+use super::{Parser, bad};
+use crate::expression::function::{Function, Macro};
+use crate::expression::syntax::{Fact, Kind, Node};
+use crate::expression::token::Token;
+use crate::expression::{BadExpression, RESERVED, Span, nearest};
+
+impl<'s> Parser<'s> {
+    pub(super) fn name(&mut self, name: &'s str, span: Span) -> Result<Node, BadExpression> {
+        if self.is("(") {
+            return if name == "has" { self.has(span) } else { self.function(name, span) };
+        }
+        let kind = match name {
+            "true" => Kind::Bool(true),
+            "false" => Kind::Bool(false),
+            "null" => Kind::Null,
+            "input" => {
+                self.references.input = true;
+                Kind::Input
+            }
+            "steps" => return self.output(span),
+            "saga" => return self.fact(span),
+            name if RESERVED.contains(&name) => {
+                return Err(bad(
+                    span.start,
+                    format!("`{name}` is a word that CEL reserves: it names nothing"),
+                ));
+            }
+            name => {
+                if let Some(level) = self.locals.iter().rposition(|local| *local == name) {
+                    Kind::Local(level)
+                } else {
+                    self.references.each |= name != "index";
+                    Kind::Free(Arc::from(name))
+                }
+            }
+        };
+        if self.is("{") {
+            return Err(bad(
+                self.span().start,
+                "an object is written {\"field\": value}, without a type before it",
+            ));
+        }
+        self.node(span, kind)
+    }
+
+    /// `.name`, or `["name"]`.
+    fn member(&mut self, of: &str) -> Result<(String, Span), BadExpression> {
+        if self.eat(".") {
+            let (token, span) = self.next();
+            return match token {
+                Token::Name(name) | Token::Step(name) => Ok((name.to_owned(), span)),
+                Token::Int(_) | Token::Double(_) | Token::Text(_) | Token::Symbol(_) | Token::End => {
+                    Err(bad(span.start, format!("expected a name behind `{of}.`, found {}", token.shown())))
+                }
+            };
+        }
+        if self.eat("[") {
+            let (token, span) = self.next();
+            let Token::Text(name) = token else {
+                return Err(bad(
+                    span.start,
+                    format!(
+                        "what stands behind `{of}` must be known before any saga runs: write a text in quotes"
+                    ),
+                ));
+            };
+            self.expect("]", "to close the bracket")?;
+            return Ok((name, span));
+        }
+        let place = self.span().start;
+        Err(bad(place, format!("`{of}` alone is no value: write {}", usage(of))))
+    }
+
+    fn output(&mut self, start: Span) -> Result<Node, BadExpression> {
+        let (step, _) = self.member("steps")?;
+        let place = self.span();
+        let (word, span) = self.member(&format!("steps.{step}"))?;
+        if word != "output" {
+            let message =
+                format!("`{word}`: only a step's `output` can be referred to: write {}", usage("steps"));
+            return Err(bad(place.start.max(span.start), message));
+        }
+        let step: Arc<str> = Arc::from(step);
+        if !self.references.steps.contains(&step) {
+            self.references.steps.push(Arc::clone(&step));
+        }
+        self.node(Span { start: start.start, end: self.end() }, Kind::Output(step))
+    }
+
+    fn fact(&mut self, start: Span) -> Result<Node, BadExpression> {
+        let (word, span) = self.member("saga")?;
+        let fact = Fact::of_word(&word).ok_or_else(|| {
+            let meant = nearest::hint(&word, Fact::WORDS);
+            bad(span.start, format!("`saga` has no `{word}`{meant}; it has: {}", Fact::WORDS.join(", ")))
+        })?;
+        self.node(Span { start: start.start, end: self.end() }, Kind::Fact(fact))
+    }
+
+    /// Where the last token ended.
+    fn end(&self) -> usize {
+        self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or(0, |(_, span)| span.end)
+    }
+
+    fn has(&mut self, start: Span) -> Result<Node, BadExpression> {
+        self.at += 1;
+        let argument = self.expression()?;
+        let end = self.expect(")", "to close `has`")?;
+        let span = Span { start: start.start, end };
+        let start = argument.span.start;
+        if let Kind::Select { of, field } = argument.kind {
+            self.node(span, Kind::Has { of, field })
+        } else if let Kind::Output(step) = argument.kind {
+            self.node(span, Kind::HasOutput(step))
+        } else {
+            Err(bad(start, "`has` asks for a field: write has(a.field) or has(a[\"field\"])"))
+        }
+    }
+
+    fn function(&mut self, name: &str, span: Span) -> Result<Node, BadExpression> {
+        self.at += 1;
+        if Macro::find(name).is_some() {
+            let usage = Macro::find(name).map_or("", Macro::usage);
+            return Err(bad(span.start, format!("`{name}` is written {usage}")));
+        }
+        // A function that there is not is said first, whatever its arguments.
+        if let Err(message) = Function::find(name, false, 1)
+            && Function::find(name, true, 1).is_err()
+            && Function::find(name, true, 0).is_err()
+        {
+            return Err(bad(span.start, message));
+        }
+        let (arguments, end) = self.list(")")?;
+        let function =
+            Function::find(name, false, arguments.len()).map_err(|message| bad(span.start, message))?;
+        self.node(Span { start: span.start, end }, Kind::Call { function, arguments })
+    }
+}
+
+fn usage(of: &str) -> &'static str {
+    match of {
+        "saga" => "saga.id, saga.definition or saga.version",
+        _ => "steps.<step>.output",
+    }
+}
