@@ -112,10 +112,17 @@ mod tests {
     #[test]
     fn all_that_does_not_fit_is_told_with_its_place() {
         let schema = compiled(&order());
-        assert_eq!(schema.validate(&json!({"customer": "customer-1", "lines": [{"sku": "a", "quantity": 2}]})), []);
-        let input = json!({"customer": "c", "mail": "nobody", "lines": [{"sku": "a", "quantity": 0}, {}], "x/y": 1});
-        let found: Vec<String> =
-            schema.validate(&input).into_iter().map(|error| format!("{}: {}", error.pointer, error.message)).collect();
+        assert_eq!(
+            schema.validate(&json!({"customer": "customer-1", "lines": [{"sku": "a", "quantity": 2}]})),
+            []
+        );
+        let input =
+            json!({"customer": "c", "mail": "nobody", "lines": [{"sku": "a", "quantity": 0}, {}], "x/y": 1});
+        let found: Vec<String> = schema
+            .validate(&input)
+            .into_iter()
+            .map(|error| format!("{}: {}", error.pointer, error.message))
+            .collect();
         insta::assert_snapshot!(found.join("\n"));
     }
 
@@ -164,7 +171,8 @@ mod tests {
         assert!(error.message.contains("written out"), "{error}");
         let many = json!({"properties": (0..6000).map(|n| (format!("p{n}"), json!(true))).collect::<serde_json::Map<_, _>>()});
         assert!(InputSchema::compile(&many).is_err());
-        let deep = (0..20).fold(json!(true), |below, _| json!({"allOf": [below], "unevaluatedProperties": false}));
+        let deep =
+            (0..20).fold(json!(true), |below, _| json!({"allOf": [below], "unevaluatedProperties": false}));
         assert!(InputSchema::compile(&deep).is_err());
         let patterns: serde_json::Map<_, _> =
             (0..1000).map(|n| (format!("p{n}"), json!({"pattern": format!("{n}[a-z]{{200}}")}))).collect();

@@ -65,7 +65,8 @@ pub fn pin(draft: &mut Draft, mut resolve: impl FnMut(&str, Option<u32>) -> Opti
             Some(child) => pin_step(&mut problems, &at, step, &child),
             None => {
                 let place = if step.version.is_some() { "version" } else { "saga" };
-                let version = step.version.map(|version| format!(" in version {version}")).unwrap_or_default();
+                let version =
+                    step.version.map(|version| format!(" in version {version}")).unwrap_or_default();
                 problems.push(problem(
                     &format!("{at}/{place}"),
                     "unknown-sub-saga",
@@ -166,8 +167,12 @@ mod tests {
     fn a_sub_saga_is_pinned_with_its_times() {
         let (step, problems) = pinned(json!({"name": "ship", "saga": "shipment"}), &child(false));
         assert_eq!((problems, step.timeout), (vec![], Millis::secs(60)));
-        assert_eq!(step.compensation.map(|undo| (undo.timeout, undo.retry.attempts)), Some((Millis::secs(20), 1)));
-        let said = json!({"name": "ship", "saga": "shipment", "timeout": "2m", "compensation": {"timeout": "30s"}});
+        assert_eq!(
+            step.compensation.map(|undo| (undo.timeout, undo.retry.attempts)),
+            Some((Millis::secs(20), 1))
+        );
+        let said =
+            json!({"name": "ship", "saga": "shipment", "timeout": "2m", "compensation": {"timeout": "30s"}});
         let (step, _) = pinned(said, &child(false));
         assert_eq!(step.timeout, Millis::secs(120));
         assert_eq!(step.compensation.map(|undo| undo.timeout), Some(Millis::secs(30)));
@@ -177,7 +182,8 @@ mod tests {
     fn what_cannot_be_undone_is_the_parents_pivot() {
         let (_, problems) = pinned(json!({"name": "ship", "saga": "shipment"}), &child(true));
         assert_eq!(problems, ["sub-saga-with-a-pivot"]);
-        let (step, problems) = pinned(json!({"name": "ship", "saga": "shipment", "kind": "pivot"}), &child(true));
+        let (step, problems) =
+            pinned(json!({"name": "ship", "saga": "shipment", "kind": "pivot"}), &child(true));
         assert_eq!((problems, step.compensation), (vec![], None));
     }
 

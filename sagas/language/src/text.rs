@@ -14,7 +14,7 @@ mod yaml;
 pub use lines::Position;
 
 pub(crate) use findings::{Finding, Findings};
-pub(crate) use lines::{Lines, floor};
+pub(crate) use lines::Lines;
 pub(crate) use tree::{Id, Span, Tree};
 
 /// The largest text of a definition, in bytes.
@@ -75,6 +75,11 @@ impl Places<'_> {
         inside.unwrap_or(whole)
     }
 
+    /// Whether the text has a value there, be it nothing.
+    pub(crate) fn has(&self, pointer: &str) -> bool {
+        self.tree.as_ref().is_some_and(|(tree, root)| tree.at(*root, pointer).is_some())
+    }
+
     /// Where the key of a field stands.
     pub(crate) fn key(&self, pointer: &str) -> Span {
         self.tree.as_ref().map_or_else(Span::default, |(tree, root)| tree.key_place(*root, pointer))
@@ -95,7 +100,7 @@ impl Places<'_> {
 /// Reads a text.
 pub(crate) fn read(text: &str, format: Format) -> Reading<'_> {
     let mut findings = Findings::default();
-    let mut reading = |tree, draft, findings, spoilt| Reading {
+    let reading = |tree, draft, findings, spoilt| Reading {
         lines: Lines::new(text),
         places: Places { text, tree },
         draft,

@@ -113,9 +113,7 @@ impl Term {
         let tries = Millis(undo.timeout.0.saturating_mul(u64::from(undo.retry.attempts)));
         let attempts = match undo.retry.attempts {
             0 | 1 => None,
-            attempts => {
-                Some(format!("{attempts} attempts x {} + pauses {}", undo.timeout, one.minus(tries)))
-            }
+            attempts => Some(format!("{attempts} attempts x {} + pauses {}", undo.timeout, one.minus(tries))),
         };
         let arithmetic = match (step.rounds(), attempts) {
             (0 | 1, attempts) => attempts,

@@ -53,7 +53,10 @@ pub(super) fn check(schema: &Value) -> Result<(), BadSchema> {
     let mut walk = Walk { root: schema, anchors: &seen.anchors, known: HashMap::new() };
     let parts = walk.parts(schema, "")?;
     if parts > PARTS_MAX {
-        return Err(bad("", format!("with each `$ref` written out it has more than {PARTS_MAX} parts: make it simpler")));
+        return Err(bad(
+            "",
+            format!("with each `$ref` written out it has more than {PARTS_MAX} parts: make it simpler"),
+        ));
     }
     Ok(())
 }
@@ -74,7 +77,10 @@ impl<'a> Seen<'a> {
             return Err(bad("", format!("it has more than {VALUES_MAX} values: make it simpler")));
         }
         if depth > DEPTH_MAX {
-            return Err(bad(pointer, format!("it nests deeper than {DEPTH_MAX} levels: put parts into `$defs`")));
+            return Err(bad(
+                pointer,
+                format!("it nests deeper than {DEPTH_MAX} levels: put parts into `$defs`"),
+            ));
         }
         match value {
             Value::Array(items) => {
@@ -104,10 +110,16 @@ impl<'a> Seen<'a> {
     ) -> Result<(), BadSchema> {
         match (key, value) {
             ("$schema", Value::String(dialect)) if dialect.trim_end_matches('#') != DIALECT => {
-                return Err(bad(at, format!("the input's schema is JSON Schema 2020-12: write `{DIALECT}`, or leave it out")));
+                return Err(bad(
+                    at,
+                    format!("the input's schema is JSON Schema 2020-12: write `{DIALECT}`, or leave it out"),
+                ));
             }
             ("$id", Value::String(_)) if !pointer.is_empty() => {
-                return Err(bad(at, "a part of a schema has no `$id` here: put it into `$defs`, and name it as `#/$defs/...`"));
+                return Err(bad(
+                    at,
+                    "a part of a schema has no `$id` here: put it into `$defs`, and name it as `#/$defs/...`",
+                ));
             }
             ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
                 return Err(bad(at, format!("`{key}` is not supported: write `$ref`")));
@@ -126,7 +138,12 @@ impl<'a> Seen<'a> {
             return Err(bad(at, format!("it has more than {PATTERNS_MAX} patterns: make it simpler")));
         }
         if self.unevaluated > UNEVALUATED_MAX {
-            return Err(bad(at, format!("it says `{key}` more than {UNEVALUATED_MAX} times: use `additionalProperties` or `items`")));
+            return Err(bad(
+                at,
+                format!(
+                    "it says `{key}` more than {UNEVALUATED_MAX} times: use `additionalProperties` or `items`"
+                ),
+            ));
         }
         Ok(())
     }
@@ -160,7 +177,8 @@ impl<'a> Walk<'a, '_> {
                 }
                 Value::Object(items) if MAP.contains(&key.as_str()) => {
                     for (name, item) in items {
-                        parts = parts.saturating_add(self.parts(item, &format!("{}/{}", at(), escaped(name)))?);
+                        parts =
+                            parts.saturating_add(self.parts(item, &format!("{}/{}", at(), escaped(name)))?);
                     }
                 }
                 _ => {}

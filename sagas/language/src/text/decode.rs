@@ -162,6 +162,9 @@ impl<'a: 't, 't> Decoder<'a, 't, '_> {
     }
 
     fn unknown(&mut self, entry: &Entry, at: &At<'_>, shape: &Shape, found: &mut Vec<(&'static str, Entry)>) {
+        if self.findings.is_full() {
+            return;
+        }
         let name = self.tree.key(entry);
         let lower = name.to_ascii_lowercase().replace('-', "_");
         let other = shape.others.iter().find(|(other, _)| *other == lower).map(|(_, known)| *known);

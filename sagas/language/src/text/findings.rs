@@ -69,6 +69,11 @@ impl Findings {
         self.errors > 0
     }
 
+    /// Whether errors are counted only, and no longer kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors > FINDINGS_MAX
+    }
+
     /// In the order of the text.
     pub(crate) fn into_sorted(mut self) -> Vec<Finding> {
         self.found.sort_by_key(|finding| (finding.span.start, finding.severity));

@@ -24,10 +24,6 @@ impl<'a> Lines<'a> {
         Self { text, starts }
     }
 
-    pub(crate) fn text(&self) -> &'a str {
-        self.text
-    }
-
     /// The position of a byte.
     pub(crate) fn position(&self, byte: usize) -> Position {
         let byte = floor(self.text, byte);
@@ -50,7 +46,7 @@ impl<'a> Lines<'a> {
 }
 
 /// The last place at or before the byte where a character begins.
-pub(crate) fn floor(text: &str, byte: usize) -> usize {
+fn floor(text: &str, byte: usize) -> usize {
     let mut byte = byte.min(text.len());
     while !text.is_char_boundary(byte) {
         byte -= 1;

@@ -87,7 +87,9 @@ fn heaviest(definition: &Definition, weight: impl Fn(Weights) -> u64) -> Vec<Vec
     let back = |at: usize, nth: usize| {
         let mut steps = vec![at];
         let mut last = (at, nth);
-        while let Some(before) = to.get(last.0).and_then(|chains| chains.get(last.1)).and_then(|chain| chain.before) {
+        while let Some(before) =
+            to.get(last.0).and_then(|chains| chains.get(last.1)).and_then(|chain| chain.before)
+        {
             steps.push(before.0);
             last = before;
         }
@@ -104,7 +106,8 @@ fn count(definition: &Definition) -> u64 {
     let mut all = 0_u64;
     for at in graph.order().iter().copied() {
         let needs = graph.needs(at);
-        let ways = needs.iter().filter_map(|need| to.get(*need)).fold(0_u64, |sum, ways| sum.saturating_add(*ways));
+        let ways =
+            needs.iter().filter_map(|need| to.get(*need)).fold(0_u64, |sum, ways| sum.saturating_add(*ways));
         let ways = if needs.is_empty() { 1 } else { ways };
         if let Some(place) = to.get_mut(at) {
             *place = ways;

@@ -68,7 +68,9 @@ impl WorstCase {
         let mut terms: Vec<&Term> = Vec::new();
         for term in sums.into_iter().flat_map(|sum| &sum.terms).chain(&self.pivot) {
             let is_known = terms.iter().any(|known| {
-                known.compensation == term.compensation && known.arithmetic == term.arithmetic && known.time == term.time
+                known.compensation == term.compensation
+                    && known.arithmetic == term.arithmetic
+                    && known.time == term.time
             });
             if term.arithmetic.is_some() && !is_known && terms.len() < TERMS_MAX {
                 terms.push(term);
