@@ -4,7 +4,7 @@ use super::{
     BlockedReason, Cause, Direction, Draft, Event, Flight, Json, Millis, One, Outcome, Phase, Refusal, Step,
     StepKey, StepState, Wait, forward_deadline,
 };
-use crate::definition::{SiblingFailure, StepKind};
+use crate::definition::{SiblingFailure, StepKind, Work};
 use crate::retry::{RetryPolicy, SLOW_LANE_CAP};
 use crate::wire::limit;
 
@@ -32,6 +32,10 @@ impl Draft<'_> {
             match flight.wait {
                 Wait::Time(_) => self.record(Event::GaveUp { step: key, in_doubt: false }),
                 Wait::Retry(_) => self.stop_retrying(step, &key),
+                // It stops by itself once it is asked to be undone, and need not be awaited to its end.
+                Wait::Reply(_) if matches!(step.work, Work::Saga { .. }) && step.compensation.is_some() => {
+                    self.record(Event::GaveUp { step: key, in_doubt: true });
+                }
                 // The barrier fences off what has not run yet.
                 Wait::Reply(_) if is_race && step.compensation.is_some() => {
                     self.record(Event::GaveUp { step: key, in_doubt: true });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{BlockedReason, Cause, Direction, Draft, Event, Json, One, Phase, StepKey, StepState};
-use crate::definition::{Definition, ForEach, Step, StepKind, Zone};
+use crate::definition::{Definition, ForEach, Step, Zone};
 use crate::expression::{Each, Facts, Names, Unresolved};
 use crate::ids::{Name, SagaId};
 use crate::wire::limit;
@@ -94,7 +94,6 @@ impl<'a> Draft<'a> {
             self.stop(Cause::ForwardBudget { step: key });
             return false;
         }
-        let is_behind = self.saga.pivot_sent || self.definition.graph.zone(at) == Zone::Behind;
         match self.is_wanted(step) {
             Ok(true) => {}
             Ok(false) => {
@@ -102,11 +101,18 @@ impl<'a> Draft<'a> {
                 return true;
             }
             // Nothing is undone any more: what is to be done is done, condition or not.
-            Err(_) if is_behind => {}
+            Err(_) if self.saga.pivot_sent => {}
             Err((code, message)) => {
                 self.cannot_send(&key, code, message);
                 return false;
             }
+        }
+        if !self.saga.pivot_sent
+            && self.definition.graph.zone(at) != Zone::Before
+            && let Some((later, code, message)) = self.missing_past()
+        {
+            self.cannot_send(&later, code, message);
+            return false;
         }
         if step.work.is_wait() {
             self.begin_waiting(at, step);
@@ -119,7 +125,7 @@ impl<'a> Draft<'a> {
                     self.record(Event::Listed { step: key, items });
                     self.go_on(at, step)
                 }
-                // Of steps behind the pivot it was seen to before the pivot was sent.
+                // Never behind the point of no return: it was seen to before that.
                 Err((code, message)) => {
                     self.cannot_send(&key, code, message);
                     false
@@ -132,22 +138,17 @@ impl<'a> Draft<'a> {
 
     fn begin_action(&mut self, at: usize, step: &'a Step, key: &StepKey) {
         match self.request(step, None) {
-            Err((code, message))
-                if self.saga.pivot_sent || self.definition.graph.zone(at) == Zone::Behind =>
-            {
+            Err((code, message)) if self.saga.pivot_sent => {
                 // Nothing is undone any more, and no later attempt can be better: say so to the
                 // participant's side, which is where the mend is.
                 self.send_action(at, step, key, 1, Some(Json::null()));
                 self.block(key, BlockedReason::RetriableFails, format!("{code}: {message}"));
             }
             Err((code, message)) => self.cannot_send(key, code, message),
-            Ok(request) => match self.missing_past(at) {
-                Some((later, code, message)) => self.cannot_send(&later, code, message),
-                None => {
-                    self.send_action(at, step, key, 1, request);
-                    self.curtail();
-                }
-            },
+            Ok(request) => {
+                self.send_action(at, step, key, 1, request);
+                self.curtail();
+            }
         }
     }
 
@@ -195,8 +196,7 @@ impl<'a> Draft<'a> {
         item: &serde_json::Value,
     ) -> bool {
         let key = StepKey::iteration(&step.name, number);
-        let is_behind = self.saga.pivot_sent || self.definition.graph.zone(at) == Zone::Behind;
-        if !is_behind && self.now >= self.latest(at, step) {
+        if !self.saga.pivot_sent && self.now >= self.latest(at, step) {
             self.stop(Cause::ForwardBudget { step: key });
             return false;
         }
@@ -210,7 +210,7 @@ impl<'a> Draft<'a> {
                 self.curtail();
                 true
             }
-            Err((code, message)) if is_behind => {
+            Err((code, message)) if self.saga.pivot_sent => {
                 self.send_action(at, step, &key, 1, Some(Json::null()));
                 self.block(&key, BlockedReason::RetriableFails, format!("{code}: {message}"));
                 true
@@ -276,18 +276,16 @@ impl<'a> Draft<'a> {
         if count > usize::try_from(each.max).unwrap_or(usize::MAX) {
             return Err(("too_many_items", format!("{} has {count} items, at most {}", step.name, each.max)));
         }
+        // Behind the point of no return there is no way back, and what was seen to before it is not refused now.
         match self.too_large("list", &items) {
-            Some(message) => Err(("too_large", message)),
-            None => Ok(items),
+            Some(message) if !self.saga.pivot_sent => Err(("too_large", message)),
+            Some(_) | None => Ok(items),
         }
     }
 
-    /// Before the pivot is sent: a step behind it whose request, or whose list, names what is known to be missing. Found
-    /// now it can still be undone.
-    fn missing_past(&self, at: usize) -> Option<(StepKey, &'static str, String)> {
-        if self.definition.steps.get(at).is_none_or(|step| step.kind != StepKind::Pivot) {
-            return None;
-        }
+    /// Before the point of no return: a step behind it whose request, or whose list, names what is known to be missing.
+    /// Found now it can still be undone.
+    fn missing_past(&self) -> Option<(StepKey, &'static str, String)> {
         let behind = self.definition.steps.iter().enumerate();
         let behind = behind.filter(|(at, _)| self.definition.graph.zone(*at) == Zone::Behind);
         behind.map(|(_, step)| step).find_map(|step| {
