@@ -85,9 +85,9 @@ fn two_steps_of_one_name_cannot_be_told_apart() {
 
 #[test]
 fn there_is_at_least_one_step_and_no_more_than_the_limit() {
-    steps_refused(&json!([]), &["/steps: a definition needs at least one step"]);
+    steps_refused(&json!([]), &["/steps: there are no steps: a definition needs at least one step"]);
     let step = |n: usize| json!({"name": format!("s{n}"), "participant": "p", "kind": "read"});
-    steps_refused(&(0..201).map(step).collect(), &["/steps: 201 steps: at most 200"]);
+    steps_refused(&(0..201).map(step).collect(), &["/steps: 201 steps: at most 200; a sub-saga or `for_each` may do the work of many"]);
     let most: Vec<_> = (0..200).map(step).collect();
     check(&json!({"name": "order", "window": "1h", "steps": most})).expect("accepted");
 }
@@ -142,7 +142,10 @@ fn the_kinds_stand_in_a_legal_order() {
     let undoable = json!({"name": "reserve", "participant": "p", "compensation": "release"});
     steps_refused(
         &json!([step("a", "pivot"), step("b", "pivot")]),
-        &["/steps/1/kind: a second pivot: `a` is the point of no return already"],
+        &[
+            "/steps/1/kind: a second pivot: `a` is the point of no return already: let one step be the pivot: those \
+             before it are undone when it fails, those behind it are retriable",
+        ],
     );
     steps_refused(
         &json!([step("a", "pivot"), undoable]),
@@ -236,14 +239,15 @@ fn an_input_refers_to_the_input_and_to_earlier_steps_only() {
             step("b", json!(["${{ steps.a.output }}", "${{ steps.b.output }}"])),
         ]),
         &[
-            "/steps/0/input: refers to the output of `b`, which is no earlier step; earlier are: none",
-            "/steps/1/input: refers to the output of `b`, which is no earlier step; earlier are: a",
+            "/steps/0/input/x: refers to the output of `b`, which is no earlier step: no step has ended before this one: let \
+             it need the step whose output it uses",
+            "/steps/1/input/1: refers to the output of `b`, which is this step itself: earlier are: a",
         ],
     );
     step_refused(
         "input",
         json!({"to/from": ["${{ env.HOME }}"]}),
-        &["/steps/0/input/to~1from/0: nothing is called `env` here; there is: input, saga"],
+        &["/steps/0/input/to~1from/0: nothing is called `env` here; there is: input, saga, steps"],
     );
     step_refused(
         "input",

@@ -2,9 +2,18 @@
 //!
 //! Everything here is pure: text and values come in, values come out.
 
+pub mod check;
+pub mod diagnostic;
 pub mod diff;
+pub mod input_schema;
 pub mod picture;
+pub mod pin;
 pub mod schema;
+pub mod text;
+pub mod worst_case;
+
+mod lint;
+mod types;
 
 use snorri_saga::definition::{Definition, Draft};
 
