@@ -315,6 +315,22 @@ impl Engine {
         }
     }
 
+    /// The saga of a start that came before with this key, for one that could not be started any more.
+    pub async fn begun(
+        &self,
+        key: Option<&(String, [u8; 32])>,
+        version: Option<u32>,
+    ) -> Result<Option<Started>, StartError> {
+        let (Some((key, print)), Some(version)) = (key, version) else { return Ok(None) };
+        match self.shared.store.start_key(key).await {
+            Ok(Some((id, known))) if known == print => Ok(Some(Started { id, version, is_replay: true })),
+            Ok(Some((id, _))) => Err(StartError::KeyReused(id)),
+            Ok(None) => Ok(None),
+            Err(error) if error.is_transient() => Err(StartError::Unavailable),
+            Err(error) => Err(StartError::Broken(error.chain())),
+        }
+    }
+
     /// Asks something of a saga: to be undone ([`Input::Cancel`]), to take a signal ([`Input::Signal`]) or a decision
     /// ([`Input::Decide`]). Returns its state after it is committed. `limit` is how long the caller waits.
     pub async fn act(&self, id: SagaId, input: Input, limit: Duration) -> Result<Saga, ActError> {

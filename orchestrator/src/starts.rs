@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aside::dead_letter;
 use crate::definitions;
-use crate::engine::{Engine, Shared, StartError, StartRequest};
+use crate::engine::{Engine, Shared, StartError, StartRequest, Started};
 use crate::intake::{self, Intake};
 use crate::problem::Problem;
 
@@ -152,8 +152,16 @@ async fn begin(
         Some(key) => Some(intake::keyed(key.to_owned(), name, body.version, &body.input).map_err(never)?),
         None => message.stored_at_nanos().map(|at| own_key(at, message.subject(), &body)),
     };
-    let versioned = match intake.definitions.get(name, body.version).await {
+    let versioned = match intake.definitions.in_force(name, body.version).await {
         Ok(versioned) => versioned,
+        Err(error @ definitions::Error::Removed { .. }) => {
+            // One that came before the removal has its saga.
+            return match engine.begun(key.as_ref(), body.version).await {
+                Ok(Some(started)) => Ok(told(&started)),
+                Ok(None) => Err(never(error.into())),
+                Err(error) => Err(refused(error)),
+            };
+        }
         Err(error @ definitions::Error::Unknown { .. }) => {
             return Err(never(Problem::unknown_definition(&error.to_string())));
         }
@@ -166,15 +174,18 @@ async fn begin(
         key,
         traceparent: message.header(header::TRACEPARENT).and_then(intake::traceparent),
     };
-    match engine.start(request, START_TIMEOUT).await {
-        Ok(started) => Ok(serde_json::json!({
-            "saga_id": started.id, "version": started.version, "replayed": started.is_replay
-        })),
-        Err(error @ StartError::KeyReused(_)) => Err(never(Problem::key_reused(&error.to_string()))),
-        Err(StartError::Broken(why)) => Err(never(Problem::internal(&why))),
-        Err(StartError::Overloaded(_) | StartError::Unavailable | StartError::ShuttingDown) => {
-            Err(Refused::Later)
-        }
+    engine.start(request, START_TIMEOUT).await.map(|started| told(&started)).map_err(refused)
+}
+
+fn told(started: &Started) -> serde_json::Value {
+    serde_json::json!({"saga_id": started.id, "version": started.version, "replayed": started.is_replay})
+}
+
+fn refused(error: StartError) -> Refused {
+    match error {
+        StartError::KeyReused(_) => Refused::Never(Problem::key_reused(&error.to_string())),
+        StartError::Broken(why) => Refused::Never(Problem::internal(&why)),
+        StartError::Overloaded(_) | StartError::Unavailable | StartError::ShuttingDown => Refused::Later,
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use serde::Serialize;
@@ -14,11 +13,14 @@ use snorri_saga::time::Timestamp;
 use snorri_saga::wire::limit;
 
 use super::params::{Params, page};
-use super::sagas::{Segment, segment};
+use super::sagas::Segment;
+use super::versions::{NameAndVersion, name_and_version, name_of};
 use super::{Rest, body, gate};
 use crate::definitions::{self, Definitions, Submitted, TEXT_BYTES_MAX};
 use crate::problem::Problem;
 use crate::store;
+use crate::store::definitions::Stored;
+use crate::store::versions::Running;
 
 const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 500;
@@ -31,6 +33,8 @@ struct SubmittedView<'a> {
     version: u32,
     new: bool,
     digest: String,
+    /// How many sagas run on older versions; nothing if they could not be counted.
+    running_on_older: Option<Vec<Running>>,
 }
 
 /// Submits a definition.
@@ -48,17 +52,14 @@ pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> R
         Params::of(&parts.uri, &[])?;
         let draft = read(&rest, bytes, is_json).await?;
         let submitted = rest.api.definitions.submit_draft(&draft).await?;
-        answer(&submitted)
+        answer(&rest, &submitted).await
     };
     gate::run(&rest, "POST /v1/definitions", work).await
 }
 
-/// Reads the text beside the runtime's threads, which serve everybody.
+/// Reads the text.
 async fn read(rest: &Rest, bytes: axum::body::Bytes, is_json: bool) -> Result<Draft, Problem> {
-    let turn = rest.reading.clone().acquire_owned().await.map_err(|_| Problem::shutting_down())?;
-    let reading = tokio::task::spawn_blocking(move || {
-        // Held to the end, even when nobody waits for it any more.
-        let _turn = turn;
+    beside(rest, move || {
         let text = std::str::from_utf8(&bytes).map_err(|error| {
             Problem::unreadable_definition(&format!(
                 "the text is not UTF-8 from byte {} on",
@@ -71,8 +72,22 @@ async fn read(rest: &Rest, bytes: axum::body::Bytes, is_json: bool) -> Result<Dr
             return Err(Problem::unreadable_definition("the text has the character U+0000"));
         }
         Ok(draft)
+    })
+    .await
+}
+
+/// Does what takes long beside the runtime's threads, which serve everybody.
+pub(super) async fn beside<T: Send + 'static>(
+    rest: &Rest,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = rest.reading.clone().acquire_owned().await.map_err(|_| Problem::shutting_down())?;
+    let working = tokio::task::spawn_blocking(move || {
+        // Held to the end, even when nobody waits for it any more.
+        let _turn = turn;
+        work()
     });
-    reading.await.map_err(|error| {
+    working.await.map_err(|error| {
         tracing::error!(%error, "a definition could not be read");
         Problem::internal("the definition could not be read; the log of this replica has the reason")
     })?
@@ -94,14 +109,19 @@ fn read_yaml(text: &str) -> Result<Draft, Problem> {
     }
 }
 
-fn answer(submitted: &Submitted) -> Result<Response, Problem> {
+async fn answer(rest: &Rest, submitted: &Submitted) -> Result<Response, Problem> {
     let definition = &submitted.versioned.definition;
     let version = submitted.versioned.version;
+    // It is submitted, whether they can be counted or not.
+    let running = rest.api.store.running_below(&definition.name, version).await.inspect_err(|error| {
+        tracing::debug!(error = error.chain(), "the sagas on older versions could not be counted");
+    });
     let view = SubmittedView {
         name: definition.name.as_str(),
         version,
         new: submitted.is_new,
         digest: hex(&submitted.digest),
+        running_on_older: running.ok(),
     };
     let status = if submitted.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = body::json(status, &view)?;
@@ -145,50 +165,44 @@ struct DefinitionView {
     name: String,
     version: u32,
     submitted_at: Timestamp,
+    removed_at: Option<Timestamp>,
     definition: Json,
 }
 
 /// The newest version of a definition.
-pub(super) async fn newest(State(rest): State<Arc<Rest>>, name: Segment, uri: Uri) -> Response {
+pub(super) async fn newest(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri) -> Response {
     let work = async {
         Params::of(&uri, &[])?;
-        show(&rest, &segment(name)?, None).await
+        show(&rest, &name_of(path)?, None).await
     };
     gate::run(&rest, "GET /v1/definitions/{name}", work).await
 }
 
 /// One version of a definition.
-pub(super) async fn version(
-    State(rest): State<Arc<Rest>>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    uri: Uri,
-) -> Response {
+pub(super) async fn version(State(rest): State<Arc<Rest>>, path: NameAndVersion, uri: Uri) -> Response {
     let work = async {
         Params::of(&uri, &[])?;
-        let Path((name, version)) = path.map_err(|error| Problem::bad_request(&error.body_text()))?;
-        let number = version.parse::<u32>().ok().filter(|version| *version > 0);
-        let number = number.ok_or_else(|| {
-            let shown: String = version.chars().take(80).collect();
-            Problem::bad_parameter("version", &format!("`{shown}` is not a version, a number from 1"))
-        })?;
-        show(&rest, &name, Some(number)).await
+        let (name, version) = name_and_version(path)?;
+        show(&rest, &name, Some(version)).await
     };
     gate::run(&rest, "GET /v1/definitions/{name}/{version}", work).await
 }
 
-async fn show(rest: &Rest, name: &str, version: Option<u32>) -> Result<Response, Problem> {
-    let unknown = || {
-        let shown: String = name.chars().take(80).collect();
-        definitions::Error::Unknown { name: shown, version }
-    };
-    let name = Name::new(name).map_err(|_| unknown())?;
-    let stored = rest.api.store.definition(name.as_str(), version).await?.ok_or_else(unknown)?;
+/// A definition as it is stored: one version, removed or not, or the newest in force.
+pub(super) async fn stored(rest: &Rest, name: &Name, version: Option<u32>) -> Result<Stored, Problem> {
+    let stored = rest.api.store.definition(name.as_str(), version).await?;
+    stored.ok_or_else(|| definitions::Error::Unknown { name: name.to_string(), version }.into())
+}
+
+async fn show(rest: &Rest, name: &Name, version: Option<u32>) -> Result<Response, Problem> {
+    let stored = stored(rest, name, version).await?;
     let definition = Json::parse(&stored.body)
         .map_err(|error| store::Error::Corrupt(format!("definition {name}: {error}")))?;
     let view = DefinitionView {
         name: stored.name,
         version: stored.version,
         submitted_at: stored.submitted_at,
+        removed_at: stored.removed_at,
         definition,
     };
     body::json(StatusCode::OK, &view)

@@ -41,6 +41,7 @@ impl From<definitions::Error> for Problem {
     fn from(error: definitions::Error) -> Self {
         match error {
             definitions::Error::Unknown { .. } => Self::unknown_definition(&error.to_string()),
+            definitions::Error::Removed { .. } => Self::removed_definition(&error.to_string()),
             definitions::Error::Invalid(violations) => Self::invalid_definition(&shown(violations)),
             definitions::Error::Unreadable(text) => Self::unreadable_definition(&text),
             definitions::Error::Store(error) => error.into(),
