@@ -6,6 +6,8 @@
 mod cancelling;
 #[path = "scenarios/deadlines.rs"]
 mod deadlines;
+#[path = "scenarios/graph.rs"]
+mod graph;
 #[path = "scenarios/late.rs"]
 mod late;
 #[path = "scenarios/limits.rs"]
@@ -14,6 +16,8 @@ mod limits;
 mod looking;
 #[path = "scenarios/onwards.rs"]
 mod onwards;
+#[path = "scenarios/siblings.rs"]
+mod siblings;
 #[path = "support/story.rs"]
 mod story;
 #[path = "scenarios/tombstones.rs"]

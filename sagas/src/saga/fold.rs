@@ -153,7 +153,8 @@ impl Saga {
             }
             Event::LateReply { step, output, neutralised, .. } => {
                 self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
-                let is_undoing = self.phase == Phase::Backward;
+                // It is, or it will be when what is in flight beside it is known.
+                let is_undoing = self.phase == Phase::Backward || self.stopping.is_some();
                 if let Some(run) = self.step_mut(step) {
                     run.late = true;
                     run.output.clone_from(output);
