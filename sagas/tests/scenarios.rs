@@ -2,16 +2,24 @@
 //! happens (`>`), then that is the journal (time, fact), with the commands (`->`) and the announcement (`=>`)
 //! that follow from it. The little language is explained in `support/story.rs`.
 
+#[path = "scenarios/behind.rs"]
+mod behind;
 #[path = "scenarios/cancelling.rs"]
 mod cancelling;
+#[path = "scenarios/conditions.rs"]
+mod conditions;
 #[path = "scenarios/deadlines.rs"]
 mod deadlines;
 #[path = "scenarios/graph.rs"]
 mod graph;
+#[path = "scenarios/items.rs"]
+mod items;
 #[path = "scenarios/late.rs"]
 mod late;
 #[path = "scenarios/limits.rs"]
 mod limits;
+#[path = "scenarios/lists.rs"]
+mod lists;
 #[path = "scenarios/looking.rs"]
 mod looking;
 #[path = "scenarios/onwards.rs"]
