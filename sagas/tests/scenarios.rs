@@ -34,6 +34,10 @@ mod tombstones;
 mod undoing;
 #[path = "scenarios/unknown.rs"]
 mod unknown;
+#[path = "scenarios/waiting.rs"]
+mod waiting;
+#[path = "scenarios/waits.rs"]
+mod waits;
 
 use serde_json::json;
 use snorri_saga::json::fingerprint;
