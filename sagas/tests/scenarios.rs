@@ -10,6 +10,8 @@ mod cancelling;
 mod conditions;
 #[path = "scenarios/deadlines.rs"]
 mod deadlines;
+#[path = "scenarios/family.rs"]
+mod family;
 #[path = "scenarios/graph.rs"]
 mod graph;
 #[path = "scenarios/items.rs"]
@@ -24,6 +26,8 @@ mod lists;
 mod looking;
 #[path = "scenarios/onwards.rs"]
 mod onwards;
+#[path = "scenarios/parts.rs"]
+mod parts;
 #[path = "scenarios/siblings.rs"]
 mod siblings;
 #[path = "support/story.rs"]
