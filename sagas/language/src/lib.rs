@@ -2,4 +2,14 @@
 //!
 //! Everything here is pure: text and values come in, values come out.
 
+pub mod check;
+pub mod diagnostic;
+pub mod input_schema;
+pub mod pin;
+pub mod picture;
 pub mod schema;
+pub mod text;
+pub mod worst_case;
+
+mod lint;
+mod types;

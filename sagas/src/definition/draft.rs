@@ -38,7 +38,7 @@ pub struct Draft {
 }
 
 /// A step as it is written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DraftStep {
     /// The step's name, its key in the journal.

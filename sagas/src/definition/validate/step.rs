@@ -207,7 +207,7 @@ fn timeout(problems: &mut Problems, at: &str, step: &DraftStep, work: Option<&Wo
         Some(Work::Saga { .. }) => {
             let Some(timeout) = step.timeout else {
                 problems.add(
-                    at,
+                    &format!("{at}/timeout"),
                     "no-timeout",
                     "a sub-saga needs a `timeout`",
                     "the window of its definition is written in when the definition is submitted",

@@ -1,0 +1,346 @@
+//! Checking: everything that can be known of definitions before they run. Of a set of files, sub-sagas are looked for
+//! among them first.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use snorri_saga::definition::{Definition, Draft, Problem};
+use snorri_saga::time::Millis;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::input_schema::InputSchema;
+use crate::pin::{self, Child};
+use crate::text::{Finding, Findings, Format, Lines, Places, Reading, read, shown};
+use crate::worst_case::WorstCase;
+use crate::{lint, types};
+
+/// A text to check.
+#[derive(Debug, Clone, Copy)]
+pub struct File<'a> {
+    /// What it is called in messages.
+    pub name: &'a str,
+    /// The text.
+    pub text: &'a str,
+    /// What it is written in.
+    pub format: Format,
+}
+
+/// What is known of some files. Its JSON is stable: fields are added, never changed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// How many errors there are in all.
+    pub errors: usize,
+    /// How many warnings there are in all.
+    pub warnings: usize,
+    /// The files, in the order in which they were given.
+    pub files: Vec<FileReport>,
+}
+
+/// What is known of one file.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileReport {
+    /// The file, as it was named.
+    pub file: String,
+    /// The definition's name, if it can be read.
+    pub name: Option<String>,
+    /// What is wrong, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How long it may take at worst; nothing when there are errors.
+    pub worst_case: Option<WorstCase>,
+    /// What came of exploring all that may happen to it; nothing when it was not explored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explored: Option<Explored>,
+    /// The draft, its sub-sagas pinned, if it is free of errors.
+    #[serde(skip)]
+    pub draft: Option<Draft>,
+    /// The definition, if it is free of errors.
+    #[serde(skip)]
+    pub definition: Option<Definition>,
+}
+
+/// What came of exploring a definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explored {
+    /// How many different states were seen.
+    pub states: u64,
+    /// How long it took.
+    pub time: Millis,
+    /// All states there are within the bounds were seen.
+    pub complete: bool,
+    /// What the bounds are, in words.
+    pub bounds: String,
+    /// What goes wrong, as a story of events, if anything does.
+    pub violations: Vec<String>,
+}
+
+impl FileReport {
+    /// Whether nothing of that weight was found.
+    pub fn is_free_of(&self, severity: Severity) -> bool {
+        self.diagnostics.iter().all(|diagnostic| diagnostic.severity != severity)
+    }
+}
+
+/// Checks files. `known` gives definitions that are not among them, in the given or the newest version.
+pub fn check(files: &[File<'_>], known: impl Fn(&str, Option<u32>) -> Option<Child>) -> Report {
+    let mut checker = Checker { known: &known, files: Vec::new(), by_name: HashMap::new() };
+    for file in files {
+        checker.add(file);
+    }
+    for at in 0..files.len() {
+        checker.check(at);
+    }
+    let files: Vec<FileReport> = checker.files.into_iter().map(State::report).collect();
+    let count = |severity| {
+        let all = files.iter().flat_map(|file| &file.diagnostics);
+        all.filter(|diagnostic| diagnostic.severity == severity).count()
+    };
+    Report { errors: count(Severity::Error), warnings: count(Severity::Warning), files }
+}
+
+/// The sub-sagas that a draft names, with the version where it says one.
+pub fn sub_sagas(draft: &Draft) -> Vec<(&str, Option<u32>)> {
+    let named = draft.steps.iter().filter_map(|step| Some((step.saga.as_deref()?, step.version)));
+    let mut named: Vec<_> = named.collect();
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
+enum Stage {
+    Read,
+    UnderWay,
+    Checked,
+}
+
+struct State<'a> {
+    name: String,
+    stage: Stage,
+    lines: Lines<'a>,
+    places: Places<'a>,
+    findings: Findings,
+    spoilt: Vec<String>,
+    draft: Option<Draft>,
+    definition: Option<Definition>,
+}
+
+/// What a sub-saga among the files is to its parent.
+enum Found {
+    Child(Child),
+    /// It has errors of its own.
+    Broken,
+    /// It runs its parent in turn.
+    Circle,
+    Unknown,
+}
+
+struct Checker<'a, 'k> {
+    known: &'k dyn Fn(&str, Option<u32>) -> Option<Child>,
+    files: Vec<State<'a>>,
+    by_name: HashMap<String, usize>,
+}
+
+impl<'a> Checker<'a, '_> {
+    fn add(&mut self, file: &File<'a>) {
+        let Reading { lines, places, draft, mut findings, spoilt } = read(file.text, file.format);
+        let at = self.files.len();
+        if let Some(draft) = draft.as_ref().filter(|draft| !draft.name.is_empty()) {
+            match self.by_name.get(&draft.name) {
+                None => {
+                    self.by_name.insert(draft.name.clone(), at);
+                }
+                Some(first) => {
+                    let first = self.files.get(*first).map_or("", |file| &file.name);
+                    let message = format!("the definition `{}` is in {first}, too", shown(&draft.name));
+                    findings.add(
+                        Finding::warning("duplicate-definition", places.of("/name", None), message)
+                            .at("/name")
+                            .mend("whichever is submitted last becomes the newest version: give one of them another name"),
+                    );
+                }
+            }
+        }
+        let name = file.name.to_owned();
+        let stage = Stage::Read;
+        self.files.push(State { name, stage, lines, places, findings, spoilt, draft, definition: None });
+    }
+
+    /// Checks a file, and before it those that its sub-sagas are in.
+    fn check(&mut self, at: usize) {
+        let Some(file) = self.files.get_mut(at) else { return };
+        if !matches!(file.stage, Stage::Read) {
+            return;
+        }
+        file.stage = Stage::UnderWay;
+        if let Some(mut draft) = file.draft.take() {
+            let children: Vec<(String, Option<u32>)> =
+                sub_sagas(&draft).into_iter().map(|(name, version)| (name.to_owned(), version)).collect();
+            let found: HashMap<(String, Option<u32>), Found> =
+                children.into_iter().map(|wanted| (wanted.clone(), self.find(&wanted))).collect();
+            if let Some(file) = self.files.get_mut(at) {
+                let written = draft.clone();
+                file.pin(&mut draft, &found);
+                file.problems(&written, &draft);
+                file.draft = Some(draft);
+            }
+        }
+        if let Some(file) = self.files.get_mut(at) {
+            file.stage = Stage::Checked;
+        }
+    }
+
+    fn find(&mut self, (name, version): &(String, Option<u32>)) -> Found {
+        let Some(at) = self.by_name.get(name).copied() else {
+            return (self.known)(name, *version).map_or(Found::Unknown, Found::Child);
+        };
+        self.check(at);
+        match self.files.get(at) {
+            Some(State { stage: Stage::UnderWay, .. }) => Found::Circle,
+            Some(State { definition: Some(definition), .. }) => {
+                Found::Child(Child::of(definition, version.unwrap_or(1)))
+            }
+            Some(_) | None => Found::Broken,
+        }
+    }
+}
+
+impl State<'_> {
+    fn pin(&mut self, draft: &mut Draft, found: &HashMap<(String, Option<u32>), Found>) {
+        let problems = pin::pin(draft, |name, version| match found.get(&(name.to_owned(), version)) {
+            Some(Found::Child(child)) => Some(child.clone()),
+            _ => None,
+        });
+        let told: Vec<(usize, &'static str, &'static str)> = draft
+            .steps
+            .iter()
+            .enumerate()
+            .filter_map(|(nth, step)| {
+                let wanted = (step.saga.clone()?, step.version);
+                match found.get(&wanted) {
+                    Some(Found::Broken) => Some((nth, "sub-saga-with-errors", "has errors of its own")),
+                    Some(Found::Circle) => Some((nth, "sub-saga-in-a-circle", "runs this one in turn")),
+                    Some(Found::Child(_) | Found::Unknown) | None => None,
+                }
+            })
+            .collect();
+        for problem in problems {
+            // What is told better below.
+            let is_told = told.iter().any(|(nth, ..)| problem.pointer.starts_with(&format!("/steps/{nth}/")))
+                && problem.code == "unknown-sub-saga";
+            if !is_told {
+                self.problem(problem);
+            }
+        }
+        for (nth, code, message) in told {
+            let name =
+                draft.steps.get(nth).and_then(|step| step.saga.as_deref()).map(shown).unwrap_or_default();
+            let pointer = format!("/steps/{nth}/saga");
+            let mend = if code == "sub-saga-with-errors" { "mend it first" } else { "break the circle" };
+            self.findings.add(
+                Finding::error(
+                    code,
+                    self.places.of(&pointer, None),
+                    format!("the sub-saga `{name}` {message}"),
+                )
+                .at(pointer)
+                .mend(mend),
+            );
+        }
+        // That a sub-saga which is not known has no times is a consequence.
+        for (nth, step) in draft.steps.iter().enumerate().filter(|(_, step)| step.saga.is_some()) {
+            if step.version.is_none() || step.timeout.is_none() {
+                self.spoilt.extend(["version", "timeout"].map(|field| format!("/steps/{nth}/{field}")));
+            }
+        }
+    }
+
+    fn problems(&mut self, written: &Draft, draft: &Draft) {
+        let mut told = Vec::new();
+        match Definition::from_draft(draft) {
+            Ok(definition) => self.definition = Some(definition),
+            Err(problems) => {
+                for problem in problems {
+                    told.push(problem.pointer.clone());
+                    self.problem(problem);
+                }
+            }
+        }
+        if let Some(schema) = draft.input.as_ref().filter(|schema| schema.is_object())
+            && let Err(bad) = InputSchema::compile(schema)
+        {
+            let pointer = format!("/input{}", bad.pointer);
+            self.findings.add(
+                Finding::error("bad-input-schema", self.places.of(&pointer, None), bad.message).at(pointer),
+            );
+        }
+        for found in types::check(draft) {
+            // Of what the names alone say, the types say no more.
+            if !told.iter().any(|pointer| *pointer == found.problem.pointer) {
+                self.finding(found.severity, found.problem);
+            }
+        }
+        let definition = self.definition.as_ref();
+        lint::lint(&lint::Subject { written, definition, places: &self.places }, &mut self.findings);
+        if self.findings.has_errors() {
+            self.definition = None;
+        }
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.finding(Severity::Error, problem);
+    }
+
+    fn finding(&mut self, severity: Severity, problem: Problem) {
+        let is_consequence = |spoilt: &String| {
+            problem
+                .pointer
+                .strip_prefix(spoilt.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if self.spoilt.iter().any(is_consequence) {
+            return;
+        }
+        let span = match problem.code {
+            "unfitting-field" => self.places.key(&problem.pointer),
+            _ => self.places.of(&problem.pointer, problem.offset),
+        };
+        let finding = Finding::error(problem.code, span, problem.message).at(problem.pointer);
+        let mend = problem.mend;
+        self.findings.add(Finding { severity, mend, ..finding });
+    }
+
+    fn report(self) -> FileReport {
+        let name = self.draft.as_ref().map(|draft| draft.name.clone()).filter(|name| !name.is_empty());
+        let has_errors = self.findings.has_errors();
+        let lines = &self.lines;
+        let file = &self.name;
+        let diagnostic = |finding: Finding| {
+            let start = lines.position(finding.span.start);
+            Diagnostic {
+                severity: finding.severity,
+                code: finding.code,
+                file: file.clone(),
+                line: start.line,
+                column: start.column,
+                end: lines.position(finding.span.end).max(start),
+                pointer: finding.pointer,
+                message: finding.message,
+                mend: finding.mend,
+                source: lines.line(start.line).chars().take(SOURCE_CHARS_MAX).collect(),
+            }
+        };
+        let diagnostics = self.findings.into_sorted().into_iter().map(diagnostic).collect();
+        let definition = self.definition.filter(|_| !has_errors);
+        FileReport {
+            name,
+            worst_case: definition.as_ref().map(WorstCase::of),
+            explored: None,
+            draft: self.draft.filter(|_| !has_errors),
+            definition,
+            diagnostics,
+            file: self.name,
+        }
+    }
+}
+
+/// So much of a line is kept for showing it.
+const SOURCE_CHARS_MAX: usize = 10_000;

@@ -1,0 +1,193 @@
+//! The JSON Schema of a saga's input, compiled once for each version of a definition. Inputs are checked against it at
+//! the start request, with every error at once.
+//!
+//! JSON Schema 2020-12, formats included. References stay inside the schema, nothing is fetched. Patterns are matched in
+//! linear time (no look-around, no back-references). And no schema may make the check of a small input take long
+//! ([`bounds`]).
+
+use std::fmt;
+
+use jsonschema::{Draft, PatternOptions, Validator};
+use serde::Serialize;
+use serde_json::Value;
+
+mod bounds;
+
+/// The most errors that are told of one input.
+pub const ERRORS_MAX: usize = 100;
+/// The longest message of one error, in characters.
+const MESSAGE_CHARS_MAX: usize = 300;
+/// The largest compiled pattern, in bytes.
+const PATTERN_BYTES_MAX: usize = 64 * 1024;
+
+/// A compiled schema.
+pub struct InputSchema(Validator);
+
+impl fmt::Debug for InputSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InputSchema")
+    }
+}
+
+/// What of a schema cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{}: {message}", if pointer.is_empty() { "/" } else { pointer })]
+pub struct BadSchema {
+    /// The place, as a JSON pointer into the schema.
+    pub pointer: String,
+    /// What is wrong, and the mend.
+    pub message: String,
+}
+
+/// What of an input does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mismatch {
+    /// The place, as a JSON pointer into the input; empty for the whole.
+    pub pointer: String,
+    /// What is wrong. The input's values are not in it.
+    pub message: String,
+}
+
+impl InputSchema {
+    /// Compiles a schema.
+    pub fn compile(schema: &Value) -> Result<Self, BadSchema> {
+        bounds::check(schema)?;
+        jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .should_validate_formats(true)
+            .with_pattern_options(
+                PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX),
+            )
+            .offline()
+            .build(schema)
+            .map(Self)
+            .map_err(|error| BadSchema {
+                pointer: error.instance_path().as_str().to_owned(),
+                message: cut(&error.masked_with("this").to_string()),
+            })
+    }
+
+    /// What of an input does not fit, at most [`ERRORS_MAX`] of it.
+    pub fn validate(&self, input: &Value) -> Vec<Mismatch> {
+        let mismatch = |error: jsonschema::ValidationError<'_>| Mismatch {
+            pointer: cut(error.instance_path().as_str()),
+            message: cut(&error.masked_with("this").to_string()),
+        };
+        self.0.iter_errors(input).take(ERRORS_MAX).map(mismatch).collect()
+    }
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().nth(MESSAGE_CHARS_MAX).is_some() {
+        text.chars().take(MESSAGE_CHARS_MAX).chain(['…']).collect()
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn order() -> Value {
+        json!({
+            "type": "object",
+            "required": ["customer", "lines"],
+            "properties": {
+                "customer": {"type": "string", "pattern": "^customer-[0-9]+$"},
+                "mail": {"type": "string", "format": "email"},
+                "lines": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/line"}}
+            },
+            "$defs": {"line": {"type": "object", "required": ["sku"], "properties": {"quantity": {"type": "integer", "minimum": 1}}}},
+            "additionalProperties": false
+        })
+    }
+
+    fn compiled(schema: &Value) -> InputSchema {
+        InputSchema::compile(schema).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn all_that_does_not_fit_is_told_with_its_place() {
+        let schema = compiled(&order());
+        assert_eq!(
+            schema.validate(&json!({"customer": "customer-1", "lines": [{"sku": "a", "quantity": 2}]})),
+            []
+        );
+        let input =
+            json!({"customer": "c", "mail": "nobody", "lines": [{"sku": "a", "quantity": 0}, {}], "x/y": 1});
+        let found: Vec<String> = schema
+            .validate(&input)
+            .into_iter()
+            .map(|error| format!("{}: {}", error.pointer, error.message))
+            .collect();
+        insta::assert_snapshot!(found.join("\n"));
+    }
+
+    #[test]
+    fn what_is_told_has_an_end_and_keeps_the_input_to_itself() {
+        let schema = compiled(&json!({"items": {"type": "integer"}}));
+        let secret = "4111-1111".repeat(1000);
+        let errors = schema.validate(&json!(vec![secret; 1000]));
+        assert_eq!(errors.len(), ERRORS_MAX);
+        assert!(errors.iter().all(|error| error.message.len() < 400 && !error.message.contains("4111")));
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_refused_with_the_place() {
+        let refused = |schema: Value| InputSchema::compile(&schema).expect_err("refused").to_string();
+        let found = [
+            refused(json!({"type": "objekt"})),
+            refused(json!({"properties": {"a": {"minimum": "1"}}})),
+            refused(json!({"properties": {"a": {"pattern": "("}}})),
+            refused(json!({"properties": {"a": {"pattern": "(?=a)b"}}})),
+            refused(json!({"properties": {"a": {"pattern": "(a{1000}){1000}"}}})),
+            refused(json!({"properties": {"a": {"$ref": "https://example.com/schema.json"}}})),
+            refused(json!({"properties": {"a": {"$ref": "file:///etc/passwd"}}})),
+            refused(json!({"properties": {"a": {"$ref": "#/$defs/nowhere"}}})),
+            refused(json!({"$schema": "http://json-schema.org/draft-07/schema#"})),
+            refused(json!({"properties": {"a": {"$id": "other"}}})),
+            refused(json!({"$ref": "#"})),
+            refused(json!({"properties": {"next": {"$ref": "#"}}})),
+            refused(json!({"$dynamicRef": "#node"})),
+            refused(json!(7)),
+        ];
+        insta::assert_snapshot!(found.join("\n"));
+    }
+
+    #[test]
+    fn no_schema_makes_a_small_input_take_long() {
+        // Each definition names the next one twice: two to the power of thirty.
+        let mut defs = serde_json::Map::new();
+        for n in 0..30 {
+            let next = json!({"$ref": format!("#/$defs/d{}", n + 1)});
+            defs.insert(format!("d{n}"), json!({"allOf": [next, next]}));
+        }
+        defs.insert("d30".to_owned(), json!({"type": "object"}));
+        let bomb = json!({"$ref": "#/$defs/d0", "$defs": defs});
+        let error = InputSchema::compile(&bomb).expect_err("refused");
+        assert!(error.message.contains("written out"), "{error}");
+        let many = json!({"properties": (0..6000).map(|n| (format!("p{n}"), json!(true))).collect::<serde_json::Map<_, _>>()});
+        assert!(InputSchema::compile(&many).is_err());
+        let deep =
+            (0..20).fold(json!(true), |below, _| json!({"allOf": [below], "unevaluatedProperties": false}));
+        assert!(InputSchema::compile(&deep).is_err());
+        let patterns: serde_json::Map<_, _> =
+            (0..1000).map(|n| (format!("p{n}"), json!({"pattern": format!("{n}[a-z]{{200}}")}))).collect();
+        assert!(InputSchema::compile(&json!({"properties": patterns})).is_err());
+    }
+
+    #[test]
+    fn anchors_and_pointers_lead_inside_the_schema() {
+        let schema = compiled(&json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "properties": {"a": {"$ref": "#money"}, "b": {"$ref": "#/$defs/x~1y"}},
+            "$defs": {"m": {"$anchor": "money", "type": "integer"}, "x/y": {"type": "string"}}
+        }));
+        assert_eq!(schema.validate(&json!({"a": "1", "b": 1})).len(), 2);
+        assert_eq!(schema.validate(&json!({"a": 1, "b": "1"})), []);
+        assert_eq!(compiled(&json!(true)).validate(&json!(null)), []);
+    }
+}

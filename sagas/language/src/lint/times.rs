@@ -1,0 +1,127 @@
+//! Times that cannot come to pass: a timeout that the window ends before, an attempt for which there is no time.
+
+use snorri_saga::definition::graph::Set;
+use snorri_saga::definition::{Definition, Step, WINDOW_DEFAULT, Work, Zone};
+use snorri_saga::time::Millis;
+
+use super::{Findings, Subject};
+
+pub(super) fn lint(subject: &Subject<'_>, findings: &mut Findings) {
+    let window = subject.written.window.unwrap_or(WINDOW_DEFAULT);
+    for (at, step) in subject.steps() {
+        let times = [
+            ("timeout", step.timeout),
+            ("delay", step.delay),
+            ("signal/timeout", step.signal.as_ref().map(|signal| signal.timeout)),
+            ("approval/timeout", step.approval.as_ref().map(|approval| approval.timeout)),
+        ];
+        for (field, time) in times {
+            if let Some(time) = time.filter(|time| *time > window) {
+                subject.warn(
+                    findings,
+                    "longer-than-window",
+                    &format!("{at}/{field}"),
+                    format!("{time} is longer than the window of {window}, in which the whole saga ends"),
+                    "shorten it, or widen the `window`",
+                );
+            }
+        }
+    }
+    if let Some(definition) = subject.definition {
+        for (at, step) in definition.steps.iter().enumerate() {
+            attempts(subject, findings, definition, at, step);
+        }
+    }
+}
+
+/// Attempts for which there is no time, even if everything else takes none.
+fn attempts(subject: &Subject<'_>, findings: &mut Findings, definition: &Definition, at: usize, step: &Step) {
+    let policy = step.retry;
+    let is_sent = matches!(step.work, Work::Participant { .. } | Work::Saga { .. });
+    if !is_sent || policy.attempts < 2 || definition.graph.zone(at) == Zone::Behind {
+        return;
+    }
+    let (budget, why) = budget(definition, at, step);
+    let place = format!("/steps/{at}/retry");
+    let place = ["attempts", "backoff"]
+        .iter()
+        .map(|field| format!("{place}/{field}"))
+        .find(|field| subject.places.has(field))
+        .unwrap_or(place);
+    let fitting = fitting(step, budget);
+    if fitting < policy.attempts {
+        let message = match fitting {
+            0 | 1 => format!("`{}` is never tried a second time", step.name),
+            some => format!("`{}` is tried {some} times at most, not {} times", step.name, policy.attempts),
+        };
+        subject.warn(
+            findings,
+            "retry-without-time",
+            &place,
+            format!("{message}: even if each attempt fails at once, the pauses do not fit into the {budget} that it has ({why})"),
+            "shorten the pauses, lower `attempts`, or widen the `window`",
+        );
+    } else if step.timeout.plus(shortest_pause(step, 1)) >= budget {
+        subject.warn(
+            findings,
+            "no-retry-after-timeout",
+            &place,
+            format!(
+                "after an attempt that timed out there is no second one: {} and the pause do not fit into the {budget} \
+                 that `{}` has ({why})",
+                step.timeout, step.name
+            ),
+            "shorten its `timeout`, set `attempts: 1`, or widen the `window`",
+        );
+    }
+}
+
+/// How long a step may be tried at best: everything before it took no time, delays excepted.
+fn budget(definition: &Definition, at: usize, step: &Step) -> (Millis, String) {
+    let ancestors = definition.graph.ancestors(at);
+    let delays = definition.graph.heaviest_weight(|other| {
+        let is_delay = definition.steps.get(other).is_some_and(|step| matches!(step.work, Work::Delay));
+        if ancestors.has(other) && is_delay {
+            definition.steps.get(other).map_or(0, |step| step.timeout.0)
+        } else {
+            0
+        }
+    });
+    let mut undone: Set = ancestors;
+    let (kept, what) = if definition.graph.zone(at) == Zone::Pivot {
+        let after = definition.unwind_of(&undone).max(definition.behind_pivot());
+        (step.forward_worst().plus(after), "for the pivot itself and what follows it")
+    } else {
+        undone.add(at);
+        (definition.unwind_of(&undone), "kept for undoing")
+    };
+    let budget = definition.window.minus(Millis(delays)).minus(kept);
+    let delays = if delays > 0 { format!(" less {} of delays", Millis(delays)) } else { String::new() };
+    (budget, format!("the window of {}{delays} less {kept} {what}", definition.window))
+}
+
+/// How many attempts can begin.
+fn fitting(step: &Step, budget: Millis) -> u32 {
+    let mut begins = Millis(0);
+    for attempt in 1..step.retry.attempts {
+        begins = begins.plus(shortest_pause(step, attempt));
+        if begins >= budget {
+            return attempt;
+        }
+    }
+    step.retry.attempts
+}
+
+/// The shortest pause after an attempt.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "pauses are at most an hour, and the cast saturates"
+)]
+fn shortest_pause(step: &Step, attempt: u32) -> Millis {
+    let policy = step.retry;
+    let exponent = i32::try_from(attempt.saturating_sub(1).min(64)).unwrap_or(64);
+    let nominal = (policy.backoff.0 as f64 * policy.factor.powi(exponent)).min(policy.cap.0 as f64);
+    Millis((nominal * (1.0 - policy.jitter)).max(0.0) as u64)
+}

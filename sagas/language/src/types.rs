@@ -1,0 +1,180 @@
+//! The types of all expressions of a definition: the input is what its JSON Schema says, outputs are what their steps'
+//! kinds say. What would fail for every saga is an error, what may fail for some is a warning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use snorri_saga::definition::{Draft, DraftStep, Graph, Problem};
+use snorri_saga::expression::{BadExpression, Expression, Fields, Scope, Type};
+use snorri_saga::template::Template;
+
+use crate::diagnostic::Severity;
+
+/// With so much found, no more is looked for.
+const FOUND_MAX: usize = 200;
+
+/// What is wrong with an expression.
+pub(crate) struct Found {
+    pub(crate) severity: Severity,
+    pub(crate) problem: Problem,
+}
+
+/// Checks all expressions that can be parsed.
+pub(crate) fn check(draft: &Draft) -> Vec<Found> {
+    let input = draft.input.as_ref().map_or(Type::Any, Type::of_schema);
+    let mut checker = Checker { draft, input, ancestors: ancestors(draft), found: Vec::new() };
+    for (key, text) in &draft.tags {
+        let pointer = format!("/tags/{}", key.replace('~', "~0").replace('/', "~1"));
+        let scope = Scope::new(checker.input.clone());
+        checker.template(&pointer, &Value::String(text.clone()), &scope);
+    }
+    for (at, step) in draft.steps.iter().enumerate() {
+        checker.step(at, step);
+    }
+    checker.found
+}
+
+/// The positions of the steps that certainly ended before each step; nothing when that is not known.
+fn ancestors(draft: &Draft) -> Option<Vec<BTreeSet<usize>>> {
+    let position = |name: &String| draft.steps.iter().position(|step| step.name == *name);
+    let needs: Option<Vec<Vec<usize>>> = draft
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(at, step)| match &step.needs {
+            None => Some(at.checked_sub(1).into_iter().collect()),
+            Some(names) => names.iter().map(position).collect(),
+        })
+        .collect();
+    let graph = Graph::new(&needs?, None).ok()?;
+    let count = draft.steps.len();
+    let set = |at| (0..count).filter(|other| graph.ancestors(at).has(*other)).collect();
+    Some((0..count).map(set).collect())
+}
+
+struct Checker<'a> {
+    draft: &'a Draft,
+    input: Type,
+    ancestors: Option<Vec<BTreeSet<usize>>>,
+    found: Vec<Found>,
+}
+
+impl Checker<'_> {
+    fn step(&mut self, at: usize, step: &DraftStep) {
+        let Some(scope) = self.scope(at, step) else { return };
+        if let Some(when) = &step.when
+            && let Ok(expression) = Expression::parse(when)
+        {
+            let pointer = format!("/steps/{at}/when");
+            match expression.check_bool(&scope) {
+                Ok(checked) => self.all(&pointer, Severity::Warning, checked.warnings),
+                Err(errors) => self.all(&pointer, Severity::Error, errors),
+            }
+        }
+        let mut scope = scope;
+        if let Some(each) = &step.for_each {
+            let item = self.items(&format!("/steps/{at}/for_each/items"), &each.items, &scope);
+            scope = scope.each(each.name.as_deref().unwrap_or("item"), item);
+        }
+        if let Some(input) = &step.input {
+            self.template(&format!("/steps/{at}/input"), input, &scope);
+        }
+    }
+
+    /// What a step's expressions know. Nothing when it is not known which steps ended before.
+    fn scope(&self, at: usize, step: &DraftStep) -> Option<Scope> {
+        let before = self.ancestors.as_ref()?.get(at)?;
+        let mut scope = Scope::new(self.input.clone());
+        for (_, other) in self.draft.steps.iter().enumerate().filter(|(other, _)| before.contains(other)) {
+            let is_skipped_alone = other.when.is_some() && other.when != step.when;
+            scope = if is_skipped_alone {
+                scope.step_that_may_be_skipped(&other.name, output(other))
+            } else {
+                scope.step(&other.name, output(other))
+            };
+        }
+        Some(scope)
+    }
+
+    /// The type of the items of a list.
+    fn items(&mut self, pointer: &str, items: &Value, scope: &Scope) -> Type {
+        let Value::String(text) = items else {
+            self.template(pointer, items, scope);
+            return Type::Any;
+        };
+        let inside = text.trim().strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}"));
+        let Some(source) = inside else { return Type::Any };
+        let offset = text.find(source).unwrap_or(0);
+        let Ok(expression) = Expression::parse(source.trim()) else {
+            self.template(pointer, items, scope);
+            return Type::Any;
+        };
+        let offset = offset + source.find(source.trim()).unwrap_or(0);
+        let moved = |bad: BadExpression| BadExpression { offset: bad.offset + offset, ..bad };
+        match expression.check_list(scope) {
+            Ok(checked) => {
+                self.all(pointer, Severity::Warning, checked.warnings.into_iter().map(moved));
+                match checked.ty {
+                    Type::List(item) => Type::clone(&item),
+                    _ => Type::Any,
+                }
+            }
+            Err(errors) => {
+                self.all(pointer, Severity::Error, errors.into_iter().map(moved));
+                Type::Any
+            }
+        }
+    }
+
+    fn template(&mut self, pointer: &str, value: &Value, scope: &Scope) {
+        if self.found.len() > FOUND_MAX {
+            return;
+        }
+        let Ok(template) = Template::parse(value) else { return };
+        for (below, bad) in template.check(scope) {
+            self.all(&format!("{pointer}{below}"), Severity::Error, [bad]);
+        }
+        for (below, bad) in template.warnings(scope) {
+            self.all(&format!("{pointer}{below}"), Severity::Warning, [bad]);
+        }
+    }
+
+    fn all(&mut self, pointer: &str, severity: Severity, found: impl IntoIterator<Item = BadExpression>) {
+        let code = match severity {
+            Severity::Error => "bad-expression",
+            Severity::Warning => "expression-may-fail",
+        };
+        self.found.extend(found.into_iter().map(|bad| Found {
+            severity,
+            problem: Problem {
+                pointer: pointer.to_owned(),
+                offset: Some(bad.offset),
+                code,
+                message: bad.message,
+                mend: None,
+            },
+        }));
+    }
+}
+
+/// The type of a step's output.
+fn output(step: &DraftStep) -> Type {
+    let one = if step.approval.is_some() {
+        object(&[("approved", Type::Bool), ("by", Type::String)], &[("comment", Type::Any)])
+    } else if step.saga.is_some() {
+        object(&[("saga_id", Type::String), ("outputs", Type::Any)], &[])
+    } else if step.delay.is_some() {
+        Type::Null
+    } else {
+        Type::Any
+    };
+    if step.for_each.is_some() { Type::List(Arc::new(one)) } else { one }
+}
+
+fn object(always: &[(&str, Type)], sometimes: &[(&str, Type)]) -> Type {
+    let declared: BTreeMap<String, Type> =
+        always.iter().chain(sometimes).map(|(name, ty)| ((*name).to_owned(), ty.clone())).collect();
+    let required = always.iter().map(|(name, _)| (*name).to_owned()).collect();
+    Type::Object(Arc::new(Fields { declared, required, others: None }))
+}
