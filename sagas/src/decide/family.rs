@@ -91,10 +91,11 @@ impl Draft<'_> {
             // It answers when it is done.
             (AskKind::Run, Phase::Forward | Phase::Backward) => return Err(Refusal::Duplicate),
             (AskKind::Release, Phase::Held) => self.end(End::Completed),
-            (AskKind::Release, Phase::Ended(_)) => return Err(Refusal::Ended),
             (AskKind::Release, Phase::Forward | Phase::Backward) => return Err(Refusal::NeverSent),
             (AskKind::Undo(_), Phase::Ended(End::Compensated)) => self.answer_undo(),
-            (AskKind::Undo(_), Phase::Ended(End::Completed)) => return Err(Refusal::Ended),
+            (AskKind::Release, Phase::Ended(_)) | (AskKind::Undo(_), Phase::Ended(End::Completed)) => {
+                return Err(Refusal::Ended);
+            }
             (AskKind::Undo(_), _) if self.saga.undo_asked => return Err(Refusal::Duplicate),
             // No definition asks for that: such a sub-saga is its parent's own pivot.
             (AskKind::Undo(_), Phase::Forward | Phase::Held) if self.saga.pivot_sent => {

@@ -23,7 +23,10 @@ pub fn tags(definition: &Definition, id: SagaId, version: u32, input: &Json) -> 
         match value {
             serde_json::Value::String(text) => Some(text),
             serde_json::Value::Null => None,
-            other => Some(other.to_string()),
+            value @ (serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_)) => Some(value.to_string()),
         }
     };
     definition.tags.iter().filter_map(|(key, template)| Some((key.clone(), tag(template)?))).collect()
@@ -156,13 +159,8 @@ impl<'a> Draft<'a> {
     fn go_on(&mut self, at: usize, step: &'a Step) -> bool {
         let Some(each) = &step.for_each else { return false };
         let key = StepKey::from(&step.name);
-        let items: Vec<serde_json::Value> = match self.run(&key).and_then(|run| run.request.as_ref()) {
-            Some(items) => match items.to_value() {
-                serde_json::Value::Array(items) => items,
-                _ => Vec::new(),
-            },
-            None => return false,
-        };
+        let Some(items) = self.run(&key).and_then(|run| run.request.as_ref()) else { return false };
+        let serde_json::Value::Array(items) = items.to_value() else { return false };
         let runs = || self.saga.steps.iter().filter(|run| run.key.step() == step.name.as_str());
         let begun = runs().filter(|run| run.key.number().is_some()).count();
         let open = runs().filter(|run| run.key.number().is_some() && run.state == StepState::Acting).count();
@@ -269,10 +267,10 @@ impl<'a> Draft<'a> {
         let items = self
             .with_names(None, |names| each.items.resolve(names, limit::PAYLOAD_BYTES_MAX))
             .map_err(|why| cannot(&why))?;
-        let count = match items.to_value() {
-            serde_json::Value::Array(items) => items.len(),
-            _ => return Err(("bad_mapping", format!("the items of {} are no list", step.name))),
+        let serde_json::Value::Array(list) = items.to_value() else {
+            return Err(("bad_mapping", format!("the items of {} are no list", step.name)));
         };
+        let count = list.len();
         if count > usize::try_from(each.max).unwrap_or(usize::MAX) {
             return Err(("too_many_items", format!("{} has {count} items, at most {}", step.name, each.max)));
         }
