@@ -87,7 +87,10 @@ fn two_steps_of_one_name_cannot_be_told_apart() {
 fn there_is_at_least_one_step_and_no_more_than_the_limit() {
     steps_refused(&json!([]), &["/steps: there are no steps: a definition needs at least one step"]);
     let step = |n: usize| json!({"name": format!("s{n}"), "participant": "p", "kind": "read"});
-    steps_refused(&(0..201).map(step).collect(), &["/steps: 201 steps: at most 200; a sub-saga or `for_each` may do the work of many"]);
+    steps_refused(
+        &(0..201).map(step).collect(),
+        &["/steps: 201 steps: at most 200; a sub-saga or `for_each` may do the work of many"],
+    );
     let most: Vec<_> = (0..200).map(step).collect();
     check(&json!({"name": "order", "window": "1h", "steps": most})).expect("accepted");
 }
@@ -247,7 +250,7 @@ fn an_input_refers_to_the_input_and_to_earlier_steps_only() {
     step_refused(
         "input",
         json!({"to/from": ["${{ env.HOME }}"]}),
-        &["/steps/0/input/to~1from/0: nothing is called `env` here; there is: input, saga, steps"],
+        &["/steps/0/input/to~1from/0: nothing is called `env` here: there is input, saga, steps"],
     );
     step_refused(
         "input",
@@ -258,8 +261,8 @@ fn an_input_refers_to_the_input_and_to_earlier_steps_only() {
         "input",
         json!("order ${{ input.id }}"),
         &[
-            "/steps/0/input: `order ${{ input.id }}`: an expression stands alone in its text, nothing before or after it; \
-             to put values into a text write ${{ \"…\" + string(x) }}",
+            "/steps/0/input: in `order ${{ input.id }}`, the expression does not stand alone in its text: to put a value \
+             into a text write `${{ \"…\" + string(x) }}`",
         ],
     );
     step_refused(
