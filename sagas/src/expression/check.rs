@@ -50,6 +50,14 @@ impl Expression {
         self.check_as(scope, Wanted::List)
     }
 
+    /// What is there wherever it is true, because it asks for it.
+    pub(super) fn asks_for(&self) -> Vec<String> {
+        let scope = Scope::default();
+        let mut checker = Checker::new(&scope, self.source());
+        checker.learn(self.root(), true);
+        checker.present
+    }
+
     fn check_as(&self, scope: &Scope, wanted: Wanted) -> Result<Checked, Vec<BadExpression>> {
         let mut checker = Checker::new(scope, self.source());
         let root = self.root();
@@ -60,9 +68,14 @@ impl Expression {
             | (Wanted::Bool, Type::Bool)
             | (Wanted::List, Type::List(_)) => {}
             (Wanted::Bool, ty) => {
-                checker.error(root.span.start, format!("a condition is a bool, and this is {ty}"));
+                checker.error(
+                    root.span.start,
+                    format!("a condition is true or false, and this is {ty}: compare it with something"),
+                );
             }
-            (Wanted::List, ty) => checker.error(root.span.start, format!("this must be a list, and is {ty}")),
+            (Wanted::List, ty) => {
+                checker.error(root.span.start, format!("this must be a list, and is {ty}: name a list"))
+            }
         }
         if checker.errors.is_empty() {
             Ok(Checked { ty, warnings: checker.warnings })
@@ -93,7 +106,7 @@ impl<'c> Checker<'c> {
             errors: Vec::new(),
             warnings: Vec::new(),
             locals: Vec::new(),
-            present: Vec::new(),
+            present: scope.present().to_vec(),
         }
     }
 
