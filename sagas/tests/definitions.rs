@@ -87,7 +87,10 @@ fn two_steps_of_one_name_cannot_be_told_apart() {
 fn there_is_at_least_one_step_and_no_more_than_the_limit() {
     steps_refused(&json!([]), &["/steps: there are no steps: a definition needs at least one step"]);
     let step = |n: usize| json!({"name": format!("s{n}"), "participant": "p", "kind": "read"});
-    steps_refused(&(0..201).map(step).collect(), &["/steps: 201 steps: at most 200; a sub-saga or `for_each` may do the work of many"]);
+    steps_refused(
+        &(0..201).map(step).collect(),
+        &["/steps: 201 steps: at most 200; a sub-saga or `for_each` may do the work of many"],
+    );
     let most: Vec<_> = (0..200).map(step).collect();
     check(&json!({"name": "order", "window": "1h", "steps": most})).expect("accepted");
 }

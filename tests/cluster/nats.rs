@@ -16,6 +16,7 @@ fn streams() -> [String; 4] {
         subjects.commands_stream(),
         subjects.replies_stream(),
         subjects.starts_stream(),
+        subjects.signals_stream(),
         subjects.endings_stream(),
     ]
 }

@@ -74,7 +74,9 @@ fn each_broken_definition_is_refused_with_its_messages() {
             let report = checked(&path);
             assert!(report.errors > 0, "{} passes", path.display());
             is_placed(&path, &report);
-            assert!(report.files.iter().all(|file| file.definition.is_none() || file.is_free_of(Severity::Error)));
+            assert!(
+                report.files.iter().all(|file| file.definition.is_none() || file.is_free_of(Severity::Error))
+            );
             insta::assert_snapshot!(name(&path), shown(&report));
         }
     });
