@@ -6,6 +6,7 @@ pub mod check;
 pub mod diagnostic;
 pub mod input_schema;
 pub mod pin;
+pub mod picture;
 pub mod schema;
 pub mod text;
 pub mod worst_case;
