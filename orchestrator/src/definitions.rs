@@ -1,14 +1,18 @@
 //! The definitions in use: submitted, checked, stored, and cached for ever, since a version never changes.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use snorri_saga::definition::{Definition, Draft, Problem, STEPS_MAX};
+use snorri_language::check::sub_sagas;
+use snorri_language::input_schema::{BadSchema, InputSchema, Mismatch};
+use snorri_language::pin::{Child, pin};
+use snorri_saga::definition::{Definition, Draft, Problem, STEPS_MAX, StepKind};
 use snorri_saga::ids::Name;
-use snorri_saga::json::fingerprint;
+use snorri_saga::json::{Json, fingerprint};
 use snorri_saga::template::Template;
 use snorri_saga::wire::limit;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::store::definitions::Stored;
@@ -27,13 +31,47 @@ const STRAY_MAX: usize = 100;
 /// The largest text of a definition, in bytes.
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
+/// Larger inputs are checked beside the runtime's threads: what takes a millisecond keeps others waiting.
+const CHECKED_INLINE_MAX: usize = 4 * 1024;
+/// How many larger inputs are checked at once.
+const CHECKING_MAX: usize = 2;
+
+/// How many definitions are checked at once.
+const SUBMITTING_MAX: usize = 2;
+
 /// A definition with its version.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Versioned {
     /// The checked definition.
     pub definition: Definition,
     /// Its version.
     pub version: u32,
+    /// Its input's schema, compiled when the first input is checked.
+    schema: OnceLock<Option<Result<InputSchema, BadSchema>>>,
+}
+
+impl Versioned {
+    /// A definition with its version.
+    pub fn new(definition: Definition, version: u32) -> Self {
+        Self { definition, version, schema: OnceLock::new() }
+    }
+
+    /// What of an input does not fit the definition's schema. Takes a processor for as long as it takes.
+    fn mismatches(&self, input: &Json) -> Vec<Mismatch> {
+        let of_all = |message: String| vec![Mismatch { pointer: String::new(), message }];
+        let compile = || self.definition.input.as_deref().map(InputSchema::compile);
+        let schema = match self.schema.get_or_init(compile) {
+            None => return Vec::new(),
+            Some(Ok(schema)) => schema,
+            // It was compiled when it was submitted, by a build that took it.
+            Some(Err(error)) => return of_all(format!("the definition's schema cannot be used: {error}")),
+        };
+        match serde_json::from_str(input.get()) {
+            Ok(value) => schema.validate(&value),
+            // Raw JSON may hold what no value can (half a surrogate pair).
+            Err(error) => of_all(format!("it cannot be read: {error}")),
+        }
+    }
 }
 
 /// Why there is no such definition.
@@ -114,6 +152,46 @@ fn stray(draft: &Draft) -> usize {
     stray
 }
 
+/// What a draft names as sub-sagas, as far as it is there.
+type Children = HashMap<(String, Option<u32>), Child>;
+
+/// Pins the sub-sagas of a draft and checks all of it.
+fn pinned(draft: &mut Draft, children: &Children) -> Result<Definition, Error> {
+    let mut problems = pin(draft, |name, version| children.get(&(name.to_owned(), version)).cloned());
+    if let Some(schema) = draft.input.as_ref().filter(|schema| schema.is_object())
+        && let Err(BadSchema { pointer, message }) = InputSchema::compile(schema)
+    {
+        let pointer = format!("/input{pointer}");
+        problems.push(Problem { pointer, offset: None, code: "bad-input-schema", message, mend: None });
+    }
+    match Definition::from_draft(draft) {
+        Ok(definition) if problems.is_empty() => return Ok(definition),
+        Ok(_) => {}
+        Err(more) => {
+            problems.extend(more.into_iter().filter(|problem| !is_of_unknown(draft, &problem.pointer)));
+        }
+    }
+    Err(Error::Invalid(problems))
+}
+
+/// Whether a problem is a consequence: a sub-saga that is not there has no version and no times.
+fn is_of_unknown(draft: &Draft, pointer: &str) -> bool {
+    let mut parts = pointer.strip_prefix("/steps/").unwrap_or_default().split('/');
+    let step = parts.next().and_then(|nth| draft.steps.get(nth.parse::<usize>().ok()?));
+    let is_unknown =
+        step.is_some_and(|step| step.saga.is_some() && (step.version.is_none() || step.timeout.is_none()));
+    is_unknown && matches!(parts.next(), Some("version" | "timeout" | "compensation"))
+}
+
+/// The draft as it is stored and told from others. A participant's step always says its kind there, as it did before there
+/// were steps that have none: an old text must not become a new version.
+fn canonical(mut draft: Draft) -> Draft {
+    for step in draft.steps.iter_mut().filter(|step| step.participant.is_some()) {
+        step.kind.get_or_insert(StepKind::Compensatable);
+    }
+    draft
+}
+
 type Key = (Name, u32);
 
 #[derive(Debug, Default)]
@@ -129,12 +207,22 @@ struct Cache {
 pub struct Definitions {
     store: Arc<dyn Store>,
     cache: Mutex<Cache>,
+    /// Turns at checking a large input.
+    checking: Arc<Semaphore>,
+    /// Turns at checking a definition.
+    submitting: Arc<Semaphore>,
 }
 
 impl Definitions {
     /// Nothing cached yet.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, cache: Mutex::default() }
+        let turns = |most| Arc::new(Semaphore::new(most));
+        Self {
+            store,
+            cache: Mutex::default(),
+            checking: turns(CHECKING_MAX),
+            submitting: turns(SUBMITTING_MAX),
+        }
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
@@ -142,30 +230,101 @@ impl Definitions {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Parses YAML (or JSON, which is YAML) and checks it.
-    pub fn check(text: &str) -> Result<(Draft, Definition), Error> {
+    /// Parses YAML (or JSON, which is YAML).
+    pub fn read(text: &str) -> Result<Draft, Error> {
         if text.len() > TEXT_BYTES_MAX {
             return Err(Error::Unreadable(format!("{} bytes: at most {TEXT_BYTES_MAX}", text.len())));
         }
         let draft: Draft = serde_saphyr::from_str_with_options(text, yaml())
             .map_err(|error| Error::Unreadable(error.to_string()))?;
-        let definition = Self::checked(&draft)?;
+        Self::check_size(&draft)?;
+        Ok(draft)
+    }
+
+    /// Parses YAML and checks it, sub-sagas apart.
+    pub fn check(text: &str) -> Result<(Draft, Definition), Error> {
+        let draft = Self::read(text)?;
+        let definition = Definition::from_draft(&draft).map_err(Error::Invalid)?;
         Ok((draft, definition))
     }
 
-    /// Checks and stores a definition. The same one again is the same version.
-    pub async fn submit(&self, text: &str) -> Result<Submitted, Error> {
-        let (draft, definition) = Self::check(text)?;
-        self.store_checked(&draft, definition).await
-    }
-
-    /// The same for a definition that was read already.
+    /// Checks and stores a definition, its sub-sagas pinned to the versions that are the newest now. The same one again is
+    /// the same version.
     pub async fn submit_draft(&self, draft: &Draft) -> Result<Submitted, Error> {
-        let definition = Self::checked(draft)?;
-        self.store_checked(draft, definition).await
+        Self::check_size(draft)?;
+        let mut draft = draft.clone();
+        let mut children = HashMap::new();
+        for (name, version) in sub_sagas(&draft) {
+            if let Some(child) = self.child(name, version).await? {
+                children.insert((name.to_owned(), version), child);
+            }
+        }
+        // A large one takes a core for some time, and the runtime's threads serve everybody.
+        let turn = self.submitting.clone().acquire_owned().await;
+        let checking = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let definition = pinned(&mut draft, &children)?;
+            let value = serde_json::to_value(canonical(draft))
+                .map_err(|error| Error::Unreadable(error.to_string()))?;
+            Ok::<_, Error>((definition, fingerprint(&value), value.to_string()))
+        });
+        let (definition, digest, body) = checking.await.map_err(|error| {
+            store::Error::Corrupt(format!("the definition could not be checked: {error}"))
+        })??;
+        let (version, is_new) = self.store.submit_definition(&definition.name, &digest, &body).await?;
+        let versioned = Arc::new(Versioned::new(definition, version));
+        self.keep(&versioned, true);
+        Ok(Submitted { versioned, is_new, digest })
     }
 
-    fn checked(draft: &Draft) -> Result<Definition, Error> {
+    /// What a parent has to know of a sub-saga, as the store has it now.
+    async fn child(&self, name: &str, version: Option<u32>) -> Result<Option<Child>, Error> {
+        if Name::new(name).is_err() {
+            return Ok(None);
+        }
+        let version = match version {
+            Some(version) => version,
+            // From memory it could be the one before.
+            None => match self.store.definition(name, None).await? {
+                Some(newest) => newest.version,
+                None => return Ok(None),
+            },
+        };
+        match self.in_force(name, Some(version)).await {
+            Ok(versioned) => Ok(Some(Child::of(&versioned.definition, version))),
+            Err(Error::Unknown { .. } | Error::Removed { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What of an input does not fit the schema of its definition; nothing if all of it does, or if there is none.
+    pub async fn mismatches(&self, versioned: &Arc<Versioned>, input: &Json) -> Vec<Mismatch> {
+        if versioned.definition.input.is_none() {
+            return Vec::new();
+        }
+        if input.len() <= CHECKED_INLINE_MAX {
+            return versioned.mismatches(input);
+        }
+        let turn = self.checking.clone().acquire_owned().await;
+        let (of, large) = (versioned.clone(), input.clone());
+        let checking = tokio::task::spawn_blocking(move || {
+            // Held to the end, even when nobody waits for it any more.
+            let _turn = turn;
+            of.mismatches(&large)
+        });
+        match checking.await {
+            Ok(mismatches) => mismatches,
+            // It panicked, or the runtime is about to end.
+            Err(error) => {
+                tracing::error!(%error, "an input could not be checked");
+                let message = "it could not be checked; the log of this replica has the reason".to_owned();
+                vec![Mismatch { pointer: String::new(), message }]
+            }
+        }
+    }
+
+    /// Refuses what could be refused only at length.
+    fn check_size(draft: &Draft) -> Result<(), Error> {
         // What is wrong with one step may be said with another's name: a huge one would be said 200 times.
         let longest = draft.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
         if longest > STEP_NAME_BYTES_MAX {
@@ -184,17 +343,7 @@ impl Definitions {
                 mend: None,
             }]));
         }
-        Definition::from_draft(draft).map_err(Error::Invalid)
-    }
-
-    async fn store_checked(&self, draft: &Draft, definition: Definition) -> Result<Submitted, Error> {
-        let value = serde_json::to_value(draft).map_err(|error| Error::Unreadable(error.to_string()))?;
-        let digest = fingerprint(&value);
-        let (version, is_new) =
-            self.store.submit_definition(&definition.name, &digest, &value.to_string()).await?;
-        let versioned = Arc::new(Versioned { definition, version });
-        self.keep(&versioned, true);
-        Ok(Submitted { versioned, is_new, digest })
+        Ok(())
     }
 
     fn keep(&self, versioned: &Arc<Versioned>, is_newest: bool) {
@@ -311,14 +460,14 @@ impl Definitions {
     }
 
     fn take(&self, stored: &Stored, is_newest: bool) -> Result<Arc<Versioned>, Error> {
-        let (_, definition) = Self::read(stored)?;
-        let versioned = Arc::new(Versioned { definition, version: stored.version });
+        let (_, definition) = Self::read_stored(stored)?;
+        let versioned = Arc::new(Versioned::new(definition, stored.version));
         self.keep(&versioned, is_newest);
         Ok(versioned)
     }
 
     /// Reads a definition that is stored, as it was written and as it was checked.
-    pub fn read(stored: &Stored) -> Result<(Draft, Definition), Error> {
+    pub fn read_stored(stored: &Stored) -> Result<(Draft, Definition), Error> {
         let Stored { name, body, .. } = stored;
         let draft: Draft = serde_json::from_str(body)
             .map_err(|error| store::Error::Corrupt(format!("definition {name}: {error}")))?;

@@ -2,6 +2,7 @@
 //! stable; the detail says what is wrong and the mend. Text of the database never gets out.
 
 use serde_json::{Map, Value, json};
+use snorri_language::input_schema::{ERRORS_MAX, Mismatch};
 
 /// The prefix of all types; `docs/rest.md` has an entry for each.
 const TYPE_PREFIX: &str = "urn:snorri:problem:";
@@ -80,6 +81,22 @@ impl Problem {
             .map(|violation| json!({"pointer": violation.pointer, "message": violation.message}))
             .collect();
         Self::new(422, "invalid-definition", "The definition is not valid", detail)
+            .with("violations", Value::Array(list))
+    }
+
+    /// The input does not fit the schema of its definition.
+    pub fn invalid_input(mismatches: &[Mismatch]) -> Self {
+        let count = mismatches.len();
+        let detail = format!(
+            "the input does not fit the definition's schema in {count}{} {}",
+            if count >= ERRORS_MAX { " or more" } else { "" },
+            if count == 1 { "place" } else { "places" }
+        );
+        let list = mismatches
+            .iter()
+            .map(|mismatch| json!({"pointer": mismatch.pointer, "message": mismatch.message}))
+            .collect();
+        Self::new(422, "invalid-input", "The input does not fit", detail)
             .with("violations", Value::Array(list))
     }
 
@@ -180,9 +197,9 @@ impl Problem {
     }
 
     /// The idempotency key stands for something else.
-    pub fn key_reused(detail: &str) -> Self {
-        let mend = format!("{detail}: use a new key for a new start");
-        Self::new(422, "key-reused", "The idempotency key was used for another start", mend)
+    pub fn key_reused(detail: &str, what: &str) -> Self {
+        let mend = format!("{detail}: use a new key for a new {what}");
+        Self::new(422, "key-reused", "The idempotency key was used for something else", mend)
     }
 
     /// Too much to do.

@@ -96,8 +96,8 @@ impl Template {
         let alone = |offset: usize| BadExpression {
             offset,
             message: format!(
-                "`{}`: an expression stands alone in its text, nothing before or after it; to put values into a text \
-                 write ${{{{ \"…\" + string(x) }}}}",
+                "in `{}`, the expression does not stand alone in its text: to put a value into a text write \
+                 `${{{{ \"…\" + string(x) }}}}`",
                 shown()
             ),
         };
@@ -141,6 +141,7 @@ impl Template {
         let mut errors = Vec::new();
         self.each_checked("", scope, &mut |pointer, checked| {
             errors.extend(checked.err().into_iter().flatten().map(|bad| (pointer.to_owned(), bad)));
+            errors.len() < REPORTED_MAX
         });
         errors
     }
@@ -151,26 +152,26 @@ impl Template {
         self.each_checked("", scope, &mut |pointer, checked| {
             let found = checked.map(|checked| checked.warnings).unwrap_or_default();
             warnings.extend(found.into_iter().map(|bad| (pointer.to_owned(), bad)));
+            warnings.len() < REPORTED_MAX
         });
         warnings
     }
 
-    fn each_checked(&self, pointer: &str, scope: &Scope, report: &mut Report<'_>) {
+    fn each_checked(&self, pointer: &str, scope: &Scope, report: &mut Report<'_>) -> bool {
         let (checked, offset) = match self {
-            Self::Literal(_) => return,
+            Self::Literal(_) => return true,
             Self::Path(path) => (path.check(scope), path.offset),
             Self::Expression(placed) => (placed.expression.check(scope), placed.offset),
             Self::List(items) => {
-                for (place, item) in items.iter().enumerate() {
-                    item.each_checked(&format!("{pointer}/{place}"), scope, report);
-                }
-                return;
+                return items
+                    .iter()
+                    .enumerate()
+                    .all(|(place, item)| item.each_checked(&format!("{pointer}/{place}"), scope, report));
             }
             Self::Object(fields) => {
-                for (key, item) in fields {
-                    item.each_checked(&format!("{pointer}/{}", escaped(key)), scope, report);
-                }
-                return;
+                return fields.iter().all(|(key, item)| {
+                    item.each_checked(&format!("{pointer}/{}", escaped(key)), scope, report)
+                });
             }
         };
         let shift = |all: Vec<BadExpression>| -> Vec<BadExpression> {
@@ -182,7 +183,7 @@ impl Template {
                 Ok(checked) => Ok(Checked { warnings: shift(checked.warnings), ..checked }),
                 Err(errors) => Err(shift(errors)),
             },
-        );
+        )
     }
 
     /// Fills the template in, up to `bytes_max` and no deeper than a payload may nest. Its expressions have one budget
@@ -214,9 +215,11 @@ impl Template {
     }
 }
 
-/// Takes what the check of an expression found out, with its JSON pointer.
-type Report<'r> = dyn FnMut(&str, Result<Checked, Vec<BadExpression>>) + 'r;
+/// Takes what the check of an expression found out, with its JSON pointer, and says whether to go on.
+type Report<'r> = dyn FnMut(&str, Result<Checked, Vec<BadExpression>>) -> bool + 'r;
 
+/// The most errors, and the most warnings, that are reported of one template; what the last expression has comes on top.
+const REPORTED_MAX: usize = 100;
 /// How much of a text a message shows, in characters.
 const SHOWN_MAX: usize = 200;
 

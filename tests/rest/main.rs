@@ -6,6 +6,7 @@
 mod support;
 
 mod admin;
+mod approvals;
 mod cancelling;
 mod dead_letters;
 mod definitions;
@@ -15,6 +16,7 @@ mod outage;
 mod pictures;
 mod problems;
 mod reading;
+mod signals;
 mod starts;
 mod versions;
 mod waiting;

@@ -102,11 +102,7 @@ fn read_json(text: &str) -> Result<Draft, Problem> {
 }
 
 fn read_yaml(text: &str) -> Result<Draft, Problem> {
-    match Definitions::check(text) {
-        Ok((draft, _)) => Ok(draft),
-        Err(definitions::Error::Unreadable(why)) => Err(Problem::unreadable_definition(&why)),
-        Err(other) => Err(other.into()),
-    }
+    Definitions::read(text).map_err(Problem::from)
 }
 
 async fn answer(rest: &Rest, submitted: &Submitted) -> Result<Response, Problem> {

@@ -41,7 +41,7 @@ async fn draw(rest: &Rest, name: &Name, version: Option<u32>, uri: &Uri) -> Resu
     let format = params.parsed("format", Format::of_word, &words)?.unwrap_or_default();
     let stored = stored(rest, name, version).await?;
     let picture = beside(rest, move || {
-        let (draft, definition) = Definitions::read(&stored)?;
+        let (draft, definition) = Definitions::read_stored(&stored)?;
         let subject = Subject { draft: &draft, definition: &definition, version: Some(stored.version) };
         Ok(picture::draw(subject, format))
     });

@@ -157,8 +157,8 @@ pub(super) async fn diff(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri)
 }
 
 fn between(before: &Stored, after: &Stored) -> Result<Diff, Problem> {
-    let (old_draft, old) = Definitions::read(before)?;
-    let (new_draft, new) = Definitions::read(after)?;
+    let (old_draft, old) = Definitions::read_stored(before)?;
+    let (new_draft, new) = Definitions::read_stored(after)?;
     Ok(Diff::between(
         Subject { draft: &old_draft, definition: &old, version: Some(before.version) },
         Subject { draft: &new_draft, definition: &new, version: Some(after.version) },

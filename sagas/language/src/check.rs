@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use snorri_saga::definition::{Definition, Draft, Problem};
+use snorri_saga::ids::Name;
 use snorri_saga::time::Millis;
 
 use crate::diagnostic::{Diagnostic, Severity};
@@ -215,6 +216,9 @@ impl State<'_> {
             .enumerate()
             .filter_map(|(nth, step)| {
                 let wanted = (step.saga.clone()?, step.version);
+                if wanted.0 == draft.name {
+                    return None;
+                }
                 match found.get(&wanted) {
                     Some(Found::Broken) => Some((nth, "sub-saga-with-errors", "has errors of its own")),
                     Some(Found::Circle) => Some((nth, "sub-saga-in-a-circle", "runs this one in turn")),
@@ -268,9 +272,7 @@ impl State<'_> {
             && let Err(bad) = InputSchema::compile(schema)
         {
             let pointer = format!("/input{}", bad.pointer);
-            self.findings.add(
-                Finding::error("bad-input-schema", self.places.of(&pointer, None), bad.message).at(pointer),
-            );
+            self.problem(Problem::of_expression("bad-input-schema", &pointer, None, &bad.message));
         }
         for found in types::check(draft) {
             // Of what the names alone say, the types say no more.
@@ -296,7 +298,9 @@ impl State<'_> {
                 .strip_prefix(spoilt.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if self.spoilt.iter().any(is_consequence) {
+        // The sum is that of the definition as it is meant, which is not known yet.
+        let is_early = problem.code == "window-too-small" && !self.spoilt.is_empty();
+        if is_early || self.spoilt.iter().any(is_consequence) {
             return;
         }
         let span = match problem.code {
@@ -309,12 +313,14 @@ impl State<'_> {
     }
 
     fn report(self) -> FileReport {
-        let name = self.draft.as_ref().map(|draft| draft.name.clone()).filter(|name| !name.is_empty());
+        let name = self.draft.as_ref().map(|draft| draft.name.clone());
+        let name = name.filter(|name| (1..=Name::LENGTH_MAX).contains(&name.len()));
         let has_errors = self.findings.has_errors();
         let lines = &self.lines;
         let file = &self.name;
         let diagnostic = |finding: Finding| {
-            let start = lines.position(finding.span.start);
+            // Where the text ends too early, its last character is shown.
+            let start = lines.position(finding.span.start.min(lines.end()));
             Diagnostic {
                 severity: finding.severity,
                 code: finding.code,
@@ -322,7 +328,7 @@ impl State<'_> {
                 line: start.line,
                 column: start.column,
                 end: lines.position(finding.span.end).max(start),
-                pointer: finding.pointer,
+                pointer: within(finding.pointer),
                 message: finding.message,
                 mend: finding.mend,
                 source: lines.line(start.line).chars().take(SOURCE_CHARS_MAX).collect(),
@@ -342,5 +348,17 @@ impl State<'_> {
     }
 }
 
+/// The pointer, or that of the nearest part above it whose pointer is not longer than anybody wants to read.
+fn within(pointer: String) -> String {
+    if pointer.len() <= POINTER_BYTES_MAX {
+        return pointer;
+    }
+    let slashes = pointer.match_indices('/').map(|(at, _)| at);
+    let cut = slashes.take_while(|at| *at <= POINTER_BYTES_MAX).last().unwrap_or(0);
+    pointer.get(..cut).unwrap_or_default().to_owned()
+}
+
+/// The longest pointer, in bytes.
+const POINTER_BYTES_MAX: usize = 500;
 /// So much of a line is kept for showing it.
 const SOURCE_CHARS_MAX: usize = 10_000;

@@ -72,10 +72,6 @@ impl Paint {
         self.with("2", text)
     }
 
-    pub(crate) fn good(self, text: &str) -> String {
-        self.with("32", text)
-    }
-
     fn severity(self, severity: Severity, text: &str) -> String {
         match severity {
             Severity::Error => self.with("1;31", text),

@@ -88,12 +88,11 @@ impl Places<'_> {
     /// The end of the word that begins there, or of the one character.
     fn word(&self, at: usize) -> usize {
         let rest = self.text.get(at..).unwrap_or_default();
-        let is_part = |c: char| c.is_alphanumeric() || c == '_';
-        match rest.find(|c| !is_part(c)) {
-            Some(0) => at + rest.chars().next().map_or(0, char::len_utf8),
-            Some(length) => at + length,
-            None => self.text.len(),
-        }
+        let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+        let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        let word = rest.get(..length).unwrap_or_default().trim_end_matches('.');
+        let first = rest.chars().next().map_or(0, char::len_utf8);
+        at + word.len().max(first)
     }
 }
 

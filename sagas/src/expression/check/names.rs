@@ -17,6 +17,12 @@ pub(crate) fn check_path(
     fields: &[String],
 ) -> Result<Checked, Vec<BadExpression>> {
     let mut checker = Checker::new(scope, text);
+    // How a condition that asked for it names it.
+    let mut known = match root {
+        PathRoot::Input => "input".to_owned(),
+        PathRoot::Output(step) => below("steps", step),
+        PathRoot::Item(name) => name.to_owned(),
+    };
     let (mut ty, mut end) = match root {
         PathRoot::Input => (scope.input().clone(), "input".len()),
         PathRoot::Output(step) => {
@@ -28,10 +34,14 @@ pub(crate) fn check_path(
     for field in fields {
         let at = end + 1;
         end = at + field.len();
+        known = below(&known, field);
         let item = if let Type::List(item) = &ty { Some(item.as_ref().clone()) } else { None };
         ty = match item.filter(|_| field.parse::<usize>().is_ok()) {
             Some(item) => item,
-            None => checker.field(&ty, field, at, Span { start: 0, end }, false),
+            None => {
+                let asked = checker.present.contains(&known);
+                checker.field(&ty, field, at, Span { start: 0, end }, asked)
+            }
         };
     }
     if checker.errors.is_empty() {
@@ -55,7 +65,8 @@ impl Checker<'_> {
         // The nearest word is looked for once: that takes time, and one slip explains the others.
         let meant =
             if self.errors.is_empty() { nearest::hint(name, known.iter().copied()) } else { String::new() };
-        self.error(offset, format!("{what}{meant}; there is: {}", listed(known)));
+        let there_is = if meant.is_empty() { ": there is" } else { " There is" };
+        self.error(offset, format!("{what}{meant}{there_is} {}", listed(known)));
     }
 
     pub(super) fn known_step(&mut self, step: &str, at: usize) -> Option<(Type, bool)> {
@@ -109,7 +120,12 @@ impl Checker<'_> {
             }
             (None, Some(others)) => {
                 if **others == Type::Any {
-                    self.warn(at, format!("`{shown}` is not declared by the schema: nothing is known of it"));
+                    self.warn(
+                        at,
+                        format!(
+                            "`{shown}` is not declared by the schema, and nothing is known of it: declare it"
+                        ),
+                    );
                 } else if !is_there {
                     self.warn(at, format!("`{shown}` may be missing: ask `has({shown})` first"));
                 }
@@ -125,7 +141,7 @@ impl Checker<'_> {
     /// The fields of an object, if it is known to be one.
     fn fields<'t>(&mut self, object: &'t Type, field: &str, at: usize) -> Option<&'t Fields> {
         match object {
-            Type::Any => None,
+            Type::Any | Type::Nothing => None,
             Type::Object(fields) => Some(fields),
             Type::List(_) => {
                 self.error(at, format!("a list has no field `{field}`: an item is written [0]"));
