@@ -5,8 +5,8 @@
 pub mod check;
 pub mod diagnostic;
 pub mod input_schema;
-pub mod pin;
 pub mod picture;
+pub mod pin;
 pub mod schema;
 pub mod text;
 pub mod worst_case;
