@@ -1,16 +1,18 @@
 //! The definitions in use: submitted, checked, stored, and cached for ever, since a version never changes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use snorri_language::check::{File, Report, check};
 use snorri_language::diagnostic::Diagnostic;
+use snorri_language::input_schema::{BadSchema, InputSchema, Mismatch};
 use snorri_language::pin::Child;
 use snorri_language::text::Format;
-use snorri_saga::definition::{Definition, Draft};
+use snorri_saga::definition::{Definition, Draft, StepKind};
 use snorri_saga::ids::Name;
-use snorri_saga::json::fingerprint;
+use snorri_saga::json::{Json, fingerprint};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::store::{self, Store};
@@ -21,13 +23,44 @@ const NEWEST_FOR: Duration = Duration::from_millis(500);
 /// The most versions kept in memory.
 const KEPT_MAX: usize = 10_000;
 
+/// Larger inputs are checked beside the runtime's threads: what takes a millisecond keeps others waiting.
+const CHECKED_INLINE_MAX: usize = 4 * 1024;
+/// How many larger inputs are checked at once.
+const CHECKING_MAX: usize = 2;
+
 /// A definition with its version.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Versioned {
     /// The checked definition.
     pub definition: Definition,
     /// Its version.
     pub version: u32,
+    /// Its input's schema, compiled when the first input is checked.
+    schema: OnceLock<Option<Result<InputSchema, BadSchema>>>,
+}
+
+impl Versioned {
+    /// A definition with its version.
+    pub fn new(definition: Definition, version: u32) -> Self {
+        Self { definition, version, schema: OnceLock::new() }
+    }
+
+    /// What of an input does not fit the definition's schema. Takes a processor for as long as it takes.
+    fn mismatches(&self, input: &Json) -> Vec<Mismatch> {
+        let of_all = |message: String| vec![Mismatch { pointer: String::new(), message }];
+        let compile = || self.definition.input.as_deref().map(InputSchema::compile);
+        let schema = match self.schema.get_or_init(compile) {
+            None => return Vec::new(),
+            Some(Ok(schema)) => schema,
+            // It was compiled when it was submitted, by a build that took it.
+            Some(Err(error)) => return of_all(format!("the definition's schema cannot be used: {error}")),
+        };
+        match serde_json::from_str(input.get()) {
+            Ok(value) => schema.validate(&value),
+            // Raw JSON may hold what no value can (half a surrogate pair).
+            Err(error) => of_all(format!("it cannot be read: {error}")),
+        }
+    }
 }
 
 /// Why there is no such definition.
@@ -71,6 +104,15 @@ pub struct Submitted {
 /// A sub-saga's definition, and the version if one is asked for.
 pub type Wanted = (String, Option<u32>);
 
+/// The draft as it is stored and told from others. A participant's step always says its kind there, as it did before there
+/// were steps that have none: an old text must not become a new version.
+fn canonical(mut draft: Draft) -> Draft {
+    for step in draft.steps.iter_mut().filter(|step| step.participant.is_some()) {
+        step.kind.get_or_insert(StepKind::Compensatable);
+    }
+    draft
+}
+
 type Key = (Name, u32);
 
 #[derive(Debug, Default)]
@@ -84,12 +126,14 @@ struct Cache {
 pub struct Definitions {
     store: Arc<dyn Store>,
     cache: Mutex<Cache>,
+    /// Turns at checking a large input.
+    checking: Arc<Semaphore>,
 }
 
 impl Definitions {
     /// Nothing cached yet.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, cache: Mutex::default() }
+        Self { store, cache: Mutex::default(), checking: Arc::new(Semaphore::new(CHECKING_MAX)) }
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
@@ -114,31 +158,73 @@ impl Definitions {
         }
     }
 
-    /// What a parent has to know of sub-sagas, of those that are there. Asked of Postgres each time: the newest version
-    /// may have been submitted at another replica a moment ago, and a parent keeps the one that it is given.
+    /// What a parent has to know of sub-sagas, of those that are there.
     pub async fn children(&self, wanted: &[Wanted]) -> Result<HashMap<Wanted, Child>, Error> {
         let mut children = HashMap::new();
         for (name, version) in wanted {
-            if Name::new(name).is_err() {
-                continue;
-            }
-            if let Some(stored) = self.store.definition(name, *version).await? {
-                let (_, definition) = restored(name, &stored.body)?;
-                children.insert((name.clone(), *version), Child::of(&definition, stored.version));
+            if let Some(child) = self.child(name, *version).await? {
+                children.insert((name.clone(), *version), child);
             }
         }
         Ok(children)
     }
 
     /// Stores a definition that was checked. The same one again is the same version.
-    pub async fn submit(&self, draft: &Draft, definition: Definition) -> Result<Submitted, Error> {
-        let value = serde_json::to_value(draft).map_err(|error| Error::Unreadable(error.to_string()))?;
+    pub async fn submit(&self, draft: Draft, definition: Definition) -> Result<Submitted, Error> {
+        let value =
+            serde_json::to_value(canonical(draft)).map_err(|error| Error::Unreadable(error.to_string()))?;
         let digest = fingerprint(&value);
         let (version, is_new) =
             self.store.submit_definition(&definition.name, &digest, &value.to_string()).await?;
-        let versioned = Arc::new(Versioned { definition, version });
+        let versioned = Arc::new(Versioned::new(definition, version));
         self.keep(&versioned, true);
         Ok(Submitted { versioned, is_new, digest })
+    }
+
+    /// What a parent has to know of a sub-saga, as the store has it now.
+    async fn child(&self, name: &str, version: Option<u32>) -> Result<Option<Child>, Error> {
+        if Name::new(name).is_err() {
+            return Ok(None);
+        }
+        let version = match version {
+            Some(version) => version,
+            // From memory it could be the one before.
+            None => match self.store.definition(name, None).await? {
+                Some(newest) => newest.version,
+                None => return Ok(None),
+            },
+        };
+        match self.get(name, Some(version)).await {
+            Ok(versioned) => Ok(Some(Child::of(&versioned.definition, version))),
+            Err(Error::Unknown { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What of an input does not fit the schema of its definition; nothing if all of it does, or if there is none.
+    pub async fn mismatches(&self, versioned: &Arc<Versioned>, input: &Json) -> Vec<Mismatch> {
+        if versioned.definition.input.is_none() {
+            return Vec::new();
+        }
+        if input.len() <= CHECKED_INLINE_MAX {
+            return versioned.mismatches(input);
+        }
+        let turn = self.checking.clone().acquire_owned().await;
+        let (of, large) = (versioned.clone(), input.clone());
+        let checking = tokio::task::spawn_blocking(move || {
+            // Held to the end, even when nobody waits for it any more.
+            let _turn = turn;
+            of.mismatches(&large)
+        });
+        match checking.await {
+            Ok(mismatches) => mismatches,
+            // It panicked, or the runtime is about to end.
+            Err(error) => {
+                tracing::error!(%error, "an input could not be checked");
+                let message = "it could not be checked; the log of this replica has the reason".to_owned();
+                vec![Mismatch { pointer: String::new(), message }]
+            }
+        }
     }
 
     fn keep(&self, versioned: &Arc<Versioned>, is_newest: bool) {
@@ -193,7 +279,7 @@ impl Definitions {
             return Ok(last);
         }
         let (_, definition) = restored(name, &stored.body)?;
-        let versioned = Arc::new(Versioned { definition, version: stored.version });
+        let versioned = Arc::new(Versioned::new(definition, stored.version));
         self.keep(&versioned, version.is_none());
         Ok(versioned)
     }

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use snorri_bus::{Bus, Hearing};
-use snorri_saga::decide::{Ask, Input, Refusal, StartInput};
+use snorri_language::input_schema::Mismatch;
+use snorri_saga::decide::{self, Ask, Input, Refusal, StartInput};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::json::Json;
 use snorri_saga::saga::Saga;
@@ -104,7 +105,16 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) struct Act {
     pub(crate) input: Input,
-    pub(crate) done: oneshot::Sender<Result<Saga, ActError>>,
+    pub(crate) done: oneshot::Sender<Result<Acted, ActError>>,
+}
+
+/// What somebody asked of a saga was done.
+#[derive(Debug)]
+pub struct Acted {
+    /// The saga as it stands after that.
+    pub saga: Saga,
+    /// It was so already: the same was asked before.
+    pub is_replay: bool,
 }
 
 /// A start that was accepted.
@@ -127,6 +137,9 @@ pub enum StartError {
     /// The idempotency key stands for another start.
     #[error("the idempotency key was used for another start, saga {0}")]
     KeyReused(SagaId),
+    /// The input does not fit the definition's schema.
+    #[error("the input does not fit the definition's schema")]
+    InvalidInput(Vec<Mismatch>),
     /// It is not known whether it was accepted; with an idempotency key it can be repeated safely.
     #[error("postgres is not available")]
     Unavailable,
@@ -275,15 +288,23 @@ impl Engine {
             self.shared.metrics.refused("live_bytes");
             return Err(StartError::Overloaded("live_bytes"));
         }
+        let until = Instant::now() + limit;
+        if let Some(started) = self.check_input(&request).await? {
+            return Ok(started);
+        }
         let id = SagaId(self.shared.dice.uuid(self.shared.clock.now()));
         let (done, answer) = oneshot::channel();
         let (key, fingerprint) = request.key.unzip();
+        let version = request.versioned.version;
+        // The start's own tags win.
+        let mut tags = decide::tags(&request.versioned.definition, id, version, &request.input);
+        tags.extend(request.tags);
         let start = Start {
             input: StartInput {
                 id,
-                version: request.versioned.version,
+                version,
                 input: request.input,
-                tags: request.tags,
+                tags,
                 key: key.clone(),
                 traceparent: request.traceparent,
                 parent: None,
@@ -302,7 +323,7 @@ impl Engine {
             }
         }
         snorri_kill::point!(StartQueued, return Err(StartError::Unavailable));
-        match tokio::time::timeout(limit, answer).await {
+        match tokio::time::timeout_at(until, answer).await {
             Ok(Ok(answer)) => {
                 snorri_kill::point!(StartCommitted, return Err(StartError::Unavailable));
                 answer
@@ -315,9 +336,31 @@ impl Engine {
         }
     }
 
+    /// Refuses an input that does not fit its definition's schema. One that was taken before is the saga that it began,
+    /// whatever a newer version of the definition says of it: its starter may have missed the answer.
+    async fn check_input(&self, request: &StartRequest) -> Result<Option<Started>, StartError> {
+        let Shared { definitions, store, .. } = &*self.shared;
+        let mismatches = definitions.mismatches(&request.versioned, &request.input).await;
+        if mismatches.is_empty() {
+            return Ok(None);
+        }
+        let Some((key, print)) = &request.key else { return Err(StartError::InvalidInput(mismatches)) };
+        let known = store.start_key(key).await.map_err(|_| StartError::Unavailable)?;
+        let Some((id, known)) = known else { return Err(StartError::InvalidInput(mismatches)) };
+        if known.as_slice() != print {
+            return Err(StartError::KeyReused(id));
+        }
+        let loaded = store.load(&[id]).await.map_err(|_| StartError::Unavailable)?.remove(&id);
+        let version = match loaded {
+            Some(Ok(loaded)) => loaded.saga.version,
+            Some(Err(_)) | None => request.versioned.version,
+        };
+        Ok(Some(Started { id, version, is_replay: true }))
+    }
+
     /// Asks something of a saga: to be undone ([`Input::Cancel`]), to take a signal ([`Input::Signal`]) or a decision
     /// ([`Input::Decide`]). Returns its state after it is committed. `limit` is how long the caller waits.
-    pub async fn act(&self, id: SagaId, input: Input, limit: Duration) -> Result<Saga, ActError> {
+    pub async fn act(&self, id: SagaId, input: Input, limit: Duration) -> Result<Acted, ActError> {
         let (done, answer) = oneshot::channel();
         let Some(lane) = self.lane(id) else { return Err(ActError::Unavailable) };
         if lane.moves.try_send(Item::Act(id, Box::new(Act { input, done }))).is_err() {

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::acts::Acts;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::engine::{Engine, Waiters};
@@ -25,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::store::Postgres;
 
+mod approvals;
 mod body;
 mod breaker;
 mod cancel;
@@ -37,6 +39,8 @@ mod list;
 mod params;
 mod probes;
 mod sagas;
+mod said;
+mod signals;
 mod starts;
 mod view;
 mod wait;
@@ -80,6 +84,14 @@ struct Rest {
     stop: CancellationToken,
 }
 
+impl Rest {
+    /// What speaks to sagas that wait.
+    fn acts(&self) -> Acts<'_> {
+        let Api { engine, definitions, metrics, .. } = &self.api;
+        Acts { engine, definitions, metrics }
+    }
+}
+
 /// Serves the REST API until told to stop.
 pub async fn serve(listener: TcpListener, api: Api, stop: CancellationToken) {
     let rest = Arc::new(Rest {
@@ -119,6 +131,8 @@ fn router(rest: Arc<Rest>) -> Router {
         .route("/v1/sagas/{id}/journal", get(sagas::journal))
         .route("/v1/sagas/{id}/wait", get(wait::wait))
         .route("/v1/sagas/{id}/cancel", post(cancel::cancel))
+        .route("/v1/sagas/{id}/signals/{name}", post(signals::signal))
+        .route("/v1/sagas/{id}/approvals/{step}", post(approvals::decide))
         .route("/v1/dead-letters", get(dead_letters::list))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)

@@ -24,7 +24,7 @@ mod watch;
 pub(crate) use watch::watch;
 
 use crate::telemetry::answers::Answers;
-use labels::{ByNeutralised, ByReason, ByRoute, TraceId};
+use labels::{ByNeutralised, ByReason, ByReply, ByRoute, TraceId};
 use series::{OfDefinition, OfParticipant, Series, cause_index};
 
 /// The most lanes whose live sagas are counted; the settings allow no more.
@@ -215,6 +215,16 @@ impl Metrics {
     /// A start was refused.
     pub fn refused(&self, reason: &'static str) {
         self.series.starts_refused.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// A signal came, over REST or NATS.
+    pub fn signal(&self, outcome: &'static str) {
+        self.series.signals.get_or_create(&ByReply { outcome }).inc();
+    }
+
+    /// Somebody decided on an approval.
+    pub fn decision(&self, outcome: &'static str) {
+        self.series.decisions.get_or_create(&ByReply { outcome }).inc();
     }
 
     /// So many sagas of one other replica were taken over.

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 use snorri_language::diagnostic::Diagnostic;
+use snorri_language::input_schema::{ERRORS_MAX, Mismatch};
 
 /// The prefix of all types; `docs/rest.md` has an entry for each.
 const TYPE_PREFIX: &str = "urn:snorri:problem:";
@@ -102,6 +103,22 @@ impl Problem {
         })
     }
 
+    /// The input does not fit the schema of its definition.
+    pub fn invalid_input(mismatches: &[Mismatch]) -> Self {
+        let count = mismatches.len();
+        let detail = format!(
+            "the input does not fit the definition's schema in {count}{} {}",
+            if count >= ERRORS_MAX { " or more" } else { "" },
+            if count == 1 { "place" } else { "places" }
+        );
+        let list = mismatches
+            .iter()
+            .map(|mismatch| json!({"pointer": mismatch.pointer, "message": mismatch.message}))
+            .collect();
+        Self::new(422, "invalid-input", "The input does not fit", detail)
+            .with("violations", Value::Array(list))
+    }
+
     /// The body is of a kind that this route does not take.
     pub fn unsupported_media_type(found: &str, taken: &str) -> Self {
         let found: String = found.chars().take(80).collect();
@@ -188,9 +205,9 @@ impl Problem {
     }
 
     /// The idempotency key stands for something else.
-    pub fn key_reused(detail: &str) -> Self {
-        let mend = format!("{detail}: use a new key for a new start");
-        Self::new(422, "key-reused", "The idempotency key was used for another start", mend)
+    pub fn key_reused(detail: &str, what: &str) -> Self {
+        let mend = format!("{detail}: use a new key for a new {what}");
+        Self::new(422, "key-reused", "The idempotency key was used for something else", mend)
     }
 
     /// Too much to do.

@@ -54,8 +54,11 @@ pub(crate) use value::Fuel;
 pub const SOURCE_BYTES_MAX: usize = 4096;
 /// The most parts of one expression.
 pub const NODES_MAX: usize = 500;
-/// How deep the parts of an expression may nest. A chain of `||` or `&&` is one level, however long it is.
-pub const DEPTH_MAX: usize = 64;
+/// How deep brackets, conditionals, `!` and `-` may nest.
+pub const DEPTH_MAX: usize = 32;
+/// How many levels the parts of an expression may have, where each operator and each field puts one on top of what
+/// stands before it. A chain of `||` or `&&` is one level, however long it is.
+pub const HEIGHT_MAX: usize = 64;
 /// How deep macros over lists may nest: each level multiplies the cost by the length of a list.
 pub const COMPREHENSIONS_MAX: usize = 2;
 /// The steps that one evaluation, or the filling of one template, may take. It takes a few milliseconds.
@@ -160,6 +163,14 @@ impl Expression {
         let mut payloads = Payloads::new(names);
         payloads.load(self.references());
         Evaluation::new(&payloads, &mut Fuel::new(COST_MAX)).truth(self)
+    }
+
+    /// Why it certainly has no value for a saga: a path that names nothing in what is there already, a wrong type.
+    /// Outputs that are still to come may be anything, and so may the items of an iteration that has not begun.
+    pub fn missing(&self, names: &Names<'_>) -> Option<Unresolved> {
+        let mut payloads = Payloads::new(names);
+        payloads.load(self.references());
+        Evaluation::new(&payloads, &mut Fuel::new(COST_MAX)).fails_for_certain(self)
     }
 
     pub(crate) fn references(&self) -> &References {

@@ -6,6 +6,7 @@
 mod support;
 
 mod admin;
+mod approvals;
 mod cancelling;
 mod dead_letters;
 mod definitions;
@@ -14,5 +15,6 @@ mod listing;
 mod outage;
 mod problems;
 mod reading;
+mod signals;
 mod starts;
 mod waiting;

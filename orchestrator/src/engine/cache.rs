@@ -184,7 +184,7 @@ mod tests {
             parent: None,
         };
         let saga = start(&definition, input, now).saga;
-        (saga, Arc::new(Versioned { definition, version: 1 }))
+        (saga, Arc::new(Versioned::new(definition, 1)))
     }
 
     #[test]

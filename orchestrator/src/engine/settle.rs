@@ -7,7 +7,7 @@ use super::batch::{Decided, Work};
 use super::deciding::Verdict;
 use super::lane::Lane;
 use super::publisher::Job;
-use super::{ActError, Debt, Item, StartError, Started};
+use super::{ActError, Acted, Debt, Item, StartError, Started};
 use crate::aside::dead_letter;
 use snorri_saga::decide::{Refusal, pending_effects};
 use snorri_saga::ids::SagaId;
@@ -71,12 +71,16 @@ impl Lane {
                         repeat |= delivery.message().delivered() > 1;
                         job.ack_after(work.id, delivery);
                     }
-                    Verdict::Accepted | Verdict::Missing => job.ack_after(work.id, delivery),
+                    Verdict::Accepted | Verdict::Unchanged | Verdict::Missing => {
+                        job.ack_after(work.id, delivery)
+                    }
                 },
                 Item::Act(_, act) => {
                     let answer = match verdict {
                         Verdict::Refused(refusal) => Err(ActError::Refused(Box::new(after.clone()), refusal)),
-                        Verdict::Accepted | Verdict::Missing | Verdict::Forged => Ok(after.clone()),
+                        Verdict::Accepted | Verdict::Unchanged | Verdict::Missing | Verdict::Forged => {
+                            Ok(Acted { saga: after.clone(), is_replay: verdict == Verdict::Unchanged })
+                        }
                     };
                     let _ = act.done.send(answer);
                 }

@@ -47,7 +47,7 @@ pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> R
         let warnings = report.files.iter().flat_map(|file| &file.diagnostics);
         let warnings = Value::Array(warnings.map(Problem::violation).collect());
         let (draft, definition) = Definitions::checked(report)?;
-        let submitted = rest.api.definitions.submit(&draft, definition).await?;
+        let submitted = rest.api.definitions.submit(draft, definition).await?;
         answer(&submitted, warnings)
     };
     gate::run(&rest, "POST /v1/definitions", work).await

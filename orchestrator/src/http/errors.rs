@@ -57,8 +57,9 @@ impl From<StartError> for Problem {
         match error {
             StartError::Overloaded(what) => Self::overloaded(what),
             StartError::KeyReused(id) => {
-                Self::key_reused(&error.to_string()).with("saga_id", id.to_string().into())
+                Self::key_reused(&error.to_string(), "start").with("saga_id", id.to_string().into())
             }
+            StartError::InvalidInput(mismatches) => Self::invalid_input(&mismatches),
             StartError::Unavailable => Self::unavailable(),
             StartError::ShuttingDown => Self::shutting_down(),
             StartError::Broken(why) => {
@@ -79,6 +80,7 @@ impl From<ActError> for Problem {
                     Refusal::Ended => Self::ended(&refusal.to_string()),
                     Refusal::NotAwaited => Self::not_awaited(&refusal.to_string()),
                     Refusal::Decided => Self::decided(&refusal.to_string()),
+                    Refusal::KeyReused => Self::key_reused(&refusal.to_string(), "signal"),
                     Refusal::Held => Self::held(&refusal.to_string()),
                     Refusal::TooLarge => Self::saga_too_large(&refusal.to_string()),
                     Refusal::Duplicate | Refusal::Stale | Refusal::NeverSent | Refusal::NothingDue => {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use snorri_saga::json::Json;
 use snorri_saga::wire::limit;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Rest, body, gate};
+use super::{Rest, body, gate, said};
 use crate::definitions::{self, Versioned};
 use crate::engine::{StartRequest, Started};
 use crate::intake;
@@ -24,8 +24,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// The body is one level deeper than the input in it.
 const BODY_DEPTH_MAX: usize = limit::JSON_DEPTH_MAX + 1;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The body of a start.
@@ -63,7 +61,7 @@ async fn begin(rest: &Rest, request: Request) -> Result<Response, Problem> {
     body::expect_json(&parts.headers)?;
     let start: StartBody<'_> = body::parse(&bytes, BODY_DEPTH_MAX)?;
     intake::check_start(&start.input, &start.tags)?;
-    let key = key(&parts.headers)?
+    let key = said::key(&parts.headers)?
         .map(|key| intake::keyed(key, &start.definition, start.version, &start.input))
         .transpose()?;
     let until = Instant::now() + START_TIMEOUT;
@@ -119,24 +117,11 @@ fn answer(started: &Started, definition: &str, status: &str) -> Response {
         format!(r#"{{"id":"{id}","definition":"{definition}","version":{version},"status":"{status}"}}"#);
     let code = if *is_replay { StatusCode::OK } else { StatusCode::CREATED };
     let mut response = body::json_bytes(code, text.into_bytes());
-    let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::try_from(format!("/v1/sagas/{id}")) {
-        headers.insert(header::LOCATION, location);
+        response.headers_mut().insert(header::LOCATION, location);
     }
     if *is_replay {
-        headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+        said::mark_replayed(&mut response);
     }
     response
-}
-
-fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = keys.next() else { return Ok(None) };
-    if keys.next().is_some() {
-        return Err(Problem::bad_request("the header `Idempotency-Key` may be there once only"));
-    }
-    match key.to_str() {
-        Ok(key) => Ok(Some(key.to_owned())),
-        Err(_) => Err(Problem::bad_request("the header `Idempotency-Key` may have visible ASCII only")),
-    }
 }

@@ -122,14 +122,11 @@ impl Problems {
     }
 
     fn name(&mut self, pointer: &str, text: &str) -> Option<Name> {
-        match Name::new(text) {
-            Ok(name) => Some(name),
-            Err(_) => {
-                let shown = shown(text);
-                self.add(pointer, "bad-name", format!("`{shown}` is not a name"), NAME_MEND);
-                None
-            }
+        let name = Name::new(text).ok();
+        if name.is_none() {
+            self.add(pointer, "bad-name", format!("`{}` is not a name", shown(text)), NAME_MEND);
         }
+        name
     }
 
     fn span(&mut self, pointer: &str, what: &str, span: Millis, most: Millis) {
@@ -360,7 +357,7 @@ fn check_window(problems: &mut Problems, definition: &Definition) {
         let term = |span: &super::Span| {
             Some(format!("{} {}", step(span.step)?.name, rounds(step(span.step)?, span.millis)))
         };
-        sum(spans.iter().filter_map(term).collect())
+        sum(spans.iter().filter_map(term))
     };
     let undo = |span: &super::Span| {
         let step = step(span.step)?;
@@ -376,7 +373,7 @@ fn check_window(problems: &mut Problems, definition: &Definition) {
     if worst.behind_millis() > worst.unwind_millis() {
         parts.push(format!("behind it {} ({})", worst.behind_millis(), forward(&worst.behind)));
     } else {
-        let terms = sum(worst.unwind.iter().filter_map(undo).collect());
+        let terms = sum(worst.unwind.iter().filter_map(undo));
         parts.push(format!("undoing everything {} ({terms})", worst.unwind_millis()));
     }
     problems.add(
@@ -392,7 +389,8 @@ fn check_window(problems: &mut Problems, definition: &Definition) {
     );
 }
 
-fn sum(terms: Vec<String>) -> String {
+fn sum(terms: impl Iterator<Item = String>) -> String {
+    let terms: Vec<String> = terms.collect();
     if terms.is_empty() { "nothing".to_owned() } else { terms.join(" + ") }
 }
 

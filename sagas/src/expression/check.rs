@@ -179,11 +179,12 @@ impl<'c> Checker<'c> {
                 self.condition(condition, "the condition of `? :` is a bool");
                 let then = self.given(condition, true, |checker| checker.ty(then));
                 let otherwise = self.given(condition, false, |checker| checker.ty(otherwise));
-                then.join(otherwise)
+                self.either(node.span.start, "this", then, otherwise)
             }
             Kind::List(items) => {
-                let item = items.iter().map(|item| self.ty(item)).reduce(Type::join);
-                Type::List(Arc::new(item.unwrap_or_default()))
+                let types: Vec<Type> = items.iter().map(|item| self.ty(item)).collect();
+                let join = |left, right| self.either(node.span.start, "an item of this list", left, right);
+                Type::List(Arc::new(types.into_iter().reduce(join).unwrap_or(Type::Nothing)))
             }
             Kind::Map(entries) => self.map(entries),
             Kind::Call { function, arguments } => self.call(*function, arguments),
@@ -191,6 +192,14 @@ impl<'c> Checker<'c> {
                 self.comprehension(*kind, range, filter.as_deref(), body)
             }
         }
+    }
+
+    /// The type of what is one or the other. What is of two types at random is probably a slip, and not checked further.
+    fn either(&mut self, at: usize, what: &str, left: Type, right: Type) -> Type {
+        if left != Type::Null && right != Type::Null && !left.meets(&right) {
+            self.warn(at, format!("{what} is {left} or {right}: what is done with it cannot be checked"));
+        }
+        left.join(right)
     }
 
     fn condition(&mut self, node: &Node, rule: &str) {
@@ -215,12 +224,12 @@ impl<'c> Checker<'c> {
         let (value, key) = (self.ty(of), self.ty(at));
         let start = at.span.start;
         match (value, key) {
-            (Type::Any, _) => Type::Any,
-            (Type::List(item), Type::Int | Type::Any) => item.as_ref().clone(),
+            (Type::Any | Type::Nothing, _) => Type::Any,
+            (Type::List(item), Type::Int | Type::Any) => item.taken(),
             (Type::List(item), key) => {
                 let mend = if key.is_number() { ": write int(x)" } else { "" };
                 self.error(start, format!("the place in a list is an int, and this is {key}{mend}"));
-                item.as_ref().clone()
+                item.taken()
             }
             (Type::Object(fields), Type::String | Type::Any) => {
                 match (&fields.others, fields.declared.is_empty()) {
@@ -293,8 +302,8 @@ impl<'c> Checker<'c> {
     fn comprehension(&mut self, kind: Macro, range: &Node, filter: Option<&Node>, body: &Node) -> Type {
         let ty = self.ty(range);
         let item = match &ty {
-            Type::Any => Type::Any,
-            Type::List(item) => item.as_ref().clone(),
+            Type::Any | Type::Nothing => Type::Any,
+            Type::List(item) => item.taken(),
             Type::Object(_) => Type::String,
             ty @ (Type::Null | Type::Bool | Type::Int | Type::Double | Type::Number | Type::String) => {
                 let name = kind.name();

@@ -3,8 +3,8 @@
 use snorri_saga::definition::{Definition, DraftStep, OnNoDecision, OnSilence, Step, StepKind, Work, Zone};
 use snorri_saga::time::Millis;
 
-use super::Subject;
 use super::text::clean;
+use crate::Subject;
 
 /// The picture's content.
 #[derive(Debug)]

@@ -141,7 +141,7 @@ impl Checker<'_> {
     /// The fields of an object, if it is known to be one.
     fn fields<'t>(&mut self, object: &'t Type, field: &str, at: usize) -> Option<&'t Fields> {
         match object {
-            Type::Any => None,
+            Type::Any | Type::Nothing => None,
             Type::Object(fields) => Some(fields),
             Type::List(_) => {
                 self.error(at, format!("a list has no field `{field}`: an item is written [0]"));

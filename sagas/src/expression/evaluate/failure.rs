@@ -36,6 +36,7 @@ pub(super) enum Wrong {
     NotWhole,
     NotNumber,
     NotFinite,
+    NotANumber,
 }
 
 impl From<Spent> for Failure {
@@ -63,7 +64,8 @@ pub(super) fn unresolved(expression: &Expression, failure: Failure) -> Unresolve
         Failure::Missing(span) => {
             let path = source.get(span.start..span.end).unwrap_or(source);
             let within = (path != source).then(|| shown(source, span.start));
-            Unresolved::Missing(Missing { path: shown(path, 0), within })
+            // Its end is what is missing.
+            Unresolved::Missing(Missing { path: shown(path, path.len()), within })
         }
         Failure::Wrong(offset, wrong) => {
             Unresolved::Failed { expression: shown(source, offset), offset, message: message(wrong) }
@@ -113,6 +115,7 @@ fn message(wrong: Wrong) -> String {
         }
         Wrong::NotWhole => "the text is no whole number of 64 bits".to_owned(),
         Wrong::NotNumber => "the text is no number".to_owned(),
+        Wrong::NotANumber => "what is no number, such as 0.0 / 0.0, has no order".to_owned(),
         Wrong::NotFinite => "the result is infinite or no number, which JSON cannot say".to_owned(),
     }
 }
