@@ -1,22 +1,28 @@
 //! `/v1/definitions`: submitted, listed, read.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
+use bytes::Bytes;
 use serde::Serialize;
-use snorri_saga::definition::Draft;
+use serde_json::Value;
+use snorri_language::check::{File, Report};
+use snorri_language::diagnostic::Diagnostic;
+use snorri_language::pin::Child;
+use snorri_language::text::{Format, TEXT_BYTES_MAX};
 use snorri_saga::ids::Name;
-use snorri_saga::json::{Json, deeper_than};
+use snorri_saga::json::Json;
 use snorri_saga::time::Timestamp;
-use snorri_saga::wire::limit;
 
 use super::params::{Params, page};
 use super::sagas::Segment;
 use super::versions::{NameAndVersion, name_and_version, name_of};
 use super::{Rest, body, gate};
-use crate::definitions::{self, Definitions, Submitted, TEXT_BYTES_MAX};
+use crate::definitions::{self, Definitions, Submitted, Wanted};
 use crate::problem::Problem;
 use crate::store;
 use crate::store::definitions::Stored;
@@ -33,6 +39,7 @@ struct SubmittedView<'a> {
     version: u32,
     new: bool,
     digest: String,
+    warnings: Value,
     /// How many sagas run on older versions; nothing if they could not be counted.
     running_on_older: Option<Vec<Running>>,
 }
@@ -40,25 +47,52 @@ struct SubmittedView<'a> {
 /// Submits a definition.
 pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     let work = async {
-        let (parts, content) = request.into_parts();
-        let bytes = body::read(&parts.headers, content, TEXT_BYTES_MAX).await?;
-        let is_json = match body::content_type(&parts.headers).as_deref() {
-            None | Some("text/yaml" | "application/yaml" | "application/x-yaml" | "text/x-yaml") => false,
-            Some("application/json") => true,
-            Some(other) => {
-                return Err(Problem::unsupported_media_type(other, "application/yaml or application/json"));
-            }
-        };
-        Params::of(&parts.uri, &[])?;
-        let draft = read(&rest, bytes, is_json).await?;
-        let submitted = rest.api.definitions.submit_draft(&draft).await?;
-        answer(&rest, &submitted).await
+        let report = report(&rest, request).await?;
+        let warnings = report.files.iter().flat_map(|file| &file.diagnostics);
+        let warnings = Value::Array(warnings.map(Problem::violation).collect());
+        let (draft, definition) = Definitions::checked(report)?;
+        let submitted = rest.api.definitions.submit(draft, definition).await?;
+        answer(&rest, &submitted, warnings).await
     };
-    gate::run(&rest, "POST /v1/definitions", work).await
+    gate::run(&rest, "POST /v1/definitions", Box::pin(work)).await
 }
 
-/// Reads the text.
-async fn read(rest: &Rest, bytes: axum::body::Bytes, is_json: bool) -> Result<Draft, Problem> {
+/// Checks a definition and stores nothing. That it has errors is an answer like any other.
+pub(super) async fn check(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    let work = async {
+        let report = report(&rest, request).await?;
+        body::json(StatusCode::OK, &report)
+    };
+    gate::run(&rest, "POST /v1/definitions/check", work).await
+}
+
+/// What is known of the definition in a request.
+async fn report(rest: &Arc<Rest>, request: Request) -> Result<Report, Problem> {
+    let (parts, content) = request.into_parts();
+    let bytes = body::read(&parts.headers, content, TEXT_BYTES_MAX).await?;
+    let format = match body::content_type(&parts.headers).as_deref() {
+        None | Some("text/yaml" | "application/yaml" | "application/x-yaml" | "text/x-yaml") => Format::Yaml,
+        Some("application/json") => Format::Json,
+        Some(other) => {
+            return Err(Problem::unsupported_media_type(other, "application/yaml or application/json"));
+        }
+    };
+    Params::of(&parts.uri, &[])?;
+    let (found, wanted) = read(rest, bytes.clone(), format, HashMap::new()).await?;
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    let children = rest.api.definitions.children(&wanted).await?;
+    Ok(read(rest, bytes, format, children).await?.0)
+}
+
+/// Checks the text beside the runtime's threads, which serve everybody. With it, the sub-sagas that it names.
+async fn read(
+    rest: &Rest,
+    bytes: Bytes,
+    format: Format,
+    children: HashMap<Wanted, Child>,
+) -> Result<(Report, Vec<Wanted>), Problem> {
     beside(rest, move || {
         let text = std::str::from_utf8(&bytes).map_err(|error| {
             Problem::unreadable_definition(&format!(
@@ -66,12 +100,23 @@ async fn read(rest: &Rest, bytes: axum::body::Bytes, is_json: bool) -> Result<Dr
                 error.valid_up_to()
             ))
         })?;
-        let draft = if is_json { read_json(text)? } else { read_yaml(text)? };
-        // Postgres and people's terminals take none, and no definition needs one.
-        if serde_json::to_string(&draft).is_ok_and(|text| text.contains("\\u0000")) {
-            return Err(Problem::unreadable_definition("the text has the character U+0000"));
+        let name = match format {
+            Format::Yaml => "definition.yaml",
+            Format::Json => "definition.json",
+        };
+        let wanted = RefCell::new(Vec::new());
+        let found = snorri_language::check::check(&[File { name, text, format }], |name, version| {
+            let wanted_now = (name.to_owned(), version);
+            let child = children.get(&wanted_now).cloned();
+            wanted.borrow_mut().push(wanted_now);
+            child
+        });
+        // Nested too deep is a word of its own, as everywhere else in this interface.
+        let is_too_deep = |diagnostic: &Diagnostic| diagnostic.code == "too-deep";
+        if format == Format::Json && found.files.iter().flat_map(|file| &file.diagnostics).any(is_too_deep) {
+            return Err(Problem::too_deep());
         }
-        Ok(draft)
+        Ok((found, wanted.into_inner()))
     })
     .await
 }
@@ -93,19 +138,7 @@ pub(super) async fn beside<T: Send + 'static>(
     })?
 }
 
-/// JSON is read as JSON: as YAML, which it nearly is, some escapes and long keys would not pass.
-fn read_json(text: &str) -> Result<Draft, Problem> {
-    if deeper_than(text.as_bytes(), limit::JSON_DEPTH_MAX) {
-        return Err(Problem::too_deep());
-    }
-    serde_json::from_str(text).map_err(|error| Problem::unreadable_definition(&error.to_string()))
-}
-
-fn read_yaml(text: &str) -> Result<Draft, Problem> {
-    Definitions::read(text).map_err(Problem::from)
-}
-
-async fn answer(rest: &Rest, submitted: &Submitted) -> Result<Response, Problem> {
+async fn answer(rest: &Rest, submitted: &Submitted, warnings: Value) -> Result<Response, Problem> {
     let definition = &submitted.versioned.definition;
     let version = submitted.versioned.version;
     // It is submitted, whether they can be counted or not.
@@ -117,6 +150,7 @@ async fn answer(rest: &Rest, submitted: &Submitted) -> Result<Response, Problem>
         version,
         new: submitted.is_new,
         digest: hex(&submitted.digest),
+        warnings,
         running_on_older: running.ok(),
     };
     let status = if submitted.is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -170,6 +204,16 @@ pub(super) async fn newest(State(rest): State<Arc<Rest>>, path: Segment, uri: Ur
     let work = async {
         Params::of(&uri, &[])?;
         show(&rest, &name_of(path)?, None).await
+    };
+    gate::run(&rest, "GET /v1/definitions/{name}", work).await
+}
+
+/// The newest version of the definition that is called `check`, whose path is another's, too.
+pub(super) async fn newest_check(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
+    let work = async {
+        Params::of(&uri, &[])?;
+        let name = Name::new("check").map_err(|error| Problem::internal(&error.to_string()))?;
+        show(&rest, &name, None).await
     };
     gate::run(&rest, "GET /v1/definitions/{name}", work).await
 }
