@@ -277,7 +277,7 @@ impl Filling<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expression::Facts;
+    use crate::expression::{Each, Facts};
     use crate::ids::SagaId;
     use serde_json::json;
 
@@ -407,6 +407,123 @@ mod tests {
             ("input.", "expected a field's name behind `.`, found the end"),
         ] {
             assert_eq!(pick(path), Err(message.to_owned()));
+        }
+    }
+
+    /// Fills a template in for an item of a `for_each`, with an output of the step `pay` alone.
+    fn fill_for_item(template: &Value, input: &str) -> Result<String, String> {
+        let template = Template::parse(template).map_err(|bad| format!("{}: {}", bad.offset, bad.message))?;
+        let (input, item) = (Json::parse(input).expect("JSON"), Json::parse(r#"{"x":1.50}"#).expect("JSON"));
+        let output = |step: &str| (step == "pay").then(|| Json::parse(r#"{"id":"p1"}"#).expect("JSON"));
+        let each = Some(Each { name: "row", item: &item, index: 2 });
+        let names = Names { each, ..names(&input, &output) };
+        template.resolve(&names, 1000).map(|json| json.get().to_owned()).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn a_text_that_is_an_expression_is_replaced_by_its_value() {
+        for (template, filled) in [
+            (json!("${{ input.n + 1 }}"), "8"),
+            (json!("  ${{input.n > 1 ? 'many' : 'few'}} "), r#""many""#),
+            (json!(["${{ 'p-' + steps.pay.output.id }}", "${{ index }}", 1]), r#"["p-p1",2,1]"#),
+            (json!({"x": "${{ row.x }}", "y": "${{ row.x * 2 }}"}), r#"{"x":1.50,"y":3.0}"#),
+            (json!("${{ saga.definition + string(saga.version) }}"), r#""order3""#),
+            (json!("${{ has(steps.ship.output) ? steps.ship.output.id : null }}"), "null"),
+            (json!("${{ '}}' + '${{' }}"), r#""}}${{""#),
+            (json!("${{ true }}"), "true"),
+            (json!("${{ {'a': [input.big]} }}"), r#"{"a":[123456789012345678901234567890]}"#),
+        ] {
+            let input = r#"{"n":7,"big":123456789012345678901234567890}"#;
+            assert_eq!(fill_for_item(&template, input).as_deref(), Ok(filled), "{template}");
+        }
+        for (template, message) in [
+            ("${{ input.n + 'a' }}", "`input.n + 'a'` fails at byte 8: `+` does not take int and string"),
+            ("${{ [input.x] }}", "`input.x` names nothing in this saga (in `[input.x]`)"),
+            ("${{ item.x }}", "`item.x` names nothing in this saga"),
+            ("  ${{ 1 + }}", "9: expected a value, found the end"),
+            ("${{ input.a }} and ${{ input.b }}", "an expression stands alone in its text"),
+            ("${{ }}", "4: there is no expression"),
+        ] {
+            let failure = fill_for_item(&json!(template), r#"{"n":7}"#).expect_err(template);
+            assert!(failure.contains(message), "{template}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_path_passes_on_what_it_names_digit_by_digit() {
+        let input = r#"{"a":{"price":10.50,"big":123456789012345678901234567890,"small":1.0E-7,"list":[1.0,{"b":[]}]}}"#;
+        for (path, value) in [
+            ("input.a.price", "10.50"),
+            ("input.a.big", "123456789012345678901234567890"),
+            ("input.a.list", r#"[1.0,{"b":[]}]"#),
+            (
+                "input",
+                r#"{"a":{"big":123456789012345678901234567890,"list":[1.0,{"b":[]}],"price":10.50,"small":1.0E-7}}"#,
+            ),
+            ("row", r#"{"x":1.50}"#),
+        ] {
+            let filled = fill_for_item(&json!(format!("${{{{ {path} }}}}")), input).expect("filled in");
+            let (filled, value): (Value, Value) =
+                (serde_json::from_str(&filled).expect("JSON"), serde_json::from_str(value).expect("JSON"));
+            // Numbers are equal when their digits are.
+            assert_eq!(filled, value, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_expressions_of_a_template_share_a_budget() {
+        let input = Json::from_value(&json!({"list": (0..4000).collect::<Vec<_>>()}));
+        let costly = |times: usize| {
+            let template = Template::parse(&json!(vec!["${{ input.list.all(x, x >= 0) }}"; times]));
+            fill(&template.expect("a template"), &input, |_| None, 1000)
+        };
+        // An item costs one for itself and three for the parts of the condition.
+        assert_eq!(costly(6).expect("filled in").get(), "[true,true,true,true,true,true]");
+        assert!(matches!(costly(7), Err(Unresolved::TooCostly { budget: COST_MAX, .. })));
+    }
+
+    #[test]
+    fn what_is_filled_in_nests_no_deeper_than_a_payload_may() {
+        let nested = |levels: usize| {
+            let input = Json::parse(&format!("{}{}", "[".repeat(levels), "]".repeat(levels))).expect("JSON");
+            fill(&Template::parse(&json!([["${{ input }}"]])).expect("a template"), &input, |_| None, 1000)
+        };
+        assert!(nested(62).is_ok());
+        assert_eq!(nested(63), Err(Unresolved::TooDeep(64)));
+    }
+
+    #[test]
+    fn an_expression_that_fails_for_certain_is_missing_before_its_turn() {
+        let missing = |source: &str| {
+            let template = Template::parse(&json!([format!("${{{{ {source} }}}}")])).expect("a template");
+            let input = Json::from_value(&json!({"n": 7, "zero": 0}));
+            let output = |step: &str| (step == "done").then(|| Json::from_value(&json!({"id": 1})));
+            template.missing(&names(&input, &output)).map(|why| why.to_string())
+        };
+        for possible in [
+            "input.n + 1",
+            "steps.later.output.id + 1",
+            "steps.later.output.ok || input.x",
+            "input.x || steps.later.output.ok",
+            "has(steps.later.output) ? 1 : input.x",
+            "steps.later.output.map(x, input.x)",
+            "row.x + 1",
+            "index + 1",
+            "input.n > 1 ? steps.later.output : input.x",
+        ] {
+            assert_eq!(missing(possible), None, "{possible}");
+        }
+        for (certain, message) in [
+            ("input.x + 1", "`input.x` names nothing"),
+            ("steps.later.output.id + input.x", "`input.x` names nothing"),
+            ("[steps.later.output, input.x]", "`input.x` names nothing"),
+            ("{'a': steps.later.output, 'b': 1 / input.zero}", "division by zero"),
+            ("size(steps.done.output.name)", "`steps.done.output.name` names nothing"),
+            ("input.zero == 0 ? input.x : steps.later.output", "`input.x` names nothing"),
+            ("input.x && steps.done.output.id == 1", "`input.x` names nothing"),
+        ] {
+            let why = missing(certain).expect(certain);
+            assert!(why.contains(message), "{certain}: {why}");
         }
     }
 }

@@ -150,8 +150,8 @@ fn what_an_enemy_writes_is_refused_at_once_on_a_small_stack() {
 
 /// What a debug build may take of the stack: a quarter of a thread's.
 const STACK: usize = 512 * 1024;
-/// Ten times what a release build takes at most, since a debug build on a busy machine is that slow.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A build without optimisation is some ten times slower.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
 
 #[expect(clippy::disallowed_methods, reason = "that it takes no time is what is tested")]
 fn timed<T>(inner: impl FnOnce() -> T) -> (T, Duration) {
@@ -227,8 +227,5 @@ fn what_costs_most_takes_little_time() {
         let (result, took) = timed(|| expression.evaluate_bool(&saga.names(&output)));
         assert!(took < PATIENCE, "{source}: {took:?}");
         assert!(!matches!(result, Err(Unresolved::Failed { .. })), "{source}: {result:?}");
-        if cfg!(not(debug_assertions)) {
-            println!("{took:>12?} {source}");
-        }
     }
 }
