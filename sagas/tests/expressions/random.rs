@@ -173,11 +173,11 @@ proptest! {
         let mut path = "input".to_owned();
         let mut source = path.clone();
         for field in &fields {
-            path.push_str(&format!(".{field}"));
-            source.push_str(&format!(".{field}"));
+            path.extend([".", field]);
+            source.extend([".", field]);
             if let Some(at) = at.filter(|_| *field == "rows") {
-                path.push_str(&format!(".{at}"));
-                source.push_str(&format!("[{at}]"));
+                path.extend([".", &at.to_string()]);
+                source.extend(["[", &at.to_string(), "]"]);
             }
         }
         let template = Template::parse(&json!(format!("${{{{ {path} }}}}"))).expect("a template");
