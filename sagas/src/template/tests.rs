@@ -214,7 +214,7 @@ fn what_is_filled_in_nests_no_deeper_than_a_payload_may() {
 fn an_expression_that_fails_for_certain_is_missing_before_its_turn() {
     let missing = |source: &str| {
         let template = Template::parse(&json!([format!("${{{{ {source} }}}}")])).expect("a template");
-        let input = Json::from_value(&json!({"n": 7, "zero": 0}));
+        let input = Json::from_value(&json!({"n": 7, "zero": 0, "many": (0..400).collect::<Vec<_>>()}));
         let output = |step: &str| (step == "done").then(|| Json::from_value(&json!({"id": 1})));
         template.missing(&names(&input, &output)).map(|why| why.to_string())
     };
