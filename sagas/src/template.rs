@@ -138,53 +138,49 @@ impl Template {
     }
 
     /// What is wrong with its expressions, by names and types: each with a JSON pointer below the template, and its place
-    /// in the text there.
+    /// in the text there. The first hundred.
     pub fn check(&self, scope: &Scope) -> Vec<(String, BadExpression)> {
         let mut errors = Vec::new();
         self.each_checked("", scope, &mut |pointer, checked| {
             errors.extend(checked.err().into_iter().flatten().map(|bad| (pointer.to_owned(), bad)));
+            errors.truncate(REPORTED_MAX);
+            errors.len() < REPORTED_MAX
         });
         errors
     }
 
-    /// What may fail for some sagas, in the same form. Expressions with errors have none.
+    /// What may fail for some sagas, in the same form: the first hundred. Expressions with errors have none.
     pub fn warnings(&self, scope: &Scope) -> Vec<(String, BadExpression)> {
         let mut warnings = Vec::new();
         self.each_checked("", scope, &mut |pointer, checked| {
             let found = checked.map(|checked| checked.warnings).unwrap_or_default();
             warnings.extend(found.into_iter().map(|bad| (pointer.to_owned(), bad)));
+            warnings.truncate(REPORTED_MAX);
+            warnings.len() < REPORTED_MAX
         });
         warnings
     }
 
-    fn each_checked(&self, pointer: &str, scope: &Scope, report: &mut Report<'_>) {
+    /// Answers whether the report may have more.
+    fn each_checked(&self, pointer: &str, scope: &Scope, report: &mut Report<'_>) -> bool {
         let (checked, offset) = match self {
-            Self::Literal(_) => return,
+            Self::Literal(_) => return true,
             Self::Path(path) => (path.check(scope), path.offset),
             Self::Expression(placed) => (placed.expression.check(scope), placed.offset),
             Self::List(items) => {
-                for (place, item) in items.iter().enumerate() {
-                    item.each_checked(&format!("{pointer}/{place}"), scope, report);
-                }
-                return;
+                let mut items = items.iter().enumerate();
+                return items.all(|(at, item)| item.each_checked(&format!("{pointer}/{at}"), scope, report));
             }
             Self::Object(fields) => {
-                for (key, item) in fields {
-                    item.each_checked(&format!("{pointer}/{}", escaped(key)), scope, report);
-                }
-                return;
+                let at = |key: &str| format!("{pointer}/{}", escaped(key));
+                return fields.iter().all(|(key, item)| item.each_checked(&at(key), scope, report));
             }
         };
         let shift = |all: Vec<BadExpression>| -> Vec<BadExpression> {
             all.into_iter().map(|bad| BadExpression { offset: bad.offset + offset, ..bad }).collect()
         };
-        report(
-            pointer,
-            match checked {
-                Ok(checked) => Ok(Checked { warnings: shift(checked.warnings), ..checked }),
-                Err(errors) => Err(shift(errors)),
-            },
-        );
+        let checked = checked.map_err(shift);
+        report(pointer, checked.map(|checked| Checked { warnings: shift(checked.warnings), ..checked }))
     }
 
     /// Fills the template in, up to `bytes_max` and no deeper than a payload may nest. Its expressions have one budget
@@ -216,8 +212,10 @@ impl Template {
     }
 }
 
-/// Takes what the check of an expression found out, with its JSON pointer.
-type Report<'r> = dyn FnMut(&str, Result<Checked, Vec<BadExpression>>) + 'r;
+/// Takes what the check of an expression found out, with its JSON pointer. Answers whether there may be more.
+type Report<'r> = dyn FnMut(&str, Result<Checked, Vec<BadExpression>>) -> bool + 'r;
+/// The most errors, and the most warnings, that are reported of one template.
+const REPORTED_MAX: usize = 100;
 
 /// How much of a text a message shows, in characters.
 const SHOWN_MAX: usize = 200;

@@ -1,6 +1,6 @@
 //! The functions and macros that there are, and what is said about those that there are not.
 
-use super::nearest;
+use super::{nearest, shown};
 
 /// A function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,5 +142,6 @@ fn unknown(name: &str) -> String {
     };
     let because = if why.is_empty() { String::new() } else { format!(" ({why})") };
     let meant = nearest::hint(name, NAMES);
+    let name = shown(name);
     format!("there is no function `{name}`{because}{meant}; there are: {}", NAMES.join(", "))
 }

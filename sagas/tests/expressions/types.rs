@@ -239,6 +239,16 @@ fn so_many_errors_are_reported_and_no_more() {
     let source = vec!["x"; 60].join(" + ");
     let errors = Expression::parse(&source).expect("an expression").check(&scope()).expect_err("no `x`");
     assert_eq!(errors.len(), 20);
+    let texts = vec!["${{ x }}"; 1000];
+    let template = Template::parse(&json!({"a": [texts[..150], texts[..150]]})).expect("a template");
+    assert_eq!(template.check(&scope()).len(), 100);
+    let texts = vec!["${{ input.note }}"; 300];
+    let template = Template::parse(&json!(texts)).expect("a template");
+    assert_eq!(template.warnings(&scope()).len(), 100);
+    // A name is shown as far as one can tell it from others.
+    let long = Expression::parse(&format!("input.{}", "n".repeat(4000))).expect("an expression");
+    let errors = long.check(&scope()).expect_err("no such field");
+    assert!(errors[0].message.len() < 300, "{}", errors[0].message);
 }
 
 #[test]

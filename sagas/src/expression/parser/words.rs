@@ -6,7 +6,7 @@ use super::{Parser, bad};
 use crate::expression::function::{Function, Macro};
 use crate::expression::syntax::{Fact, Kind, Node};
 use crate::expression::token::Token;
-use crate::expression::{BadExpression, RESERVED, Span, nearest};
+use crate::expression::{BadExpression, RESERVED, Span, nearest, shown};
 
 impl<'s> Parser<'s> {
     pub(super) fn name(&mut self, name: &'s str, span: Span) -> Result<Node, BadExpression> {
@@ -78,10 +78,13 @@ impl<'s> Parser<'s> {
     fn output(&mut self, start: Span) -> Result<Node, BadExpression> {
         let (step, _) = self.member("steps")?;
         let place = self.span();
-        let (word, span) = self.member(&format!("steps.{step}"))?;
+        let (word, span) = self.member(&format!("steps.{}", shown(&step)))?;
         if word != "output" {
-            let message =
-                format!("`{word}`: only a step's `output` can be referred to: write {}", usage("steps"));
+            let message = format!(
+                "`{}`: only a step's `output` can be referred to: write {}",
+                shown(&word),
+                usage("steps")
+            );
             return Err(bad(place.start.max(span.start), message));
         }
         let step: Arc<str> = Arc::from(step);
@@ -95,7 +98,10 @@ impl<'s> Parser<'s> {
         let (word, span) = self.member("saga")?;
         let fact = Fact::of_word(&word).ok_or_else(|| {
             let meant = nearest::hint(&word, Fact::WORDS);
-            bad(span.start, format!("`saga` has no `{word}`{meant}; it has: {}", Fact::WORDS.join(", ")))
+            bad(
+                span.start,
+                format!("`saga` has no `{}`{meant}; it has: {}", shown(&word), Fact::WORDS.join(", ")),
+            )
         })?;
         self.node(Span { start: start.start, end: self.end() }, Kind::Fact(fact))
     }
