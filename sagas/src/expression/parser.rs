@@ -338,13 +338,11 @@ impl<'s> Parser<'s> {
         if let Some(kind) = Macro::find(name) {
             return self.comprehension(receiver, kind, span);
         }
-        // A function that there is not is said first, whatever its arguments.
-        Function::find(name, true, 1)
-            .or_else(|_| Function::find(name, true, 0))
-            .map_err(|message| bad(span.start, message))?;
+        // Whether there is such a function is said first, whatever its arguments.
+        let misused = |message: String| bad(span.start, message);
+        let function = Function::find(name).map_err(misused)?;
         let (mut arguments, end) = self.list(")")?;
-        let function =
-            Function::find(name, true, arguments.len()).map_err(|message| bad(span.start, message))?;
+        let function = function.fits(true, arguments.len()).map_err(misused)?;
         arguments.insert(0, receiver);
         self.node(Span { start, end }, Kind::Call { function, arguments })
     }

@@ -227,7 +227,10 @@ fn a_condition_is_a_bool_and_items_are_a_list() {
     assert!(parse("input.address.zip").check_bool(&scope()).is_ok(), "it may be one");
     let error = parse("input.n").check_bool(&scope()).expect_err("an int");
     assert_eq!((error[0].offset, error[0].message.as_str()), (0, "a condition is a bool, and this is int"));
-    assert!(parse("input.rows").check_list(&scope()).is_ok());
+    let rows = parse("input.rows.map(r, r.x)").check_list(&scope()).expect("a list");
+    assert_eq!(rows.ty.item(), Type::Int);
+    let any = parse("input.address.zip").check_list(&scope()).expect("it may be one");
+    assert_eq!(any.ty.item(), Type::Any);
     let error = parse("input.pair").check_list(&scope()).expect_err("an object");
     assert_eq!(error[0].message, "this must be a list, and is object");
 }
