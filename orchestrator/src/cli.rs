@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod chaos;
+pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod folder;

@@ -123,6 +123,7 @@ pub async fn serve_admin(
 fn router(rest: Arc<Rest>) -> Router {
     Router::new()
         .route("/v1/definitions", post(definitions::submit).get(definitions::list))
+        .route("/v1/definitions/check", post(definitions::check).get(definitions::newest_check))
         .route("/v1/definitions/{name}", get(definitions::newest))
         .route("/v1/definitions/{name}/{version}", get(definitions::version))
         .route("/v1/sagas", post(starts::start).get(list::list))

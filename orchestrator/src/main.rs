@@ -25,6 +25,8 @@ enum Command {
     Migrate(cli::migrate::Args),
     /// Ask a running orchestrator whether it is ready; exit code 0 if it is
     Health(cli::health::Args),
+    /// Check definitions: everything that is wrong with them, with its place and the mend, and how long their sagas may take
+    Check(cli::check::Args),
     /// Run a private stack and 200 orders through it, and show what happened
     Demo(cli::demo::Args),
     /// Keep a private stack up for your own work
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => cli::serve::run(*args),
         Command::Migrate(args) => cli::migrate::run(&args),
         Command::Health(args) => cli::health::run(&args),
+        Command::Check(args) => cli::check::run(&args),
         Command::Demo(args) => cli::demo::run(&args),
         Command::Dev(args) => cli::dev::run(args),
         Command::Bench(args) => cli::bench::run(&args),

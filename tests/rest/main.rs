@@ -8,6 +8,7 @@ mod support;
 mod admin;
 mod approvals;
 mod cancelling;
+mod checking;
 mod dead_letters;
 mod definitions;
 mod desk;

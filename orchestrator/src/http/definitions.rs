@@ -1,22 +1,28 @@
 //! `/v1/definitions`: submitted, listed, read.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
+use bytes::Bytes;
 use serde::Serialize;
-use snorri_saga::definition::Draft;
+use serde_json::Value;
+use snorri_language::check::{File, Report};
+use snorri_language::diagnostic::Diagnostic;
+use snorri_language::pin::Child;
+use snorri_language::text::{Format, TEXT_BYTES_MAX};
 use snorri_saga::ids::Name;
-use snorri_saga::json::{Json, deeper_than};
+use snorri_saga::json::Json;
 use snorri_saga::time::Timestamp;
-use snorri_saga::wire::limit;
 
 use super::params::{Params, page};
 use super::sagas::{Segment, segment};
 use super::{Rest, body, gate};
-use crate::definitions::{self, Definitions, Submitted, TEXT_BYTES_MAX};
+use crate::definitions::{self, Definitions, Submitted, Wanted};
 use crate::problem::Problem;
 use crate::store;
 
@@ -31,30 +37,58 @@ struct SubmittedView<'a> {
     version: u32,
     new: bool,
     digest: String,
+    warnings: Value,
 }
 
 /// Submits a definition.
 pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     let work = async {
-        let (parts, content) = request.into_parts();
-        let bytes = body::read(&parts.headers, content, TEXT_BYTES_MAX).await?;
-        let is_json = match body::content_type(&parts.headers).as_deref() {
-            None | Some("text/yaml" | "application/yaml" | "application/x-yaml" | "text/x-yaml") => false,
-            Some("application/json") => true,
-            Some(other) => {
-                return Err(Problem::unsupported_media_type(other, "application/yaml or application/json"));
-            }
-        };
-        Params::of(&parts.uri, &[])?;
-        let draft = read(&rest, bytes, is_json).await?;
-        let submitted = rest.api.definitions.submit_draft(&draft).await?;
-        answer(&submitted)
+        let report = report(&rest, request).await?;
+        let warnings = report.files.iter().flat_map(|file| &file.diagnostics);
+        let warnings = Value::Array(warnings.map(Problem::violation).collect());
+        let (draft, definition) = Definitions::checked(report)?;
+        let submitted = rest.api.definitions.submit(draft, definition).await?;
+        answer(&submitted, warnings)
     };
     gate::run(&rest, "POST /v1/definitions", work).await
 }
 
-/// Reads the text beside the runtime's threads, which serve everybody.
-async fn read(rest: &Rest, bytes: axum::body::Bytes, is_json: bool) -> Result<Draft, Problem> {
+/// Checks a definition and stores nothing. That it has errors is an answer like any other.
+pub(super) async fn check(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    let work = async {
+        let report = report(&rest, request).await?;
+        body::json(StatusCode::OK, &report)
+    };
+    gate::run(&rest, "POST /v1/definitions/check", work).await
+}
+
+/// What is known of the definition in a request.
+async fn report(rest: &Arc<Rest>, request: Request) -> Result<Report, Problem> {
+    let (parts, content) = request.into_parts();
+    let bytes = body::read(&parts.headers, content, TEXT_BYTES_MAX).await?;
+    let format = match body::content_type(&parts.headers).as_deref() {
+        None | Some("text/yaml" | "application/yaml" | "application/x-yaml" | "text/x-yaml") => Format::Yaml,
+        Some("application/json") => Format::Json,
+        Some(other) => {
+            return Err(Problem::unsupported_media_type(other, "application/yaml or application/json"));
+        }
+    };
+    Params::of(&parts.uri, &[])?;
+    let (found, wanted) = read(rest, bytes.clone(), format, HashMap::new()).await?;
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    let children = rest.api.definitions.children(&wanted).await?;
+    Ok(read(rest, bytes, format, children).await?.0)
+}
+
+/// Checks the text beside the runtime's threads, which serve everybody. With it, the sub-sagas that it names.
+async fn read(
+    rest: &Rest,
+    bytes: Bytes,
+    format: Format,
+    children: HashMap<Wanted, Child>,
+) -> Result<(Report, Vec<Wanted>), Problem> {
     let turn = rest.reading.clone().acquire_owned().await.map_err(|_| Problem::shutting_down())?;
     let reading = tokio::task::spawn_blocking(move || {
         // Held to the end, even when nobody waits for it any more.
@@ -65,12 +99,23 @@ async fn read(rest: &Rest, bytes: axum::body::Bytes, is_json: bool) -> Result<Dr
                 error.valid_up_to()
             ))
         })?;
-        let draft = if is_json { read_json(text)? } else { read_yaml(text)? };
-        // Postgres and people's terminals take none, and no definition needs one.
-        if serde_json::to_string(&draft).is_ok_and(|text| text.contains("\\u0000")) {
-            return Err(Problem::unreadable_definition("the text has the character U+0000"));
+        let name = match format {
+            Format::Yaml => "definition.yaml",
+            Format::Json => "definition.json",
+        };
+        let wanted = RefCell::new(Vec::new());
+        let found = snorri_language::check::check(&[File { name, text, format }], |name, version| {
+            let wanted_now = (name.to_owned(), version);
+            let child = children.get(&wanted_now).cloned();
+            wanted.borrow_mut().push(wanted_now);
+            child
+        });
+        // Nested too deep is a word of its own, as everywhere else in this interface.
+        let is_too_deep = |diagnostic: &Diagnostic| diagnostic.code == "too-deep";
+        if format == Format::Json && found.files.iter().flat_map(|file| &file.diagnostics).any(is_too_deep) {
+            return Err(Problem::too_deep());
         }
-        Ok(draft)
+        Ok((found, wanted.into_inner()))
     });
     reading.await.map_err(|error| {
         tracing::error!(%error, "a definition could not be read");
@@ -78,19 +123,7 @@ async fn read(rest: &Rest, bytes: axum::body::Bytes, is_json: bool) -> Result<Dr
     })?
 }
 
-/// JSON is read as JSON: as YAML, which it nearly is, some escapes and long keys would not pass.
-fn read_json(text: &str) -> Result<Draft, Problem> {
-    if deeper_than(text.as_bytes(), limit::JSON_DEPTH_MAX) {
-        return Err(Problem::too_deep());
-    }
-    serde_json::from_str(text).map_err(|error| Problem::unreadable_definition(&error.to_string()))
-}
-
-fn read_yaml(text: &str) -> Result<Draft, Problem> {
-    Definitions::read(text).map_err(Problem::from)
-}
-
-fn answer(submitted: &Submitted) -> Result<Response, Problem> {
+fn answer(submitted: &Submitted, warnings: Value) -> Result<Response, Problem> {
     let definition = &submitted.versioned.definition;
     let version = submitted.versioned.version;
     let view = SubmittedView {
@@ -98,6 +131,7 @@ fn answer(submitted: &Submitted) -> Result<Response, Problem> {
         version,
         new: submitted.is_new,
         digest: hex(&submitted.digest),
+        warnings,
     };
     let status = if submitted.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = body::json(status, &view)?;
@@ -149,6 +183,15 @@ pub(super) async fn newest(State(rest): State<Arc<Rest>>, name: Segment, uri: Ur
     let work = async {
         Params::of(&uri, &[])?;
         show(&rest, &segment(name)?, None).await
+    };
+    gate::run(&rest, "GET /v1/definitions/{name}", work).await
+}
+
+/// The newest version of the definition that is called `check`, whose path is another's, too.
+pub(super) async fn newest_check(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
+    let work = async {
+        Params::of(&uri, &[])?;
+        show(&rest, "check", None).await
     };
     gate::run(&rest, "GET /v1/definitions/{name}", work).await
 }

@@ -51,6 +51,9 @@ pub struct FileReport {
     /// What came of exploring all that may happen to it; nothing when it was not explored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explored: Option<Explored>,
+    /// It has the shape of a definition: what is wrong with it, if anything is, is what it says.
+    #[serde(skip)]
+    pub is_readable: bool,
     /// The draft, its sub-sagas pinned, if it is free of errors.
     #[serde(skip)]
     pub draft: Option<Draft>,
@@ -120,6 +123,7 @@ struct State<'a> {
     places: Places<'a>,
     findings: Findings,
     spoilt: Vec<String>,
+    is_readable: bool,
     draft: Option<Draft>,
     definition: Option<Definition>,
 }
@@ -144,6 +148,7 @@ impl<'a> Checker<'a, '_> {
     fn add(&mut self, file: &File<'a>) {
         let Reading { lines, places, draft, mut findings, spoilt } = read(file.text, file.format);
         let at = self.files.len();
+        let is_readable = !findings.has_errors();
         if let Some(draft) = draft.as_ref().filter(|draft| !draft.name.is_empty()) {
             match self.by_name.get(&draft.name) {
                 None => {
@@ -162,7 +167,17 @@ impl<'a> Checker<'a, '_> {
         }
         let name = file.name.to_owned();
         let stage = Stage::Read;
-        self.files.push(State { name, stage, lines, places, findings, spoilt, draft, definition: None });
+        self.files.push(State {
+            name,
+            stage,
+            lines,
+            places,
+            findings,
+            spoilt,
+            is_readable,
+            draft,
+            definition: None,
+        });
     }
 
     /// Checks a file, and before it those that its sub-sagas are in.
@@ -340,6 +355,7 @@ impl State<'_> {
             name,
             worst_case: definition.as_ref().map(WorstCase::of),
             explored: None,
+            is_readable: self.is_readable,
             draft: self.draft.filter(|_| !has_errors),
             definition,
             diagnostics,

@@ -126,12 +126,6 @@ pub(crate) fn read(text: &str, format: Format) -> Reading<'_> {
     reading(Some((tree, root)), draft, findings, spoilt)
 }
 
-/// Reads a text as a draft alone, if nothing is wrong with its shape.
-pub fn draft(text: &str, format: Format) -> Option<Draft> {
-    let reading = read(text, format);
-    reading.draft.filter(|_| !reading.findings.has_errors())
-}
-
 /// Postgres and people's terminals take no U+0000, and no definition needs one.
 fn nul(tree: &Tree<'_>, findings: &mut Findings) {
     for node in &tree.nodes {
