@@ -8,6 +8,7 @@ pub mod diff;
 pub mod input_schema;
 pub mod picture;
 pub mod pin;
+pub mod reference;
 pub mod schema;
 pub mod text;
 pub mod worst_case;
