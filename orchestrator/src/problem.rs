@@ -78,7 +78,12 @@ impl Problem {
         let detail = format!("{count} {} to mend", if count == 1 { "thing" } else { "things" });
         let list = violations
             .iter()
-            .map(|violation| json!({"pointer": violation.pointer, "message": violation.message}))
+            .map(|violation| {
+                json!({
+                    "pointer": violation.pointer, "code": violation.code, "message": violation.message,
+                    "mend": violation.mend
+                })
+            })
             .collect();
         Self::new(422, "invalid-definition", "The definition is not valid", detail)
             .with("violations", Value::Array(list))

@@ -56,7 +56,7 @@ const VIOLATION_CHARS_MAX: usize = 300;
 fn shown(mut violations: Vec<Violation>) -> Vec<Violation> {
     violations.truncate(VIOLATIONS_MAX);
     for violation in &mut violations {
-        for text in [&mut violation.pointer, &mut violation.message] {
+        for text in [&mut violation.pointer, &mut violation.message].into_iter().chain(&mut violation.mend) {
             if let Some((end, _)) = text.char_indices().nth(VIOLATION_CHARS_MAX) {
                 text.truncate(end);
                 text.push('…');
