@@ -160,8 +160,8 @@ impl<'a> Explorer<'a> {
             parent: (self.role == Role::Part).then(|| self.parent.clone()),
         };
         let answers = self.model.nothing_answered();
-        let called = self
-            .call(&answers, left, &|core, definition| Ok(core.start(definition, start.clone(), EPOCH)));
+        let called =
+            self.call(&answers, left, &|core, definition| Ok(core.start(definition, start.clone(), EPOCH)));
         for one in called {
             let Ok(decision) = &one.came else { continue };
             let base = World {
@@ -441,7 +441,8 @@ impl<'a> Explorer<'a> {
             let mut unheard = vec![None];
             if truth.kept(&step, flight.direction, flight.attempt).is_none() {
                 let may = truth.may_say(&step, flight.direction, world.saga.pivot_sent);
-                unheard.extend(may.into_iter().filter(|(_, faults)| *faults == 0).map(|(said, _)| Some(said)));
+                unheard
+                    .extend(may.into_iter().filter(|(_, faults)| *faults == 0).map(|(said, _)| Some(said)));
             }
             let mut more = Vec::with_capacity(silent.len() * unheard.len());
             for (base, told) in silent {
@@ -479,7 +480,10 @@ impl<'a> Explorer<'a> {
         }
         let is_forward = world.saga.phase == Phase::Forward && !world.saga.pivot_sent;
         let limit = is_forward.then(|| forward_deadline(&self.model.base, &world.saga));
-        let until = [(limit, "the time for going forwards is over"), (Some(world.saga.deadline), "the window is over")];
+        let until = [
+            (limit, "the time for going forwards is over"),
+            (Some(world.saga.deadline), "the window is over"),
+        ];
         for (at, until) in until {
             let Some(now) = at.filter(|at| *at > world.now) else { continue };
             self.found.push(Successor {
@@ -520,7 +524,8 @@ impl<'a> Explorer<'a> {
         }
         for at in 0..self.model.base.steps.len() {
             let key = Key { step: at, item: None };
-            let Some(step) = self.model.step(at).filter(|step| matches!(step.work, Work::Approval { .. })) else {
+            let Some(step) = self.model.step(at).filter(|step| matches!(step.work, Work::Approval { .. }))
+            else {
                 continue;
             };
             let name = step.name.clone();
@@ -540,8 +545,8 @@ impl<'a> Explorer<'a> {
     fn input(&mut self, world: &World, base: World, input: &Input, how: How) {
         let left = self.left.saturating_sub(how.faults);
         let (saga, now) = (Rc::clone(&world.saga), base.now);
-        let called = self
-            .call(&base.answers, left, &|core, definition| core.decide(definition, &saga, input, now));
+        let called =
+            self.call(&base.answers, left, &|core, definition| core.decide(definition, &saga, input, now));
         for one in called {
             let how = How { happening: how.happening.clone(), ..how };
             self.take(Some(world), base.clone(), Some(input), one, how);

@@ -76,11 +76,7 @@ enum Walked {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(
-        explorer: Explorer<'a>,
-        bounds: Bounds,
-        elapsed: &'a dyn Fn() -> Duration,
-    ) -> Self {
+    pub(super) fn new(explorer: Explorer<'a>, bounds: Bounds, elapsed: &'a dyn Fn() -> Duration) -> Self {
         let layers = (0..=bounds.faults).map(|_| Layer::default()).collect();
         Self {
             explorer,
@@ -215,7 +211,8 @@ impl<'a> Search<'a> {
             }
             let is_wrong = wrong.is_some();
             let Some(layer) = self.layers.get_mut(usize::from(faults + more)) else { continue };
-            let is_known = self.known.contains_key(&print) || layer.depths.get(&print).is_some_and(|of| *of <= depth);
+            let is_known =
+                self.known.contains_key(&print) || layer.depths.get(&print).is_some_and(|of| *of <= depth);
             if is_known && !is_wrong {
                 continue;
             }
@@ -234,7 +231,9 @@ impl<'a> Search<'a> {
         let mut open = vec![0_u32; self.nodes.len() - first];
         let mut before: Vec<(u32, u32)> = Vec::with_capacity(sure.len());
         for (from, print) in sure {
-            let Some(place) = usize::try_from(from).ok().and_then(|from| from.checked_sub(first)) else { continue };
+            let Some(place) = usize::try_from(from).ok().and_then(|from| from.checked_sub(first)) else {
+                continue;
+            };
             let Some(to) = self.known.get(&print) else { continue };
             if self.surely_ends.get(place + first) == Some(&true) {
                 continue;
@@ -245,7 +244,8 @@ impl<'a> Search<'a> {
             before.push((*to, from));
         }
         before.sort_unstable();
-        let mut ends: Vec<usize> = (0..self.nodes.len()).filter(|at| self.surely_ends.get(*at) == Some(&true)).collect();
+        let mut ends: Vec<usize> =
+            (0..self.nodes.len()).filter(|at| self.surely_ends.get(*at) == Some(&true)).collect();
         while let Some(end) = ends.pop() {
             let to = u32::try_from(end).unwrap_or(NOWHERE);
             let start = before.partition_point(|(of, _)| *of < to);
@@ -254,7 +254,9 @@ impl<'a> Search<'a> {
                     break;
                 }
                 let Ok(from) = usize::try_from(*from) else { continue };
-                let Some(open) = from.checked_sub(first).and_then(|place| open.get_mut(place)) else { continue };
+                let Some(open) = from.checked_sub(first).and_then(|place| open.get_mut(place)) else {
+                    continue;
+                };
                 *open -= 1;
                 if *open == 0
                     && let Some(ends_surely) = self.surely_ends.get_mut(from)
@@ -267,7 +269,8 @@ impl<'a> Search<'a> {
         let stuck = (first..self.nodes.len()).find(|at| self.surely_ends.get(*at) == Some(&false))?;
         let node = *self.nodes.get(stuck)?;
         let mut story = self.tell(node);
-        "from here on nothing has to happen that ends the saga: it may hang for ever".clone_into(&mut story.wrong);
+        "from here on nothing has to happen that ends the saga: it may hang for ever"
+            .clone_into(&mut story.wrong);
         Some(story)
     }
 
