@@ -147,5 +147,6 @@ fn unknown(name: &str) -> String {
     let because = if why.is_empty() { String::new() } else { format!(" ({why})") };
     let meant = nearest::hint(name, NAMES);
     let name = shown(name);
-    format!("there is no function `{name}`{because}{meant}; there are: {}", NAMES.join(", "))
+    let there_are = if meant.is_empty() { ": there are" } else { " There are" };
+    format!("there is no function `{name}`{because}{meant}{there_are} {}", NAMES.join(", "))
 }

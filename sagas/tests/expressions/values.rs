@@ -273,9 +273,9 @@ fn functions() {
         ("'a'.matches('b')", "4: there is no function `matches` (regular expressions"),
         (
             "'a'.startswith('a')",
-            "there is no function `startswith`: did you mean `startsWith`?; there are: size, contains",
+            "there is no function `startswith`: did you mean `startsWith`? There are size, contains",
         ),
-        ("frobnicate(input)", "there is no function `frobnicate`; there are: size"),
+        ("frobnicate(input)", "there is no function `frobnicate`: there are size"),
     ]);
 }
 
