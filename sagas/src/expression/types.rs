@@ -80,6 +80,7 @@ impl Type {
     }
 
     /// The type of the items, if it is a list: what a `for_each` over it calls by the name of its items.
+    #[must_use]
     pub fn item(&self) -> Self {
         if let Self::List(item) = self { item.taken() } else { Self::Any }
     }
