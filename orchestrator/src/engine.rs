@@ -38,6 +38,7 @@ mod owed;
 mod post;
 mod publisher;
 mod queue;
+mod rest;
 mod settle;
 mod trouble;
 mod waiters;

@@ -28,7 +28,7 @@ pub use postgres::Postgres;
 
 use dead_letters::DeadLetter;
 use journal::{Loaded, Transition};
-pub use replicas::{Beat, Entered, Gone, Heartbeat};
+pub use replicas::{Beat, Entered, Gone, Heartbeat, Resting, TakenOver};
 
 /// What the engine and the upkeep need of the store. An error that [is transient](Error::is_transient) leaves it open
 /// whether a write was done.
@@ -79,9 +79,10 @@ pub trait Store: Debug + Send + Sync {
     async fn leave(&self, name: &Name, incarnation: Uuid) -> Result<(), Error>;
 
     /// Takes over some of a dead replica's live sagas. Several takers get different ones.
-    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error>;
+    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<TakenOver, Error>;
 
-    /// The live sagas of a replica that started before the given time, page by page in the order of their ids.
+    /// The live sagas of a replica that started before the given time, page by page in the order of their ids. Those that are
+    /// at rest for long are left out: nothing of them is out.
     async fn owned(
         &self,
         owner: &Name,
@@ -105,6 +106,10 @@ pub trait Store: Debug + Send + Sync {
     /// Claims live sagas whose wake-up is due and re-arms them. A saga's owner goes first; ten seconds
     /// later anybody does.
     async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error>;
+
+    /// Sets the wake-ups of sagas that are at rest, unless they have moved since. Whatever moves one brings its wake-up back
+    /// ([`Transition::project`]).
+    async fn rest(&self, sagas: &[Resting]) -> Result<(), Error>;
 }
 
 /// What can go wrong with Postgres.

@@ -5,6 +5,7 @@
 pub mod check;
 pub mod diagnostic;
 pub mod diff;
+pub mod explore;
 pub mod input_schema;
 pub mod picture;
 pub mod pin;
