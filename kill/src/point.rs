@@ -59,6 +59,8 @@ points! {
     Published = "published" in Orchestrator,
     /// One input of a batch is acknowledged, the next is not.
     InputAcked = "input-acked" in Orchestrator,
+    /// What one saga says to another, its parent or its sub-saga, is committed and taken from the post; no lane has it.
+    LetterTaken = "letter-taken" in Orchestrator,
     /// The sweep has claimed sagas that are due; no lane has them.
     SweepClaimed = "sweep-claimed" in Orchestrator,
     /// A takeover has claimed a dead replica's sagas; nothing of them is sent again.

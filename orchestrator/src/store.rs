@@ -22,6 +22,7 @@ mod postgres;
 pub mod replicas;
 pub mod search;
 mod trust;
+pub mod versions;
 
 pub use postgres::Postgres;
 
@@ -46,8 +47,8 @@ pub trait Store: Debug + Send + Sync {
     /// Puts a saga that cannot be read or decided aside, for a person. It is looked at again by and by.
     async fn quarantine(&self, id: SagaId, why: &str) -> Result<(), Error>;
 
-    /// Stores a definition under the next version, unless the newest has this digest already. Returns the
-    /// version and whether it is new.
+    /// Stores a definition under the next version, unless the newest in force has this digest already. Returns
+    /// the version and whether it is new.
     async fn submit_definition(
         &self,
         name: &Name,
@@ -55,7 +56,7 @@ pub trait Store: Debug + Send + Sync {
         body: &str,
     ) -> Result<(u32, bool), Error>;
 
-    /// One version of a definition, or its newest.
+    /// One version of a definition, removed or not, or its newest in force.
     async fn definition(
         &self,
         name: &str,

@@ -106,6 +106,10 @@ async fn beat(
     while !stop.is_cancelled() {
         let asked = Instant::now();
         let (now, announced_until) = (shared.clock.now(), shared.owed.until(shared.clock.now()));
+        // From then on letters between sagas are let go, and what is owed with them.
+        if stop.is_cancelled() {
+            break;
+        }
         let owed_for = now.since(announced_until);
         shared.metrics.announcements_owed(owed_for);
         if owed_for < OWED_LONG {

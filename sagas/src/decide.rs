@@ -263,13 +263,13 @@ impl Draft<'_> {
             return Err(Refusal::NeverSent);
         }
         let step = self.step(key).ok_or(Refusal::NeverSent)?;
-        let run = self.saga.step(key.as_str()).ok_or(Refusal::NeverSent)?;
-        let attempt = reply.command.attempt;
-        if matches!(step.work, Work::Saga { .. }) && self.saga.phase == Phase::Ended(End::Completed) {
-            // A held sub-saga that did not hear of it.
-            self.release_children();
+        if let Phase::Ended(end) = self.saga.phase
+            && self.tell_held(end, step, key, reply)
+        {
             return Ok(());
         }
+        let run = self.saga.step(key.as_str()).ok_or(Refusal::NeverSent)?;
+        let attempt = reply.command.attempt;
         match (direction, run.flight) {
             (_, Some(flight)) if flight.direction == *direction => {
                 if attempt == 0 || attempt > flight.attempt {
@@ -409,7 +409,11 @@ impl Draft<'_> {
         let (participant, action) = match &step.work {
             Work::Participant { participant, action } => (participant.clone(), action),
             Work::Saga { definition, version } => {
-                let ask = self.ask(key, definition, *version, input, *flight, budget);
+                let kind = match flight.direction {
+                    Direction::Action => AskKind::Run,
+                    Direction::Compensation => AskKind::Undo(budget),
+                };
+                let ask = self.ask(key, definition, *version, input, kind);
                 self.effects.push(Effect::Ask(Box::new(ask)));
                 return;
             }
@@ -428,8 +432,10 @@ impl Draft<'_> {
     }
 
     fn end(&mut self, end: End) {
-        // The answer that ends a saga may come before the wake-up that would have said so.
-        if !self.saga.window_missed && self.saga.deadline <= self.now {
+        // The answer that ends a saga may come before the wake-up that would have said so. A sub-saga that is held was
+        // done in its time, and ends when its parent does.
+        let is_held = self.saga.phase == Phase::Held;
+        if !is_held && !self.saga.window_missed && self.saga.deadline <= self.now {
             self.record(Event::WindowMissed);
         }
         self.record(Event::Ended { end });
@@ -437,7 +443,10 @@ impl Draft<'_> {
     }
 
     fn announce(&mut self, end: End) {
-        self.answer_parent();
+        // A parent that was completed before its sub-saga waits for nothing.
+        if end == End::Compensated {
+            self.answer_parent();
+        }
         self.release_children();
         let status = match end {
             End::Completed => "completed",

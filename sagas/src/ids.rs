@@ -38,6 +38,7 @@ impl FromStr for SagaId {
 impl SagaId {
     /// The id of the sub-saga that a step starts: the same whenever and by whomever it is started, and of the parent's
     /// time, so that it is found where the parent is.
+    #[must_use]
     pub fn child(self, step: &StepKey) -> Self {
         let digest: [u8; 32] = Sha256::digest(format!("{self}.{step}").as_bytes()).into();
         let mut bytes = [0; 16];

@@ -14,6 +14,7 @@ mod fold;
 
 /// One saga as its journal tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Saga {
     /// Its identity.
     pub id: SagaId,

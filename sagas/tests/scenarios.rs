@@ -2,18 +2,34 @@
 //! happens (`>`), then that is the journal (time, fact), with the commands (`->`) and the announcement (`=>`)
 //! that follow from it. The little language is explained in `support/story.rs`.
 
+#[path = "scenarios/behind.rs"]
+mod behind;
 #[path = "scenarios/cancelling.rs"]
 mod cancelling;
+#[path = "scenarios/conditions.rs"]
+mod conditions;
 #[path = "scenarios/deadlines.rs"]
 mod deadlines;
+#[path = "scenarios/family.rs"]
+mod family;
+#[path = "scenarios/graph.rs"]
+mod graph;
+#[path = "scenarios/items.rs"]
+mod items;
 #[path = "scenarios/late.rs"]
 mod late;
 #[path = "scenarios/limits.rs"]
 mod limits;
+#[path = "scenarios/lists.rs"]
+mod lists;
 #[path = "scenarios/looking.rs"]
 mod looking;
 #[path = "scenarios/onwards.rs"]
 mod onwards;
+#[path = "scenarios/parts.rs"]
+mod parts;
+#[path = "scenarios/siblings.rs"]
+mod siblings;
 #[path = "support/story.rs"]
 mod story;
 #[path = "scenarios/tombstones.rs"]
@@ -22,6 +38,10 @@ mod tombstones;
 mod undoing;
 #[path = "scenarios/unknown.rs"]
 mod unknown;
+#[path = "scenarios/waiting.rs"]
+mod waiting;
+#[path = "scenarios/waits.rs"]
+mod waits;
 
 use serde_json::json;
 use snorri_saga::json::fingerprint;

@@ -97,6 +97,11 @@ impl Case {
         }
     }
 
+    /// Whether each order is a sub-saga: letters are between a parent and its sub-saga.
+    pub(crate) fn has_families(&self) -> bool {
+        self.point == Point::LetterTaken
+    }
+
     /// How many good orders the trouble may undo by taking all attempts of a step.
     ///
     /// An orchestrator's death takes none: what is under way is sent again as the same attempt. That of a

@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use snorri_bus::{ConsumerSpec, Next};
 use snorri_demo::{Accepted, EndStatus, Explained, Promise, Sagas, audit, audit_records, explain, is_good};
+use snorri_saga::ids::{SagaId, StepKey};
 use snorri_saga::wire::header;
 use sqlx::Row as _;
 use time::OffsetDateTime;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use crate::case::Case;
 use crate::place::Place;
 
 /// How long the announcements of the last endings may take: somebody must first notice that their replica is gone.
@@ -62,14 +64,12 @@ pub(crate) async fn open(place: &Place) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n    ")
 }
 
-/// Judges. The error has all that is wrong.
-///
-/// Of the good orders at most `gave_up_max` may have been undone.
+/// Judges. The error has all that is wrong. `ids` are the sagas that were started, in the order of their orders.
 pub(crate) async fn judge(
+    case: &Case,
     place: &Place,
     orders: &[Value],
     ids: &[Uuid],
-    gave_up_max: usize,
 ) -> Result<Ends, String> {
     let mut wrong = Vec::new();
     let key = |order: &Value| order["order_id"].as_str().unwrap_or_default().to_owned();
@@ -78,6 +78,11 @@ pub(crate) async fn judge(
     let promise = Promise { accepted: &accepted, poison: None, downgraded: &[] };
     let records = audit_records(&place.of.database_url, promise).await.map_err(|error| error.to_string())?;
     wrong.extend(records.findings.problems().iter().map(|(invariant, what)| format!("{invariant}: {what}")));
+    let announced = records.ends.clone();
+    let (mut records, mut ids) = (records, ids.to_vec());
+    if case.has_families() {
+        ids = as_orders(&mut records.ends, &ids, &mut wrong);
+    }
     if ids.iter().collect::<HashSet<_>>().len() != orders.len() || records.ends.len() != orders.len() {
         wrong.push(format!("{} orders are {} sagas: {ids:?}", orders.len(), records.ends.len()));
     }
@@ -87,7 +92,7 @@ pub(crate) async fn judge(
         .map_err(|error| error.to_string())?;
     let last = last.unwrap_or(OffsetDateTime::UNIX_EPOCH).into();
     let mut ends = Ends { completed: 0, compensated: 0, gave_up: Vec::new(), last };
-    for (order, id) in orders.iter().zip(ids) {
+    for (order, id) in orders.iter().zip(&ids) {
         let Some(end) = records.ends.get(id) else { continue };
         match end {
             EndStatus::Completed => ends.completed += 1,
@@ -101,7 +106,7 @@ pub(crate) async fn judge(
             Explained::Not(why) => wrong.push(format!("{id} ({}): {why}", key(order))),
         }
     }
-    wrong.extend(too_many(&ends.gave_up, gave_up_max));
+    wrong.extend(too_many(&ends.gave_up, case.gave_up_max()));
 
     let audited = audit(&place.books, &place.world, Some(Sagas::of("order", &records.ends)))
         .await
@@ -110,8 +115,21 @@ pub(crate) async fn judge(
     if audited.holds_open + audited.orders_open > 0 {
         wrong.push(format!("{} holds and {} orders are open", audited.holds_open, audited.orders_open));
     }
-    wrong.extend(announcements(place, &records.ends).await);
+    wrong.extend(announcements(place, &announced).await);
     if wrong.is_empty() { Ok(ends) } else { Err(wrong.join("\n    ")) }
+}
+
+/// The sub-sagas that carried the orders out. Each must have ended as its parent did, and there is nothing else.
+fn as_orders(ends: &mut HashMap<Uuid, EndStatus>, parents: &[Uuid], wrong: &mut Vec<String>) -> Vec<Uuid> {
+    let step = "order".parse::<StepKey>().expect("a step");
+    let child = |parent: &Uuid| SagaId(*parent).child(&step).0;
+    for parent in parents {
+        let (of_parent, of_child) = (ends.remove(parent), ends.get(&child(parent)));
+        if of_parent.as_ref() != of_child {
+            wrong.push(format!("{parent} is {of_parent:?}, and its part {} is {of_child:?}", child(parent)));
+        }
+    }
+    parents.iter().map(child).collect()
 }
 
 /// What is wrong when more good orders were undone than the trouble can cost.

@@ -24,13 +24,15 @@ const ONE_BY_ONE: Duration = Duration::from_millis(60);
 pub(crate) struct Client<'a> {
     fleet: &'a Mutex<Fleet>,
     http: reqwest::Client,
+    /// What is started.
+    definition: &'static str,
     accepted: AtomicUsize,
 }
 
 impl<'a> Client<'a> {
-    pub(crate) fn new(fleet: &'a Mutex<Fleet>) -> Self {
+    pub(crate) fn new(fleet: &'a Mutex<Fleet>, definition: &'static str) -> Self {
         let http = reqwest::Client::builder().timeout(ANSWER_WITHIN).build().expect("a client");
-        Self { fleet, http, accepted: AtomicUsize::new(0) }
+        Self { fleet, http, definition, accepted: AtomicUsize::new(0) }
     }
 
     /// How many starts were answered.
@@ -86,7 +88,7 @@ impl<'a> Client<'a> {
 
     async fn start(&self, order: &Value, only: Option<&str>, turn: usize) -> Result<Uuid, String> {
         let key = order["order_id"].as_str().unwrap_or_default();
-        let body = json!({"definition": "order", "input": order});
+        let body = json!({"definition": self.definition, "input": order});
         let answer = self
             .insist(turn, only, |http, door| {
                 http.post(format!("{door}/v1/sagas")).header("idempotency-key", key).json(&body)

@@ -19,6 +19,13 @@ use crate::place::Place;
 
 /// The definition that the sagas run.
 const ORDER: &str = include_str!("../../sagas/definitions/order.yaml");
+/// The same as a part of another saga: its pivot, since an order has one itself.
+const ERRAND: &str = "
+name: errand
+window: 10m
+steps:
+  - { name: order, saga: order, version: 1, kind: pivot, timeout: 5m }
+";
 /// How many cases run side by side: they mostly wait for time to pass.
 const SIDE_BY_SIDE: usize = 6;
 /// By when the point must have been reached.
@@ -108,7 +115,7 @@ async fn one(case: Case) -> Result<Went, String> {
         ids = to_the_end(&case, &place, &fleet, &orders) => ids?,
         why = supervised => return Err(why),
     };
-    let ends = judge(&place, &orders, &ids, case.gave_up_max()).await?;
+    let ends = judge(&case, &place, &orders, &ids).await?;
     let fired = place.fired().ok_or("it was there a moment ago")?;
     let fleet = Arc::into_inner(fleet).ok_or("the fleet is still in use")?.into_inner();
     if case.action == Action::Kill && !fleet.died_at_the_point {
@@ -132,11 +139,15 @@ async fn to_the_end(
     fleet: &Mutex<Fleet>,
     orders: &[Value],
 ) -> Result<Vec<Uuid>, String> {
-    let client = Client::new(fleet);
+    let client = Client::new(fleet, if case.has_families() { "errand" } else { "order" });
     client.submit(ORDER).await?;
+    if case.has_families() {
+        client.submit(ERRAND).await?;
+    }
     let ids = bring_about(case, place, fleet, &client, orders).await?;
     wait(REACHED_WITHIN, "the point is reached", async || Ok(place.fired().is_some())).await?;
-    let total = i64::try_from(orders.len()).unwrap_or(i64::MAX);
+    let of_each = if case.has_families() { 2 } else { 1 };
+    let total = i64::try_from(orders.len() * of_each).unwrap_or(i64::MAX);
     let all_ended = wait(ENDED_WITHIN, "all sagas end", async || {
         // More sagas than orders are told of by the judge.
         let (sagas, ended) = count(place).await?;

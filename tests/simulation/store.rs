@@ -328,7 +328,7 @@ impl Store for StorePort {
         self.call("definition", false, move |database| {
             let tables = database.tables();
             let (version, row) = tables.definition(&name, version)?;
-            Some(Stored { name, version, body: row.body.clone(), submitted_at: row.at })
+            Some(Stored { name, version, body: row.body.clone(), submitted_at: row.at, removed_at: None })
         })
         .await
     }

@@ -17,8 +17,8 @@ use crate::definitions;
 
 /// The most letters that wait. More are dropped, oldest first, and said so: what they say is said again at the step's timeout.
 const WAITING_MAX: usize = 65_536;
-/// How soon a definition is asked for again while Postgres is away.
-const DEFINITION_AGAIN: Duration = Duration::from_millis(200);
+/// How soon a letter is tried again that could not be handed over.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What one saga says to another.
 #[derive(Debug)]
@@ -131,13 +131,19 @@ pub(super) fn later(shared: &Arc<Shared>, after: Duration, letter: Letter, owed:
 pub(super) async fn run(engine: Engine, stop: CancellationToken) {
     loop {
         tokio::select! {
-            () = engine.shared.post.filled.notified() => {}
+            biased;
             () = stop.cancelled() => return,
+            () = engine.shared.post.filled.notified() => {}
         }
         while let Some((letter, owed)) = engine.shared.post.take() {
+            snorri_kill::point!(LetterTaken, {
+                later(&engine.shared, AGAIN, letter, owed);
+                continue;
+            });
             tokio::select! {
-                () = deliver(&engine, letter, owed) => {}
+                biased;
                 () = stop.cancelled() => return,
+                () = deliver(&engine, letter, owed) => {}
             }
         }
     }
@@ -158,13 +164,17 @@ async fn deliver(engine: &Engine, letter: Letter, owed: Vec<Arc<Debt>>) {
                 return;
             }
             Err(definitions::Error::Store(error)) if error.is_transient() => {
-                tokio::time::sleep(DEFINITION_AGAIN).await;
+                tokio::time::sleep(AGAIN).await;
             }
             Err(error) => {
                 tracing::error!(
                     saga_id = %ask.parent.saga, step = %ask.parent.step, %error, "a sub-saga's definition cannot be had"
                 );
-                refuse(engine, &ask, "unknown_definition", error.to_string()).await;
+                // What is not there nobody can have begun. One that cannot be read here may have been begun by another
+                // build: the step's timeout sees to it.
+                if matches!(error, definitions::Error::Unknown { .. }) {
+                    refuse(engine, &ask, "unknown_definition", error.to_string()).await;
+                }
                 return;
             }
         }

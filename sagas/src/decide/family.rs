@@ -3,7 +3,7 @@
 //! once, whoever asks how often; and one that is asked to be undone before it was there is fenced off.
 
 use super::{
-    Cause, Direction, Draft, Effect, End, Event, Flight, Json, Millis, Name, Phase, Refusal, SagaId, StepKey,
+    Cause, Direction, Draft, Effect, End, Event, Json, Millis, Name, Phase, Refusal, SagaId, Step, StepKey,
     StepState,
 };
 use super::{Decision, StartInput, begun};
@@ -60,8 +60,7 @@ impl Draft<'_> {
         definition: &Name,
         version: u32,
         input: Json,
-        flight: Flight,
-        budget: Millis,
+        kind: AskKind,
     ) -> Ask {
         Ask {
             child: self.saga.id.child(key),
@@ -69,10 +68,7 @@ impl Draft<'_> {
             version,
             parent: Parent { saga: self.saga.id, step: key.clone() },
             input,
-            kind: match flight.direction {
-                Direction::Action => AskKind::Run,
-                Direction::Compensation => AskKind::Undo(budget),
-            },
+            kind,
         }
     }
 
@@ -95,11 +91,16 @@ impl Draft<'_> {
             // It answers when it is done.
             (AskKind::Run, Phase::Forward | Phase::Backward) => return Err(Refusal::Duplicate),
             (AskKind::Release, Phase::Held) => self.end(End::Completed),
-            (AskKind::Release, Phase::Ended(_)) => return Err(Refusal::Ended),
             (AskKind::Release, Phase::Forward | Phase::Backward) => return Err(Refusal::NeverSent),
             (AskKind::Undo(_), Phase::Ended(End::Compensated)) => self.answer_undo(),
-            (AskKind::Undo(_), Phase::Ended(End::Completed)) => return Err(Refusal::Ended),
+            (AskKind::Release, Phase::Ended(_)) | (AskKind::Undo(_), Phase::Ended(End::Completed)) => {
+                return Err(Refusal::Ended);
+            }
             (AskKind::Undo(_), _) if self.saga.undo_asked => return Err(Refusal::Duplicate),
+            // No definition asks for that: such a sub-saga is its parent's own pivot.
+            (AskKind::Undo(_), Phase::Forward | Phase::Held) if self.saga.pivot_sent => {
+                return Err(Refusal::PastPivot);
+            }
             (AskKind::Undo(within), phase) => {
                 self.record(Event::UndoAsked { deadline: self.now + within });
                 let cause = Cause::Parent { saga: ask.parent.saga };
@@ -172,29 +173,39 @@ impl Draft<'_> {
         Json::parse(&text).unwrap_or_else(|_| Json::null())
     }
 
-    /// The sub-saga's own end follows its parent's.
+    /// A sub-saga that is held says so to its parent, which has ended: it did not hear of it, and is told alone. `true`: it is.
+    pub(super) fn tell_held(&mut self, end: End, step: &Step, key: &StepKey, reply: &Reply) -> bool {
+        let is_held = reply.command.effect.direction == Direction::Action
+            && matches!(reply.outcome, Outcome::Ok { .. })
+            && self.run(key).is_some_and(|run| run.attempts > 0);
+        if !is_held {
+            return false;
+        }
+        let kind = match (end, &step.compensation) {
+            (End::Completed, _) => AskKind::Release,
+            (End::Compensated, Some(undo)) => AskKind::Undo(undo.timeout),
+            (End::Compensated, None) => return false,
+        };
+        let ask = self.ask_held(step, key, kind);
+        let is_saga = ask.is_some();
+        self.effects.extend(ask);
+        is_saga
+    }
+
+    /// The sub-sagas' own ends follow their parent's.
     pub(super) fn release_children(&mut self) {
         if self.saga.phase != Phase::Ended(End::Completed) {
             return;
         }
-        let runs = self.saga.steps.iter().filter(|run| run.state == StepState::Done);
-        let asks: Vec<Effect> = runs
-            .filter_map(|run| {
-                let step = self.step(&run.key)?;
-                let Work::Saga { definition, version } = &step.work else { return None };
-                if step.for_each.is_some() && run.key.number().is_none() {
-                    return None;
-                }
-                Some(Effect::Ask(Box::new(Ask {
-                    child: self.saga.id.child(&run.key),
-                    definition: definition.clone(),
-                    version: *version,
-                    parent: Parent { saga: self.saga.id, step: run.key.clone() },
-                    input: run.request.clone().unwrap_or_else(|| self.saga.input.clone()),
-                    kind: AskKind::Release,
-                })))
-            })
-            .collect();
+        let runs = self.saga.steps.iter().filter(|run| run.state == StepState::Done && run.attempts > 0);
+        let asks: Vec<Effect> =
+            runs.filter_map(|run| self.ask_held(self.step(&run.key)?, &run.key, AskKind::Release)).collect();
         self.effects.extend(asks);
+    }
+
+    fn ask_held(&self, step: &Step, key: &StepKey, kind: AskKind) -> Option<Effect> {
+        let Work::Saga { definition, version } = &step.work else { return None };
+        let input = self.run(key)?.request.clone().unwrap_or_else(|| self.saga.input.clone());
+        Some(Effect::Ask(Box::new(self.ask(key, definition, *version, input, kind))))
     }
 }

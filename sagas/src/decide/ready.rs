@@ -23,7 +23,10 @@ pub fn tags(definition: &Definition, id: SagaId, version: u32, input: &Json) -> 
         let text = match value {
             serde_json::Value::String(text) => text,
             serde_json::Value::Null => return None,
-            other => other.to_string(),
+            value @ (serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_)) => value.to_string(),
         };
         // Postgres takes none in what is searched.
         Some(text.replace('\0', "\u{fffd}"))
@@ -92,10 +95,6 @@ impl<'a> Draft<'a> {
     /// Begins a step whose needs are done. `true`: it is settled already.
     fn begin(&mut self, at: usize, step: &'a Step) -> bool {
         let key = StepKey::from(&step.name);
-        if !self.saga.pivot_sent && self.now >= self.latest(at, step) {
-            self.stop(Cause::ForwardBudget { step: key });
-            return false;
-        }
         match self.is_wanted(step) {
             Ok(true) => {}
             Ok(false) => {
@@ -109,9 +108,13 @@ impl<'a> Draft<'a> {
                 return false;
             }
         }
+        if !self.saga.pivot_sent && self.now >= self.latest(at, step) {
+            self.stop(Cause::ForwardBudget { step: key });
+            return false;
+        }
         if !self.saga.pivot_sent
             && self.definition.graph.zone(at) != Zone::Before
-            && let Some((later, code, message)) = self.missing_past()
+            && let Some((later, code, message)) = self.missing_past(at)
         {
             self.cannot_send(&later, code, message);
             return false;
@@ -158,13 +161,8 @@ impl<'a> Draft<'a> {
     fn go_on(&mut self, at: usize, step: &'a Step) -> bool {
         let Some(each) = &step.for_each else { return false };
         let key = StepKey::from(&step.name);
-        let items: Vec<serde_json::Value> = match self.run(&key).and_then(|run| run.request.as_ref()) {
-            Some(items) => match items.to_value() {
-                serde_json::Value::Array(items) => items,
-                _ => Vec::new(),
-            },
-            None => return false,
-        };
+        let Some(items) = self.run(&key).and_then(|run| run.request.as_ref()) else { return false };
+        let serde_json::Value::Array(items) = items.to_value() else { return false };
         let runs = || self.saga.steps.iter().filter(|run| run.key.step() == step.name.as_str());
         let begun = runs().filter(|run| run.key.number().is_some()).count();
         let open = runs().filter(|run| run.key.number().is_some() && run.state == StepState::Acting).count();
@@ -271,10 +269,10 @@ impl<'a> Draft<'a> {
         let items = self
             .with_names(None, |names| each.items.resolve(names, limit::PAYLOAD_BYTES_MAX))
             .map_err(|why| cannot(&why))?;
-        let count = match items.to_value() {
-            serde_json::Value::Array(items) => items.len(),
-            _ => return Err(("bad_mapping", format!("the items of {} are no list", step.name))),
+        let serde_json::Value::Array(list) = items.to_value() else {
+            return Err(("bad_mapping", format!("the items of {} are no list", step.name)));
         };
+        let count = list.len();
         if count > usize::try_from(each.max).unwrap_or(usize::MAX) {
             return Err(("too_many_items", format!("{} has {count} items, at most {}", step.name, each.max)));
         }
@@ -285,21 +283,41 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Before the point of no return: a step behind it whose request, or whose list, names what is known to be missing.
-    /// Found now it can still be undone.
-    fn missing_past(&self) -> Option<(StepKey, &'static str, String)> {
-        let behind = self.definition.steps.iter().enumerate();
-        let behind = behind.filter(|(at, _)| self.definition.graph.zone(*at) == Zone::Behind);
-        behind.map(|(_, step)| step).find_map(|step| {
+    /// Before the point of no return: another step behind it whose condition, list or request names what is known to be
+    /// missing. Found now it can still be undone.
+    fn missing_past(&self, at: usize) -> Option<(StepKey, &'static str, String)> {
+        let steps = self.definition.steps.iter().enumerate();
+        let others =
+            steps.filter(|(other, _)| *other != at && self.definition.graph.zone(*other) == Zone::Behind);
+        others.map(|(_, step)| step).find_map(|step| {
             let key = StepKey::from(&step.name);
-            if let Some(each) = &step.for_each {
-                let (code, message) = self.items(step, each).err()?;
-                return Some((key, code, message));
+            if self.run(&key).is_some() {
+                return None;
             }
-            let missing = self.with_names(None, |names| step.input.as_ref()?.missing(names))?;
-            let (code, message) = cannot(&missing);
+            let (code, message) = self.missing_in(step)?;
             Some((key, code, message))
         })
+    }
+
+    /// What is known to be missing of a step that is begun later, unless it is known that it is not wanted.
+    fn missing_in(&self, step: &Step) -> Option<Cannot> {
+        let is_settled = |name: &str| {
+            self.saga.step(name).is_some_and(|run| matches!(run.state, StepState::Done | StepState::Skipped))
+        };
+        // Of a condition that names what is still to come nothing is known.
+        if let Some(when) = &step.when
+            && when.steps_referred_to().into_iter().all(is_settled)
+        {
+            match self.is_wanted(step) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(cannot) => return Some(cannot),
+            }
+        }
+        if let Some(each) = &step.for_each {
+            return self.items(step, each).err();
+        }
+        self.with_names(None, |names| step.input.as_ref()?.missing(names)).map(|missing| cannot(&missing))
     }
 
     /// The request of a step, checked for its size here and not after the commit: what was committed

@@ -4,6 +4,9 @@ use super::{Cause, Direction, Draft, Event, Json, Name, One, Phase, Refusal, Ste
 use crate::definition::{OnNoDecision, OnSilence, Step, Work, Zone};
 use crate::wire::limit;
 
+/// Why a step was refused on which a person decided.
+const NOT_APPROVED: &str = "not_approved";
+
 impl Draft<'_> {
     /// A wait begins. A signal that came before is taken at once.
     pub(super) fn begin_waiting(&mut self, position: usize, step: &Step) {
@@ -90,6 +93,7 @@ impl Draft<'_> {
         match self.saga.phase {
             Phase::Ended(_) => return Err(Refusal::Ended),
             Phase::Backward | Phase::Held => return Err(Refusal::NotAwaited),
+            Phase::Forward if self.saga.stopping.is_some() => return Err(Refusal::NotAwaited),
             Phase::Forward => {}
         }
         let takes = |step: &&Step| matches!(&step.work, Work::Signal { name: of, .. } if of == name);
@@ -132,14 +136,18 @@ impl Draft<'_> {
         let key = StepKey::from(step);
         let is_approval = self.step(&key).is_some_and(|step| matches!(step.work, Work::Approval { .. }));
         let run = self.run(&key).filter(|_| is_approval);
+        let is_no = run.is_some_and(|run| run.failure.as_ref().is_some_and(|why| why.code == NOT_APPROVED));
         match run.map(|run| run.state) {
             // Decided already: the same again changes nothing.
             Some(StepState::Done) if approve => return Ok(()),
-            Some(StepState::NotDone) if !approve => return Ok(()),
-            Some(StepState::Done | StepState::NotDone) => return Err(Refusal::Decided),
+            Some(StepState::NotDone) if is_no && !approve => return Ok(()),
+            Some(StepState::Done) => return Err(Refusal::Decided),
+            Some(StepState::NotDone) if is_no => return Err(Refusal::Decided),
             Some(StepState::Acting) => {}
+            // Nobody decided in time, or it was given up.
             Some(
-                StepState::Skipped
+                StepState::NotDone
+                | StepState::Skipped
                 | StepState::InDoubt
                 | StepState::Undoing
                 | StepState::Undone
@@ -158,7 +166,7 @@ impl Draft<'_> {
             self.advance();
         } else {
             let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
-            self.refuse(&key, "not_approved", format!("{by} said no{why}"));
+            self.refuse(&key, NOT_APPROVED, format!("{by} said no{why}"));
         }
         Ok(())
     }

@@ -10,7 +10,8 @@ impl Saga {
     /// Folds one event in. Total: an event that does not fit the state changes nothing.
     pub fn evolve(&mut self, at: Timestamp, event: &Event) {
         match event {
-            Event::Started(_) => {}
+            // What follows from a decision is a fact of its own.
+            Event::Started(_) | Event::Decided { .. } => {}
             Event::Sent { step, direction, attempt, until, request, pivot } => {
                 self.on_sent(at, step, *direction, *attempt, *until, request.as_ref());
                 self.pivot_sent |= *pivot;
@@ -39,8 +40,6 @@ impl Saga {
                     signal.taken_by = Some(step.clone());
                 }
             }
-            // What follows from it is a fact of its own.
-            Event::Decided { .. } => {}
             Event::Curtailed { step, until } => {
                 if let Some(run) = self.step_mut(step)
                     && let Some(flight) = run.flight.as_mut()
@@ -153,7 +152,8 @@ impl Saga {
             }
             Event::LateReply { step, output, neutralised, .. } => {
                 self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
-                let is_undoing = self.phase == Phase::Backward;
+                // It is, or it will be when what is in flight beside it is known.
+                let is_undoing = self.phase == Phase::Backward || self.stopping.is_some();
                 if let Some(run) = self.step_mut(step) {
                     run.late = true;
                     run.output.clone_from(output);

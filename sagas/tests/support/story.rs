@@ -4,7 +4,11 @@
 //! reserve: stock, undo release          given a step, its participant, its compensation (`, pause 1s` before
 //!                                       it is tried again),
 //! pay: payments, pivot, timeout 2s      its kind, timeout, attempts (1s and 2 if left out)
-//! window 1m                             and the window
+//! mail: letters, after pay              what it needs (the step before it if left out, `after -` nothing), `when` it is
+//!                                       run, `each 2 of input.rows` for a list
+//! ship: saga shipment, timeout 10s      a sub-saga; also `delay`, `signal`, `approval` (with `?`: silence goes on)
+//! window 1m                             and the window; also `input {...}`, `race`
+//! part of another                       it is a sub-saga itself (also `..., undone before it began`)
 //!                                       an empty line ends the definition
 //! > reserve ok {"hold":1}               when the newest attempt of the action is answered (also `ok 999 bytes`),
 //! > reserve#1 rejected sold_out         or attempt 1; also `rejected <code> partial`
@@ -14,6 +18,9 @@
 //! > cancel                              `> resend`
 //! > repeat                              when a crash lost what was committed and not published
 //! > look                                when somebody looks at it, or at its `> steps`
+//! > signal paid s1 {"sum":3}            when a signal comes
+//! > approve boss                        when a person decides; also `> refuse boss`
+//! > parent run                          when its parent asks it to run; also `> parent undo`, `> parent ends`
 //! 0s reserve action #1 succeeded        then this is recorded
 //!   -> payments/pay pay.action.1.0 ...  and this is sent
 //! = completed                           the status after all
@@ -23,7 +30,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 use snorri_saga::decide::{
-    Ask, AskKind, Decision, Effect, Input, StartInput, decide, pending_effects, start,
+    Ask, AskKind, Decision, Effect, Input, StartInput, decide, fence, pending_effects, start,
 };
 use snorri_saga::definition::{Definition, Draft};
 use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
@@ -65,7 +72,7 @@ fn parse_definition(given: &str) -> (Definition, Json) {
             input = Json::parse(text).expect("the input is JSON");
         } else if line == "race" {
             more.insert("on_sibling_failure".to_owned(), "race".into());
-        } else if line == "part of another" {
+        } else if line.starts_with("part of another") {
             more.insert("description".to_owned(), line.into());
         } else {
             steps.push(parse_step(line));
@@ -189,7 +196,9 @@ impl<'a> Story<'a> {
         let id = SagaId(uuid::Uuid::from_u128(0x0193_6d3e_7f0a_7000_8000_0000_0000_0001));
         let (tags, parent) = ([].into(), definition.description.as_ref().map(|_| parent()));
         let input = StartInput { id, version: 1, input, tags, key: None, traceparent: None, parent };
-        let decision = start(definition, input, EPOCH);
+        let is_fenced = definition.description.as_ref().is_some_and(|text| text.ends_with("before it began"));
+        let decision =
+            if is_fenced { fence(definition, input, EPOCH) } else { start(definition, input, EPOCH) };
         let mut story = Self { definition, saga: decision.saga.clone(), now: EPOCH, text: String::new() };
         story.take(decision);
         story
