@@ -15,10 +15,12 @@ use snorri_saga::json::{Json, fingerprint};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::store::definitions::Stored;
 use crate::store::{self, Store};
 
-/// How long the newest version of a name is taken from memory. Another replica may have a newer one: a
-/// start right after a submission elsewhere may get the version before it.
+/// How long it is taken from memory which version of a name is the newest, and that a version is in force. Another replica
+/// may have a newer one: a start right after a submission elsewhere may get the version before it. So may one right after
+/// a removal elsewhere; its saga runs to its end.
 const NEWEST_FOR: Duration = Duration::from_millis(500);
 /// The most versions kept in memory.
 const KEPT_MAX: usize = 10_000;
@@ -74,6 +76,14 @@ pub enum Error {
         /// The version asked for.
         version: Option<u32>,
     },
+    /// It was removed.
+    #[error("version {version} of the definition `{name}` was removed")]
+    Removed {
+        /// The name asked for.
+        name: Name,
+        /// The version asked for.
+        version: u32,
+    },
     /// The text is not a definition.
     #[error("the definition is not valid: {}", diagnostics.first().map(|found| found.message.as_str()).unwrap_or_default())]
     Invalid {
@@ -119,6 +129,8 @@ type Key = (Name, u32);
 struct Cache {
     versions: HashMap<Key, Arc<Versioned>>,
     newest: HashMap<String, (Instant, Arc<Versioned>)>,
+    /// When a version was last known to be in force.
+    in_force: HashMap<Key, Instant>,
 }
 
 /// The definitions in use.
@@ -194,9 +206,9 @@ impl Definitions {
                 None => return Ok(None),
             },
         };
-        match self.get(name, Some(version)).await {
+        match self.in_force(name, Some(version)).await {
             Ok(versioned) => Ok(Some(Child::of(&versioned.definition, version))),
-            Err(Error::Unknown { .. }) => Ok(None),
+            Err(Error::Unknown { .. } | Error::Removed { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -231,8 +243,7 @@ impl Definitions {
         let name = versioned.definition.name.clone();
         let mut cache = self.cache();
         if cache.versions.len() >= KEPT_MAX {
-            cache.versions.clear();
-            cache.newest.clear();
+            *cache = Cache::default();
         }
         // Whoever asked before a newer one was submitted may be answered after it.
         let is_newer = |(_, known): &(Instant, Arc<Versioned>)| known.version <= versioned.version;
@@ -242,7 +253,7 @@ impl Definitions {
         cache.versions.insert((name, versioned.version), versioned.clone());
     }
 
-    /// A definition by name, in the given or the newest version.
+    /// A definition by name: the given version, removed or not, or the newest in force.
     pub async fn get(&self, name: &str, version: Option<u32>) -> Result<Arc<Versioned>, Error> {
         // What was the newest, when it has to be asked whether it still is.
         let mut last = None;
@@ -268,20 +279,89 @@ impl Definitions {
                 }
             }
         }
+        let stored = match self.ask(name, version).await {
+            Err(error @ Error::Unknown { .. }) => {
+                self.forget_newest(name, last.as_ref());
+                return Err(error);
+            }
+            asked => asked?,
+        };
+        if let Some(last) = &last {
+            if last.version == stored.version {
+                return Ok(last.clone());
+            }
+            if last.version > stored.version {
+                self.forget_newest(name, Some(last));
+            }
+        }
+        self.take(&stored, version.is_none())
+    }
+
+    /// A definition for a start: the given version, if it is in force, or the newest that is.
+    pub async fn in_force(&self, name: &str, version: Option<u32>) -> Result<Arc<Versioned>, Error> {
+        let (Some(number), Ok(checked)) = (version, Name::new(name)) else {
+            return self.get(name, version).await;
+        };
+        let key = (checked, number);
+        {
+            let mut cache = self.cache();
+            let found = cache.versions.get(&key).cloned();
+            if let (Some(found), Some(since)) = (found, cache.in_force.get_mut(&key)) {
+                if since.elapsed() < NEWEST_FOR {
+                    return Ok(found);
+                }
+                // As above.
+                *since = Instant::now();
+            }
+        }
+        let stored = self.ask(name, version).await?;
+        if stored.removed_at.is_some() {
+            self.forget(&key.0, number);
+            return Err(Error::Removed { name: key.0, version: number });
+        }
+        let known = self.cache().versions.get(&key).cloned();
+        let versioned = known.map_or_else(|| self.take(&stored, false), Ok)?;
+        self.cache().in_force.insert(key, Instant::now());
+        Ok(versioned)
+    }
+
+    /// Does not start a version any more without having asked for it.
+    pub fn forget(&self, name: &Name, version: u32) {
+        let mut cache = self.cache();
+        cache.in_force.remove(&(name.clone(), version));
+        if cache.newest.get(name.as_str()).is_some_and(|(_, newest)| newest.version == version) {
+            cache.newest.remove(name.as_str());
+        }
+    }
+
+    /// What was the newest is not any more, and none is newer: it was removed. Whoever submitted one meanwhile knows better.
+    fn forget_newest(&self, name: &str, last: Option<&Arc<Versioned>>) {
+        let mut cache = self.cache();
+        let is_last =
+            |(_, known): &(Instant, Arc<Versioned>)| last.is_some_and(|last| Arc::ptr_eq(known, last));
+        if cache.newest.get(name).is_some_and(is_last) {
+            cache.newest.remove(name);
+        }
+    }
+
+    async fn ask(&self, name: &str, version: Option<u32>) -> Result<Stored, Error> {
         let unknown = || Error::Unknown { name: name.chars().take(80).collect(), version };
         if Name::new(name).is_err() {
             return Err(unknown());
         }
-        let stored = self.store.definition(name, version).await?.ok_or_else(unknown)?;
-        if let Some(last) = last
-            && last.version == stored.version
-        {
-            return Ok(last);
-        }
-        let (_, definition) = restored(name, &stored.body)?;
+        self.store.definition(name, version).await?.ok_or_else(unknown)
+    }
+
+    fn take(&self, stored: &Stored, is_newest: bool) -> Result<Arc<Versioned>, Error> {
+        let (_, definition) = Self::read_stored(stored)?;
         let versioned = Arc::new(Versioned::new(definition, stored.version));
-        self.keep(&versioned, version.is_none());
+        self.keep(&versioned, is_newest);
         Ok(versioned)
+    }
+
+    /// Reads a definition that is stored, as it was written and as it was checked.
+    pub fn read_stored(stored: &Stored) -> Result<(Draft, Definition), Error> {
+        Ok(restored(&stored.name, &stored.body)?)
     }
 }
 

@@ -199,6 +199,17 @@ impl Problem {
         Self::new(404, "unknown-definition", "No such definition", mend)
     }
 
+    /// The definition's version is not started any more.
+    pub fn removed_definition(detail: &str) -> Self {
+        let mend = format!("{detail}: start another version, or leave `version` out for the newest");
+        Self::new(410, "removed-definition", "The version was removed", mend)
+    }
+
+    /// Somebody needs the definition's version.
+    pub fn definition_in_use(detail: &str) -> Self {
+        Self::new(409, "definition-in-use", "The version is in use", detail)
+    }
+
     /// There is no such saga.
     pub fn unknown_saga(id: &str) -> Self {
         Self::new(404, "unknown-saga", "No such saga", format!("there is no saga `{id}`"))

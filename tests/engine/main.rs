@@ -9,4 +9,5 @@ mod announcements;
 mod faults;
 mod replicas;
 mod sequence;
+mod waits;
 mod wire;

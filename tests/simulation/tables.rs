@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use snorri::store::Gone;
 use snorri::store::journal::Transition;
+use snorri::store::{Gone, Resting, TakenOver};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::Saga;
@@ -21,6 +21,9 @@ const WAKE_AFTER: Millis = Millis::secs(30);
 const OTHERS_LATER: Millis = Millis::secs(10);
 /// How long after its last heartbeat a replica may be struck off.
 const FORGOTTEN_AFTER: Millis = Millis::secs(40);
+
+/// A saga with a wake-up later than this is at rest: as in the SQL.
+pub(crate) const RESTS_AFTER: Millis = Millis::secs(61);
 
 /// A row of the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +49,13 @@ pub(crate) struct SagaRow {
     pub(crate) owner: String,
     pub(crate) wake_at: Option<Timestamp>,
     pub(crate) quarantine: Option<String>,
+}
+
+impl SagaRow {
+    /// Whether its wake-up says that it is at rest for long.
+    fn rests_at(&self, now: Timestamp) -> bool {
+        self.wake_at.is_some_and(|at| at > now + RESTS_AFTER)
+    }
 }
 
 /// A row of the replicas.
@@ -292,7 +302,10 @@ impl Tables {
 
     fn project(&mut self, replica: &str, write: &Write, row: SagaRow) {
         let saga = &write.after;
-        let wake_at = saga.ended_at.is_none().then(|| row.wake_at.unwrap_or(write.at + WAKE_AFTER));
+        let wake_at = saga.ended_at.is_none().then(|| {
+            let soon = write.at + WAKE_AFTER;
+            row.wake_at.map_or(soon, |standing| standing.min(soon))
+        });
         let row = SagaRow {
             status: saga.status().as_str().to_owned(),
             ended_at: saga.ended_at,
@@ -408,20 +421,28 @@ impl Tables {
         }
     }
 
-    pub(crate) fn take_over(&mut self, dead: &str, taker: &str, limit: usize, now: Timestamp) -> Vec<SagaId> {
+    pub(crate) fn take_over(&mut self, dead: &str, taker: &str, limit: usize, now: Timestamp) -> TakenOver {
         let is_back = |row: &ReplicaRow| !row.left && row.heartbeat_at >= now - Millis::secs(2);
         if self.replicas.get(dead).is_some_and(is_back) {
-            return Vec::new();
+            return TakenOver::default();
         }
-        let ids: Vec<SagaId> =
-            self.live().filter(|(_, row)| row.owner == dead).map(|(id, _)| id).take(limit).collect();
-        for id in &ids {
-            if let Some(row) = self.sagas.get(id) {
-                self.put_saga(*id, SagaRow { owner: taker.to_owned(), ..row.clone() });
+        let taken: Vec<(SagaId, SagaRow)> = self
+            .live()
+            .filter(|(_, row)| row.owner == dead)
+            .map(|(id, row)| (id, row.clone()))
+            .take(limit)
+            .collect();
+        let mut of = TakenOver::default();
+        for (id, row) in taken {
+            if row.rests_at(now) {
+                of.resting += 1;
+            } else {
+                of.ids.push(id);
             }
+            self.put_saga(id, SagaRow { owner: taker.to_owned(), ..row });
         }
         self.end_transaction();
-        ids
+        of
     }
 
     pub(crate) fn owned(
@@ -430,10 +451,12 @@ impl Tables {
         started_before: Timestamp,
         after: Option<SagaId>,
         limit: usize,
+        now: Timestamp,
     ) -> Vec<SagaId> {
         self.live()
             .filter(|(id, row)| {
-                row.owner == owner && after.is_none_or(|after| *id > after) && row.started_at < started_before
+                let is_next = after.is_none_or(|after| *id > after) && row.started_at < started_before;
+                row.owner == owner && is_next && !row.rests_at(now)
             })
             .map(|(id, _)| id)
             .take(limit)
@@ -468,6 +491,17 @@ impl Tables {
         self.put_replica(dead, None);
         self.end_transaction();
         true
+    }
+
+    pub(crate) fn rest(&mut self, sagas: &[Resting]) {
+        for Resting { id, seq, wake_at } in sagas {
+            let newest = self.rows(*id).next_back().map(|(seq, _)| seq);
+            let row = self.sagas.get(id).filter(|row| row.wake_at.is_some() && row.quarantine.is_none());
+            if let Some(row) = row.filter(|_| newest == Some(*seq)).cloned() {
+                self.put_saga(*id, SagaRow { wake_at: Some(*wake_at), ..row });
+            }
+        }
+        self.end_transaction();
     }
 
     pub(crate) fn claim_due(&mut self, replica: &str, limit: usize, now: Timestamp) -> Vec<SagaId> {

@@ -4,8 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use bytes::Bytes;
@@ -20,11 +19,14 @@ use snorri_saga::json::Json;
 use snorri_saga::time::Timestamp;
 
 use super::params::{Params, page};
-use super::sagas::{Segment, segment};
+use super::sagas::Segment;
+use super::versions::{NameAndVersion, name_and_version, name_of};
 use super::{Rest, body, gate};
 use crate::definitions::{self, Definitions, Submitted, Wanted};
 use crate::problem::Problem;
 use crate::store;
+use crate::store::definitions::Stored;
+use crate::store::versions::Running;
 
 const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 500;
@@ -38,6 +40,8 @@ struct SubmittedView<'a> {
     new: bool,
     digest: String,
     warnings: Value,
+    /// How many sagas run on older versions; nothing if they could not be counted.
+    running_on_older: Option<Vec<Running>>,
 }
 
 /// Submits a definition.
@@ -48,7 +52,7 @@ pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> R
         let warnings = Value::Array(warnings.map(Problem::violation).collect());
         let (draft, definition) = Definitions::checked(report)?;
         let submitted = rest.api.definitions.submit(draft, definition).await?;
-        answer(&submitted, warnings)
+        answer(&rest, &submitted, warnings).await
     };
     gate::run(&rest, "POST /v1/definitions", work).await
 }
@@ -89,10 +93,7 @@ async fn read(
     format: Format,
     children: HashMap<Wanted, Child>,
 ) -> Result<(Report, Vec<Wanted>), Problem> {
-    let turn = rest.reading.clone().acquire_owned().await.map_err(|_| Problem::shutting_down())?;
-    let reading = tokio::task::spawn_blocking(move || {
-        // Held to the end, even when nobody waits for it any more.
-        let _turn = turn;
+    beside(rest, move || {
         let text = std::str::from_utf8(&bytes).map_err(|error| {
             Problem::unreadable_definition(&format!(
                 "the text is not UTF-8 from byte {} on",
@@ -116,22 +117,41 @@ async fn read(
             return Err(Problem::too_deep());
         }
         Ok((found, wanted.into_inner()))
+    })
+    .await
+}
+
+/// Does what takes long beside the runtime's threads, which serve everybody.
+pub(super) async fn beside<T: Send + 'static>(
+    rest: &Rest,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = rest.reading.clone().acquire_owned().await.map_err(|_| Problem::shutting_down())?;
+    let working = tokio::task::spawn_blocking(move || {
+        // Held to the end, even when nobody waits for it any more.
+        let _turn = turn;
+        work()
     });
-    reading.await.map_err(|error| {
+    working.await.map_err(|error| {
         tracing::error!(%error, "a definition could not be read");
         Problem::internal("the definition could not be read; the log of this replica has the reason")
     })?
 }
 
-fn answer(submitted: &Submitted, warnings: Value) -> Result<Response, Problem> {
+async fn answer(rest: &Rest, submitted: &Submitted, warnings: Value) -> Result<Response, Problem> {
     let definition = &submitted.versioned.definition;
     let version = submitted.versioned.version;
+    // It is submitted, whether they can be counted or not.
+    let running = rest.api.store.running_below(&definition.name, version).await.inspect_err(|error| {
+        tracing::debug!(error = error.chain(), "the sagas on older versions could not be counted");
+    });
     let view = SubmittedView {
         name: definition.name.as_str(),
         version,
         new: submitted.is_new,
         digest: hex(&submitted.digest),
         warnings,
+        running_on_older: running.ok(),
     };
     let status = if submitted.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = body::json(status, &view)?;
@@ -175,14 +195,15 @@ struct DefinitionView {
     name: String,
     version: u32,
     submitted_at: Timestamp,
+    removed_at: Option<Timestamp>,
     definition: Json,
 }
 
 /// The newest version of a definition.
-pub(super) async fn newest(State(rest): State<Arc<Rest>>, name: Segment, uri: Uri) -> Response {
+pub(super) async fn newest(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri) -> Response {
     let work = async {
         Params::of(&uri, &[])?;
-        show(&rest, &segment(name)?, None).await
+        show(&rest, &name_of(path)?, None).await
     };
     gate::run(&rest, "GET /v1/definitions/{name}", work).await
 }
@@ -191,43 +212,36 @@ pub(super) async fn newest(State(rest): State<Arc<Rest>>, name: Segment, uri: Ur
 pub(super) async fn newest_check(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
     let work = async {
         Params::of(&uri, &[])?;
-        show(&rest, "check", None).await
+        show(&rest, &name_of(Ok(axum::extract::Path("check".to_owned())))?, None).await
     };
     gate::run(&rest, "GET /v1/definitions/{name}", work).await
 }
 
 /// One version of a definition.
-pub(super) async fn version(
-    State(rest): State<Arc<Rest>>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    uri: Uri,
-) -> Response {
+pub(super) async fn version(State(rest): State<Arc<Rest>>, path: NameAndVersion, uri: Uri) -> Response {
     let work = async {
         Params::of(&uri, &[])?;
-        let Path((name, version)) = path.map_err(|error| Problem::bad_request(&error.body_text()))?;
-        let number = version.parse::<u32>().ok().filter(|version| *version > 0);
-        let number = number.ok_or_else(|| {
-            let shown: String = version.chars().take(80).collect();
-            Problem::bad_parameter("version", &format!("`{shown}` is not a version, a number from 1"))
-        })?;
-        show(&rest, &name, Some(number)).await
+        let (name, version) = name_and_version(path)?;
+        show(&rest, &name, Some(version)).await
     };
     gate::run(&rest, "GET /v1/definitions/{name}/{version}", work).await
 }
 
-async fn show(rest: &Rest, name: &str, version: Option<u32>) -> Result<Response, Problem> {
-    let unknown = || {
-        let shown: String = name.chars().take(80).collect();
-        definitions::Error::Unknown { name: shown, version }
-    };
-    let name = Name::new(name).map_err(|_| unknown())?;
-    let stored = rest.api.store.definition(name.as_str(), version).await?.ok_or_else(unknown)?;
+/// A definition as it is stored: one version, removed or not, or the newest in force.
+pub(super) async fn stored(rest: &Rest, name: &Name, version: Option<u32>) -> Result<Stored, Problem> {
+    let stored = rest.api.store.definition(name.as_str(), version).await?;
+    stored.ok_or_else(|| definitions::Error::Unknown { name: name.to_string(), version }.into())
+}
+
+async fn show(rest: &Rest, name: &Name, version: Option<u32>) -> Result<Response, Problem> {
+    let stored = stored(rest, name, version).await?;
     let definition = Json::parse(&stored.body)
         .map_err(|error| store::Error::Corrupt(format!("definition {name}: {error}")))?;
     let view = DefinitionView {
         name: stored.name,
         version: stored.version,
         submitted_at: stored.submitted_at,
+        removed_at: stored.removed_at,
         definition,
     };
     body::json(StatusCode::OK, &view)

@@ -41,6 +41,7 @@ impl From<definitions::Error> for Problem {
     fn from(error: definitions::Error) -> Self {
         match error {
             definitions::Error::Unknown { .. } => Self::unknown_definition(&error.to_string()),
+            definitions::Error::Removed { .. } => Self::removed_definition(&error.to_string()),
             definitions::Error::Invalid { diagnostics, is_readable } => {
                 let errors: Vec<Diagnostic> =
                     diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect();

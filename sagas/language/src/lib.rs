@@ -5,9 +5,11 @@
 pub mod check;
 pub mod diagnostic;
 pub mod diff;
+pub mod explore;
 pub mod input_schema;
 pub mod picture;
 pub mod pin;
+pub mod reference;
 pub mod schema;
 pub mod text;
 pub mod worst_case;

@@ -230,7 +230,10 @@ fn a_condition_is_a_bool_and_items_are_a_list() {
         (error[0].offset, error[0].message.as_str()),
         (0, "a condition is true or false, and this is int: compare it with something")
     );
-    assert!(parse("input.rows").check_list(&scope()).is_ok());
+    let rows = parse("input.rows.map(r, r.x)").check_list(&scope()).expect("a list");
+    assert_eq!(rows.ty.item(), Type::Int);
+    let any = parse("input.address.zip").check_list(&scope()).expect("it may be one");
+    assert_eq!(any.ty.item(), Type::Any);
     let error = parse("input.pair").check_list(&scope()).expect_err("an object");
     assert_eq!(error[0].message, "this must be a list, and is object: name a list");
 }
@@ -242,6 +245,16 @@ fn so_many_errors_are_reported_and_no_more() {
     let source = vec!["x"; 60].join(" + ");
     let errors = Expression::parse(&source).expect("an expression").check(&scope()).expect_err("no `x`");
     assert_eq!(errors.len(), 20);
+    let texts = vec!["${{ x }}"; 1000];
+    let template = Template::parse(&json!({"a": [texts[..150], texts[..150]]})).expect("a template");
+    assert_eq!(template.check(&scope()).len(), 100);
+    let texts = vec!["${{ input.note }}"; 300];
+    let template = Template::parse(&json!(texts)).expect("a template");
+    assert_eq!(template.warnings(&scope()).len(), 100);
+    // A name is shown as far as one can tell it from others.
+    let long = Expression::parse(&format!("input.{}", "n".repeat(4000))).expect("an expression");
+    let errors = long.check(&scope()).expect_err("no such field");
+    assert!(errors[0].message.len() < 300, "{}", errors[0].message);
 }
 
 #[test]
