@@ -28,9 +28,8 @@ fn is_refused(what: &str, text: &str, format: Format) {
     let took = now(began).saturating_sub(before);
     let answer = serde_json::to_string(&report).expect("JSON");
     let first = report.files.first().and_then(|file| file.diagnostics.first());
-    let first = first.map(|found| {
-        format!("{}: {}", found.code, found.message.chars().take(60).collect::<Vec<_>>().concat())
-    });
+    let first =
+        first.map(|found| format!("{}: {}", found.code, found.message.chars().take(60).collect::<String>()));
     println!("{took:>12?} {:>7} bytes  {what}: {}", answer.len(), first.unwrap_or_default());
     assert!(report.errors > 0, "{what} passes");
     assert!(took < TIME_MAX, "{what}: {took:?}");
