@@ -98,8 +98,8 @@ impl Template {
         let alone = |offset: usize| BadExpression {
             offset,
             message: format!(
-                "`{}`: an expression stands alone in its text, nothing before or after it; to put values into a text \
-                 write ${{{{ \"…\" + string(x) }}}}",
+                "in `{}`, the expression does not stand alone in its text: to put a value into a text write \
+                 `${{{{ \"…\" + string(x) }}}}`",
                 shown()
             ),
         };

@@ -1,5 +1,8 @@
 //! Waiting for a signal, a person or the clock: across restarts, at several replicas, and for long.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures::future::join_all;
 use serde_json::{Value, json};
 use snorri::store::{Postgres, Resting};
@@ -66,13 +69,16 @@ async fn metric(replica: &snorri::Orchestrator, name: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_saga_waits_through_a_restart_and_its_signal_is_kept_through_one_too() {
     let place = Place::shared("waitrestart").await;
-    let hand =
-        Hand::play(
-            &place,
-            "hand",
-            |command| if command.effect().step.as_str() == "a" { vec![] } else { vec![ok()] },
-        )
-        .await;
+    let answers = Arc::new(AtomicBool::new(false));
+    let is_open = answers.clone();
+    let _hand = Hand::play(
+        &place,
+        "hand",
+        move |_| {
+            if is_open.load(Ordering::Relaxed) { vec![ok()] } else { vec![] }
+        },
+    )
+    .await;
     let a = json!({"name": "a", "participant": "hand", "compensation": "undo-a", "timeout": "2s"});
     let b = json!({"name": "b", "participant": "hand", "compensation": "undo-b"});
     let review = json!({"name": "review", "approval": {"timeout": "2d"}});
@@ -84,8 +90,7 @@ async fn a_saga_waits_through_a_restart_and_its_signal_is_kept_through_one_too()
     let (status, kept) = pay(&rest, &id, "k-1").await;
     assert_eq!((status, &kept["taken_by"]), (202, &Value::Null));
     replica.shut_down().await;
-    drop(hand);
-    let _hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
+    answers.store(true, Ordering::Relaxed);
 
     let replica = place.replica("one").await;
     let rest = Rest::of(&replica);

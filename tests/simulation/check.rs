@@ -8,10 +8,9 @@ use snorri_bus::Outgoing;
 use snorri_saga::ids::{CommandId, Direction, SagaId};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::{Phase, Saga};
-use snorri_saga::time::Timestamp;
 
 use crate::process::Process;
-use crate::tables::{RESTS_AFTER, Tables, Write};
+use crate::tables::{Tables, Write};
 use crate::world::World;
 
 /// The checks, and what they remember.
@@ -138,13 +137,13 @@ impl Checks {
                 {
                     inner.ended.insert(id, Ending { is_posthumous: process.is_dead() });
                 }
-                self.check_projection(tables, &saga, write.at);
+                self.check_projection(tables, &saga);
                 inner.folds.insert(id, (saga, write.seq));
             }
         }
     }
 
-    fn check_projection(&self, tables: &Tables, saga: &Saga, at: Timestamp) {
+    fn check_projection(&self, tables: &Tables, saga: &Saga) {
         let Some(row) = tables.sagas.get(&saga.id) else {
             self.world.violated("I9", format!("{} has a journal and no row", saga.id));
             return;
@@ -152,8 +151,8 @@ impl Checks {
         if (row.ended_at.is_none()) != row.wake_at.is_some() {
             self.world.violated("I10", format!("{}: {row:?}", saga.id));
         }
-        // What is out must be looked after: only what is at rest may have a wake-up that is far away.
-        if saga.rests_until().is_none() && row.wake_at.is_some_and(|wake_at| wake_at > at + RESTS_AFTER) {
+        // What is out must be looked after.
+        if row.resting && saga.rests_until().is_none() {
             self.world.violated("I10", format!("{} is not at rest: {row:?}", saga.id));
         }
         if row.quarantine.is_none() && row.status != saga.status().as_str() {

@@ -412,8 +412,7 @@ impl Store for StorePort {
             if database.world.bug == Some(Bug::ClaimsSwallowed) {
                 return Vec::new();
             }
-            let now = database.now();
-            database.tables().owned(&owner, started_before, after, limited(limit), now)
+            database.tables().owned(&owner, started_before, after, limited(limit))
         })
         .await
     }

@@ -22,9 +22,6 @@ const OTHERS_LATER: Millis = Millis::secs(10);
 /// How long after its last heartbeat a replica may be struck off.
 const FORGOTTEN_AFTER: Millis = Millis::secs(40);
 
-/// A saga with a wake-up later than this is at rest: as in the SQL.
-pub(crate) const RESTS_AFTER: Millis = Millis::secs(61);
-
 /// A row of the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct JournalRow {
@@ -48,14 +45,8 @@ pub(crate) struct SagaRow {
     pub(crate) blocked_reason: Option<String>,
     pub(crate) owner: String,
     pub(crate) wake_at: Option<Timestamp>,
+    pub(crate) resting: bool,
     pub(crate) quarantine: Option<String>,
-}
-
-impl SagaRow {
-    /// Whether its wake-up says that it is at rest for long.
-    fn rests_at(&self, now: Timestamp) -> bool {
-        self.wake_at.is_some_and(|at| at > now + RESTS_AFTER)
-    }
 }
 
 /// A row of the replicas.
@@ -290,6 +281,7 @@ impl Tables {
                 blocked_reason: None,
                 owner: String::new(),
                 wake_at: None,
+                resting: false,
                 quarantine: None,
             };
             self.project(replica, write, fresh);
@@ -313,6 +305,7 @@ impl Tables {
             blocked_reason: saga.first_blocked().map(|blocked| blocked.reason.as_str().to_owned()),
             owner: replica.to_owned(),
             wake_at,
+            resting: false,
             quarantine: None,
             ..row
         };
@@ -336,6 +329,7 @@ impl Tables {
                 status: "blocked".to_owned(),
                 blocked_reason: Some("quarantined".to_owned()),
                 wake_at: Some(now + Millis::secs(60)),
+                resting: false,
                 ..row.clone()
             };
             self.put_saga(id, row);
@@ -434,7 +428,7 @@ impl Tables {
             .collect();
         let mut of = TakenOver::default();
         for (id, row) in taken {
-            if row.rests_at(now) {
+            if row.resting {
                 of.resting += 1;
             } else {
                 of.ids.push(id);
@@ -451,12 +445,11 @@ impl Tables {
         started_before: Timestamp,
         after: Option<SagaId>,
         limit: usize,
-        now: Timestamp,
     ) -> Vec<SagaId> {
         self.live()
             .filter(|(id, row)| {
                 let is_next = after.is_none_or(|after| *id > after) && row.started_at < started_before;
-                row.owner == owner && is_next && !row.rests_at(now)
+                row.owner == owner && is_next && !row.resting
             })
             .map(|(id, _)| id)
             .take(limit)
@@ -498,7 +491,7 @@ impl Tables {
             let newest = self.rows(*id).next_back().map(|(seq, _)| seq);
             let row = self.sagas.get(id).filter(|row| row.wake_at.is_some() && row.quarantine.is_none());
             if let Some(row) = row.filter(|_| newest == Some(*seq)).cloned() {
-                self.put_saga(*id, SagaRow { wake_at: Some(*wake_at), ..row });
+                self.put_saga(*id, SagaRow { wake_at: Some(*wake_at), resting: true, ..row });
             }
         }
         self.end_transaction();
@@ -517,7 +510,10 @@ impl Tables {
         due.truncate(limit);
         for (_, id) in &due {
             if let Some(row) = self.sagas.get(id) {
-                self.put_saga(*id, SagaRow { wake_at: Some(now + WAKE_AFTER), ..row.clone() });
+                self.put_saga(
+                    *id,
+                    SagaRow { wake_at: Some(now + WAKE_AFTER), resting: false, ..row.clone() },
+                );
             }
         }
         self.end_transaction();

@@ -4,11 +4,14 @@
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::ValueEnum;
 use snorri_language::check::{File, FileReport, Report, check};
 use snorri_language::diagnostic::Paint;
+use snorri_language::explore::Bounds;
 use snorri_language::text::{Format, TEXT_BYTES_MAX};
+use snorri_saga::time::Millis;
 
 /// Something is to be mended.
 const TO_MEND: u8 = 1;
@@ -35,6 +38,15 @@ pub(crate) struct Args {
     /// Warnings are to be mended, too
     #[arg(long)]
     deny_warnings: bool,
+    /// Do not explore what may happen to a saga
+    #[arg(long)]
+    no_explore: bool,
+    /// So many faults in one run are explored at most
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=9))]
+    faults: u8,
+    /// No further fault is begun with when that would probably take longer than this, for each definition
+    #[arg(long, value_name = "SPAN", default_value = "1500ms", value_parser = Millis::parse)]
+    time: Millis,
     /// Colours; `auto`: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, default_value_t = Colour::Auto)]
     color: Colour,
@@ -68,7 +80,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     let files: Vec<File<'_>> =
         texts.iter().map(|(name, text)| File { name, text, format: Format::of(name) }).collect();
-    let report = check(&files, |_, _| None);
+    let mut report = check(&files, |_, _| None);
+    if !args.no_explore {
+        let began = Instant::now();
+        let bounds = Bounds { faults: args.faults, time: args.time.to_std(), ..Bounds::default() };
+        report.explore(&bounds, &|| began.elapsed());
+    }
     let shown = match args.format {
         Output::Text => text(&report, paint(args.color)),
         Output::Json => match serde_json::to_string_pretty(&report) {
@@ -150,6 +167,10 @@ fn told(file: &FileReport, paint: Paint) -> String {
     if let Some(worst) = &file.worst_case {
         let name = file.name.as_deref().unwrap_or_default();
         parts.push(format!("{} {}\n{}", paint.bold(name), paint.dim(&file.file), worst.render(paint)));
+    }
+    for explored in &file.explored {
+        let told = explored.to_string();
+        parts.push(told.lines().map(|line| format!("  {line}\n")).collect());
     }
     parts.join("\n")
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 use snorri_language::check::{File, Report};
 use snorri_language::diagnostic::Diagnostic;
+use snorri_language::explore::{Bounds, Role};
 use snorri_language::pin::Child;
 use snorri_language::text::{Format, TEXT_BYTES_MAX};
 use snorri_saga::ids::Name;
@@ -32,6 +34,16 @@ const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 500;
 /// How many definitions are read at once: a large one takes a core for some time.
 pub(super) const READING_MAX: usize = 2;
+
+/// How far a submission is explored: the command explores farther, and takes its time.
+const EXPLORED: Bounds = Bounds {
+    faults: 1,
+    states: 20_000,
+    time: Duration::from_millis(250),
+    attempts: 2,
+    items: 2,
+    role: Role::Alone,
+};
 
 #[derive(Debug, Serialize)]
 struct SubmittedView<'a> {
@@ -78,12 +90,17 @@ async fn report(rest: &Arc<Rest>, request: Request) -> Result<Report, Problem> {
         }
     };
     Params::of(&parts.uri, &[])?;
-    let (found, wanted) = read(rest, bytes.clone(), format, HashMap::new()).await?;
-    if wanted.is_empty() {
-        return Ok(found);
+    let (mut found, wanted) = read(rest, bytes.clone(), format, HashMap::new()).await?;
+    if !wanted.is_empty() {
+        let children = rest.api.definitions.children(&wanted).await?;
+        found = read(rest, bytes, format, children).await?.0;
     }
-    let children = rest.api.definitions.children(&wanted).await?;
-    Ok(read(rest, bytes, format, children).await?.0)
+    beside(rest, move || {
+        let began = Instant::now();
+        found.explore(&EXPLORED, &|| began.elapsed());
+        Ok(found)
+    })
+    .await
 }
 
 /// Checks the text beside the runtime's threads, which serve everybody. With it, the sub-sagas that it names.

@@ -95,7 +95,7 @@ WITH k AS (
 )
 UPDATE snorri.sagas AS t
 SET status = u.status, changed_at = u.at, ended_at = u.ended_at, cause = u.cause,
-    blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4,
+    blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4, resting = false,
     wake_at = CASE WHEN u.ended_at IS NULL THEN least(t.wake_at, u.at + interval '30 seconds') END
 FROM UNNEST($19::uuid[], $20::text[], $21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[])
      AS u (id, status, at, ended_at, cause, blocked_reason)
@@ -126,7 +126,7 @@ WITH k AS (
 ), p AS (
     UPDATE snorri.sagas AS t
     SET status = u.status, changed_at = u.at, ended_at = u.ended_at, cause = u.cause,
-        blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4,
+        blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4, resting = false,
         wake_at = CASE WHEN u.ended_at IS NULL THEN least(t.wake_at, u.at + interval '30 seconds') END
     FROM UNNEST($19::uuid[], $20::text[], $21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[])
          AS u (id, status, at, ended_at, cause, blocked_reason)
@@ -296,7 +296,7 @@ impl Postgres {
             sqlx::query(
                 "-- quarantine
                 UPDATE snorri.sagas SET quarantine = $2, status = 'blocked', blocked_reason = 'quarantined',
-                    changed_at = now(), wake_at = now() + interval '60 seconds'
+                    changed_at = now(), wake_at = now() + interval '60 seconds', resting = false
                 WHERE id = $1 AND ended_at IS NULL",
             )
             .bind(id.0)
@@ -313,7 +313,7 @@ impl Postgres {
         self.within(async {
             let rows = sqlx::query(
                 "-- live_counts
-                SELECT status, count(*), count(*) FILTER (WHERE wake_at > now() + interval '61 seconds')
+                SELECT status, count(*), count(*) FILTER (WHERE resting)
                 FROM snorri.sagas WHERE wake_at IS NOT NULL GROUP BY status",
             )
             .fetch_all(&self.upkeep)

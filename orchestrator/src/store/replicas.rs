@@ -74,8 +74,6 @@ pub struct Resting {
     pub wake_at: Timestamp,
 }
 
-// A live saga of which something may be out has its wake-up within 30 seconds, one that is put aside within 60. What is later
-// than 61 seconds was set by `rest` and is a saga at rest.
 impl Postgres {
     /// Enters this replica, anew if the name was there before. What it owes stays as it is until its first heartbeat, so
     /// that this can be repeated, and a death in between forgets nothing.
@@ -189,7 +187,7 @@ impl Postgres {
                         AND NOT EXISTS (SELECT 1 FROM snorri.replicas WHERE name = $1 AND left_at IS NULL
                             AND heartbeat_at >= clock_timestamp() - interval '2 seconds')
                     LIMIT $3 FOR UPDATE SKIP LOCKED)
-                RETURNING id, wake_at > now() + interval '61 seconds'",
+                RETURNING id, resting",
             )
             .bind(dead.as_str())
             .bind(taker.as_str())
@@ -216,7 +214,7 @@ impl Postgres {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- owned
                 SELECT id FROM snorri.sagas
-                WHERE wake_at <= now() + interval '61 seconds' AND owner = $1 AND id > $2 AND started_at < $4
+                WHERE wake_at IS NOT NULL AND NOT resting AND owner = $1 AND id > $2 AND started_at < $4
                 ORDER BY id LIMIT $3",
             )
             .bind(owner.as_str())
@@ -281,7 +279,7 @@ impl Postgres {
         self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- claim_due
-                UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds' WHERE id IN (
+                UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds', resting = false WHERE id IN (
                     SELECT id FROM snorri.sagas
                     WHERE wake_at <= now() AND (owner = $1 OR wake_at <= now() - interval '10 seconds')
                     ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED)
@@ -316,7 +314,7 @@ impl Postgres {
             let wakes: Vec<OffsetDateTime> = sagas.iter().map(|saga| saga.wake_at.to_offset()).collect();
             sqlx::query(
                 "-- rest
-                UPDATE snorri.sagas AS t SET wake_at = u.wake_at
+                UPDATE snorri.sagas AS t SET wake_at = u.wake_at, resting = true
                 FROM UNNEST($1::uuid[], $2::int4[], $3::timestamptz[]) AS u (id, seq, wake_at)
                 WHERE t.id = u.id AND t.quarantine IS NULL
                     AND NOT EXISTS (SELECT 1 FROM snorri.journal j WHERE j.saga_id = u.id AND j.seq > u.seq)",
