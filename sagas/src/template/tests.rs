@@ -158,7 +158,7 @@ fn a_text_that_is_an_expression_is_replaced_by_its_value() {
         ("${{ [input.x] }}", "`input.x` names nothing in this saga (in `[input.x]`)"),
         ("${{ item.x }}", "`item.x` names nothing in this saga"),
         ("  ${{ 1 + }}", "9: expected a value, found the end"),
-        ("${{ input.a }} and ${{ input.b }}", "an expression stands alone in its text"),
+        ("${{ input.a }} and ${{ input.b }}", "does not stand alone in its text"),
         ("${{ }}", "4: there is no expression"),
     ] {
         let failure = fill_for_item(&json!(template), r#"{"n":7}"#).expect_err(template);
