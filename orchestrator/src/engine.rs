@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use snorri_bus::{Bus, Hearing};
-use snorri_saga::decide::{Ask, Input, Refusal, StartInput};
+use snorri_language::input_schema::Mismatch;
+use snorri_saga::decide::{self, Ask, Input, Refusal, StartInput};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::json::Json;
 use snorri_saga::saga::Saga;
@@ -37,6 +38,7 @@ mod owed;
 mod post;
 mod publisher;
 mod queue;
+mod rest;
 mod settle;
 mod trouble;
 mod waiters;
@@ -104,7 +106,16 @@ pub(crate) struct Start {
 #[derive(Debug)]
 pub(crate) struct Act {
     pub(crate) input: Input,
-    pub(crate) done: oneshot::Sender<Result<Saga, ActError>>,
+    pub(crate) done: oneshot::Sender<Result<Acted, ActError>>,
+}
+
+/// What somebody asked of a saga was done.
+#[derive(Debug)]
+pub struct Acted {
+    /// The saga as it stands after that.
+    pub saga: Saga,
+    /// It was so already: the same was asked before.
+    pub is_replay: bool,
 }
 
 /// A start that was accepted.
@@ -127,6 +138,9 @@ pub enum StartError {
     /// The idempotency key stands for another start.
     #[error("the idempotency key was used for another start, saga {0}")]
     KeyReused(SagaId),
+    /// The input does not fit the definition's schema.
+    #[error("the input does not fit the definition's schema")]
+    InvalidInput(Vec<Mismatch>),
     /// It is not known whether it was accepted; with an idempotency key it can be repeated safely.
     #[error("postgres is not available")]
     Unavailable,
@@ -275,15 +289,23 @@ impl Engine {
             self.shared.metrics.refused("live_bytes");
             return Err(StartError::Overloaded("live_bytes"));
         }
+        let until = Instant::now() + limit;
+        if let Some(started) = self.check_input(&request).await? {
+            return Ok(started);
+        }
         let id = SagaId(self.shared.dice.uuid(self.shared.clock.now()));
         let (done, answer) = oneshot::channel();
         let (key, fingerprint) = request.key.unzip();
+        let version = request.versioned.version;
+        // The start's own tags win.
+        let mut tags = decide::tags(&request.versioned.definition, id, version, &request.input);
+        tags.extend(request.tags);
         let start = Start {
             input: StartInput {
                 id,
-                version: request.versioned.version,
+                version,
                 input: request.input,
-                tags: request.tags,
+                tags,
                 key: key.clone(),
                 traceparent: request.traceparent,
                 parent: None,
@@ -302,7 +324,7 @@ impl Engine {
             }
         }
         snorri_kill::point!(StartQueued, return Err(StartError::Unavailable));
-        match tokio::time::timeout(limit, answer).await {
+        match tokio::time::timeout_at(until, answer).await {
             Ok(Ok(answer)) => {
                 snorri_kill::point!(StartCommitted, return Err(StartError::Unavailable));
                 answer
@@ -315,9 +337,44 @@ impl Engine {
         }
     }
 
+    /// Refuses an input that does not fit its definition's schema. One that was taken before is the saga that it began,
+    /// whatever a newer version of the definition says of it: its starter may have missed the answer.
+    async fn check_input(&self, request: &StartRequest) -> Result<Option<Started>, StartError> {
+        let mismatches = self.shared.definitions.mismatches(&request.versioned, &request.input).await;
+        if mismatches.is_empty() {
+            return Ok(None);
+        }
+        match self.begun(request.key.as_ref(), request.versioned.version).await? {
+            Some(started) => Ok(Some(started)),
+            None => Err(StartError::InvalidInput(mismatches)),
+        }
+    }
+
+    /// The saga that an earlier start with this key began, for one that could not be accepted now. `otherwise` is the version that
+    /// is told if the saga's own cannot be read.
+    pub async fn begun(
+        &self,
+        key: Option<&(String, [u8; 32])>,
+        otherwise: u32,
+    ) -> Result<Option<Started>, StartError> {
+        let Some((key, print)) = key else { return Ok(None) };
+        let store = &self.shared.store;
+        let known = store.start_key(key).await.map_err(|_| StartError::Unavailable)?;
+        let Some((id, known)) = known else { return Ok(None) };
+        if known.as_slice() != print {
+            return Err(StartError::KeyReused(id));
+        }
+        let loaded = store.load(&[id]).await.map_err(|_| StartError::Unavailable)?.remove(&id);
+        let version = match loaded {
+            Some(Ok(loaded)) => loaded.saga.version,
+            Some(Err(_)) | None => otherwise,
+        };
+        Ok(Some(Started { id, version, is_replay: true }))
+    }
+
     /// Asks something of a saga: to be undone ([`Input::Cancel`]), to take a signal ([`Input::Signal`]) or a decision
     /// ([`Input::Decide`]). Returns its state after it is committed. `limit` is how long the caller waits.
-    pub async fn act(&self, id: SagaId, input: Input, limit: Duration) -> Result<Saga, ActError> {
+    pub async fn act(&self, id: SagaId, input: Input, limit: Duration) -> Result<Acted, ActError> {
         let (done, answer) = oneshot::channel();
         let Some(lane) = self.lane(id) else { return Err(ActError::Unavailable) };
         if lane.moves.try_send(Item::Act(id, Box::new(Act { input, done }))).is_err() {

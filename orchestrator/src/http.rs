@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::acts::Acts;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::engine::{Engine, Waiters};
@@ -25,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::store::Postgres;
 
+mod approvals;
 mod body;
 mod breaker;
 mod cancel;
@@ -35,9 +37,13 @@ mod errors;
 mod gate;
 mod list;
 mod params;
+mod pictures;
 mod probes;
 mod sagas;
+mod said;
+mod signals;
 mod starts;
+mod versions;
 mod view;
 mod wait;
 
@@ -80,6 +86,14 @@ struct Rest {
     stop: CancellationToken,
 }
 
+impl Rest {
+    /// What speaks to sagas that wait.
+    fn acts(&self) -> Acts<'_> {
+        let Api { engine, definitions, metrics, .. } = &self.api;
+        Acts { engine, definitions, metrics }
+    }
+}
+
 /// Serves the REST API until told to stop.
 pub async fn serve(listener: TcpListener, api: Api, stop: CancellationToken) {
     let rest = Arc::new(Rest {
@@ -111,13 +125,21 @@ pub async fn serve_admin(
 fn router(rest: Arc<Rest>) -> Router {
     Router::new()
         .route("/v1/definitions", post(definitions::submit).get(definitions::list))
+        .route("/v1/definitions/check", post(definitions::check).get(definitions::newest_check))
+        .route("/v1/definitions/schema", get(pictures::schema))
         .route("/v1/definitions/{name}", get(definitions::newest))
-        .route("/v1/definitions/{name}/{version}", get(definitions::version))
+        .route("/v1/definitions/{name}/versions", get(versions::list))
+        .route("/v1/definitions/{name}/diff", get(versions::diff))
+        .route("/v1/definitions/{name}/graph", get(pictures::newest))
+        .route("/v1/definitions/{name}/{version}", get(definitions::version).delete(versions::remove))
+        .route("/v1/definitions/{name}/{version}/graph", get(pictures::version))
         .route("/v1/sagas", post(starts::start).get(list::list))
         .route("/v1/sagas/{id}", get(sagas::saga))
         .route("/v1/sagas/{id}/journal", get(sagas::journal))
         .route("/v1/sagas/{id}/wait", get(wait::wait))
         .route("/v1/sagas/{id}/cancel", post(cancel::cancel))
+        .route("/v1/sagas/{id}/signals/{name}", post(signals::signal))
+        .route("/v1/sagas/{id}/approvals/{step}", post(approvals::decide))
         .route("/v1/dead-letters", get(dead_letters::list))
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)

@@ -78,17 +78,23 @@ pub fn keyed(
     version: Option<u32>,
     input: &Json,
 ) -> Result<(String, [u8; 32]), Problem> {
+    let bare = bare_key(key)?;
+    // Raw JSON may hold what no value can (half a surrogate pair); two such inputs must not look alike.
+    let value: serde_json::Value = serde_json::from_str(input.get())
+        .map_err(|error| Problem::bad_request(&format!("`input` cannot be read: {error}")))?;
+    let print = fingerprint(&serde_json::json!([definition, version, value]));
+    Ok((bare, print))
+}
+
+/// An idempotency key without its quotes.
+pub fn bare_key(key: String) -> Result<String, Problem> {
     let bare = unquoted(&key).unwrap_or(key);
     if bare.is_empty() || bare.len() > KEY_BYTES_MAX || bare.chars().any(char::is_control) {
         return Err(Problem::bad_request(&format!(
             "an idempotency key has 1 to {KEY_BYTES_MAX} bytes and no control characters"
         )));
     }
-    // Raw JSON may hold what no value can (half a surrogate pair); two such inputs must not look alike.
-    let value: serde_json::Value = serde_json::from_str(input.get())
-        .map_err(|error| Problem::bad_request(&format!("`input` cannot be read: {error}")))?;
-    let print = fingerprint(&serde_json::json!([definition, version, value]));
-    Ok((bare, print))
+    Ok(bare)
 }
 
 /// The header's draft has it as a quoted text; bare ones are common and taken as they are.

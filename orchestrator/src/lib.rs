@@ -4,9 +4,9 @@
 //! Rooms, from the bottom; each knows only those below it:
 //!
 //! ```text
-//!   http · starts · inbox · upkeep      the doors: people, NATS starts, replies, time
+//!   http · starts · signals · inbox · upkeep   the doors: people, services over NATS, replies, time
 //!   engine                              load → decide → commit → publish → acknowledge
-//!   intake · definitions                what is let in, what is in force
+//!   intake · acts · definitions         what is let in, what is in force
 //!   outbox · aside                      effects as messages; messages that cannot be used
 //!   store · telemetry · metrics · clock · dice   Postgres; what is seen from outside; time; chance
 //!   snorri-bus · snorri-saga            JetStream; the pure core
@@ -14,6 +14,7 @@
 //!
 //! [`Replica`](replica::Replica) wires them; [`Orchestrator::start`] adds the servers.
 
+mod acts;
 mod aside;
 pub mod clock;
 pub mod config;
@@ -29,6 +30,8 @@ mod orchestrator;
 mod outbox;
 pub mod problem;
 pub mod replica;
+mod requests;
+mod signals;
 mod starts;
 pub mod store;
 mod tasks;

@@ -24,7 +24,7 @@ mod watch;
 pub(crate) use watch::watch;
 
 use crate::telemetry::answers::Answers;
-use labels::{ByNeutralised, ByReason, ByRoute, TraceId};
+use labels::{ByNeutralised, ByReason, ByReply, ByRoute, TraceId};
 use series::{OfDefinition, OfParticipant, Series, cause_index};
 
 /// The most lanes whose live sagas are counted; the settings allow no more.
@@ -217,6 +217,16 @@ impl Metrics {
         self.series.starts_refused.get_or_create(&ByReason { reason }).inc();
     }
 
+    /// A signal came, over REST or NATS.
+    pub fn signal(&self, outcome: &'static str) {
+        self.series.signals.get_or_create(&ByReply { outcome }).inc();
+    }
+
+    /// Somebody decided on an approval.
+    pub fn decision(&self, outcome: &'static str) {
+        self.series.decisions.get_or_create(&ByReply { outcome }).inc();
+    }
+
     /// So many sagas of one other replica were taken over.
     pub fn taken_over(&self, count: usize) {
         self.series.takeovers.inc();
@@ -242,6 +252,11 @@ impl Metrics {
     /// So many sagas are blocked, of all replicas together, by the database's count.
     pub fn blocked(&self, count: i64) {
         self.series.sagas_blocked.set(count);
+    }
+
+    /// So many sagas are at rest, of all replicas together, by the database's count.
+    pub fn resting(&self, count: i64) {
+        self.series.sagas_resting.set(count);
     }
 
     /// Postgres answers or does not.

@@ -24,7 +24,7 @@ use crate::store::{self, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Tracer;
 use crate::upkeep;
-use crate::{inbox, starts};
+use crate::{inbox, signals, starts};
 
 /// How long a graceful shutdown may take.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(25);
@@ -150,6 +150,7 @@ impl Replica {
             &doors,
             starts::run(engine.clone(), shared.clone(), intake.clone(), doors.clone()),
         );
+        tasks.spawn("the signals", &doors, signals::run(engine.clone(), shared.clone(), doors.clone()));
         let upkeep =
             tokio::spawn(upkeep::run(engine.clone(), shared.clone(), incarnation, inherited, lost, doors));
         Ok(Self { engine, definitions, intake, shared, incarnation, stop, tasks, died, upkeep })

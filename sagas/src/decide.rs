@@ -129,6 +129,9 @@ pub enum Refusal {
     /// It was decided otherwise already.
     #[error("it was decided otherwise already")]
     Decided,
+    /// The signal's idempotency key stands for another signal.
+    #[error("the idempotency key was used for another signal")]
+    KeyReused,
     /// All of its payloads together would be too large.
     #[error("the saga's payloads would be too large together")]
     TooLarge,
@@ -149,6 +152,7 @@ impl Refusal {
             Self::NothingDue => "nothing_due",
             Self::NotAwaited => "not_awaited",
             Self::Decided => "decided",
+            Self::KeyReused => "key_reused",
             Self::TooLarge => "too_large",
             Self::Held => "held",
         }

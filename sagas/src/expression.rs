@@ -17,6 +17,7 @@
 //! every part, every item and every few bytes of text cost something of. So an expression ends, at the same place on
 //! every machine. Nothing recurses deeper than the tree is high.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -54,8 +55,11 @@ pub(crate) use value::Fuel;
 pub const SOURCE_BYTES_MAX: usize = 4096;
 /// The most parts of one expression.
 pub const NODES_MAX: usize = 500;
-/// How deep the parts of an expression may nest. A chain of `||` or `&&` is one level, however long it is.
-pub const DEPTH_MAX: usize = 64;
+/// How deep brackets, conditionals, `!` and `-` may nest.
+pub const DEPTH_MAX: usize = 32;
+/// How many levels the parts of an expression may have, where each operator and each field puts one on top of what
+/// stands before it. A chain of `||` or `&&` is one level, however long it is.
+pub const HEIGHT_MAX: usize = 64;
 /// How deep macros over lists may nest: each level multiplies the cost by the length of a list.
 pub const COMPREHENSIONS_MAX: usize = 2;
 /// The steps that one evaluation, or the filling of one template, may take. It takes a few milliseconds.
@@ -162,6 +166,14 @@ impl Expression {
         Evaluation::new(&payloads, &mut Fuel::new(COST_MAX)).truth(self)
     }
 
+    /// Why it certainly has no value for a saga: a path that names nothing in what is there already, a wrong type.
+    /// Outputs that are still to come may be anything, and so may the items of an iteration that has not begun.
+    pub fn missing(&self, names: &Names<'_>) -> Option<Unresolved> {
+        let mut payloads = Payloads::new(names);
+        payloads.load(self.references());
+        Evaluation::new(&payloads, &mut Fuel::new(COST_MAX)).fails_for_certain(self)
+    }
+
     pub(crate) fn references(&self) -> &References {
         &self.0.references
     }
@@ -171,12 +183,23 @@ impl Expression {
     }
 }
 
+/// How much of a name or of a part a message shows, in bytes.
+const SHOWN_MAX: usize = 80;
+
+/// A name or a part as a message shows it.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match text.get(..text.floor_char_boundary(SHOWN_MAX)) {
+        Some(start) if start.len() < text.len() => Cow::Owned(format!("{start}…")),
+        _ => Cow::Borrowed(text),
+    }
+}
+
 /// Whether the items of a `for_each`, or a macro, may have that name in expressions; else why not, and the mend.
 pub fn variable(name: &str) -> Result<(), String> {
     let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !first || !rest {
-        let shown: String = name.chars().take(80).collect();
+        let shown = shown(name);
         return Err(format!(
             "`{shown}` is no name for an item: use letters, digits and `_`, beginning with a letter"
         ));

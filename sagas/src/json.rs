@@ -45,6 +45,13 @@ impl Json {
         false
     }
 
+    /// Whether both are the same value, whatever the spelling. Texts that have no value (half a surrogate pair has none)
+    /// are the same only if they are spelt alike.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let value = |json: &Self| serde_json::from_str::<Value>(json.get()).ok();
+        self == other || value(self).zip(value(other)).is_some_and(|(one, other)| one == other)
+    }
+
     /// The parsed value.
     pub fn to_value(&self) -> Value {
         serde_json::from_str(self.get()).unwrap_or(Value::Null)
@@ -145,6 +152,18 @@ fn canonical(value: &Value, text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_spellings_say_the_same() {
+        let json = |text: &str| Json::parse(text).expect("json");
+        assert!(json(r#"{"a": 1, "b": [2]}"#).says_the_same_as(&json(r#"{"b":[2],"a":1}"#)));
+        assert!(json(r#""\ud800""#).says_the_same_as(&json(r#""\ud800""#)));
+        for (one, other) in
+            [("1", "1.0"), ("null", r#""\ud800""#), (r#""\ud800""#, r#""\ud801""#), ("[1,2]", "[2,1]")]
+        {
+            assert!(!json(one).says_the_same_as(&json(other)), "{one} {other}");
+        }
+    }
 
     #[test]
     fn two_spellings_of_one_value_have_one_fingerprint() {

@@ -31,7 +31,7 @@ pub mod header {
     pub const COMMAND: &str = "Snorri-Command";
     /// On a message of several replies: how many. Each names its command itself.
     pub const REPLIES: &str = "Snorri-Replies";
-    /// On a start: the idempotency key.
+    /// On a start and on a signal: the idempotency key.
     pub const KEY: &str = "Snorri-Key";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
@@ -155,6 +155,27 @@ impl Subjects {
         if name.is_empty() || name.contains('.') { None } else { Some(name) }
     }
 
+    /// The stream of signals.
+    pub fn signals_stream(&self) -> String {
+        self.stream("SIGNALS")
+    }
+
+    /// Where a signal goes.
+    pub fn signal(&self, name: &Name) -> String {
+        format!("{}.signal.{name}", self.prefix)
+    }
+
+    /// All signals.
+    pub fn signals_all(&self) -> String {
+        format!("{}.signal.*", self.prefix)
+    }
+
+    /// The signal that a signal's subject names.
+    pub fn name_of_signal(&self, subject: &str) -> Option<Name> {
+        let name = subject.strip_prefix(self.prefix.as_str())?.strip_prefix(".signal.")?;
+        Name::new(name).ok()
+    }
+
     /// Where the end of a saga is announced.
     pub fn ended(&self, definition: &Name, status: &str) -> String {
         format!("{}.ended.{definition}.{status}", self.prefix)
@@ -178,6 +199,11 @@ impl Subjects {
     /// The durable consumer of starts, shared by all replicas.
     pub fn starts_consumer(&self) -> &'static str {
         "starts"
+    }
+
+    /// The durable consumer of signals, shared by all replicas.
+    pub fn signals_consumer(&self) -> &'static str {
+        "signals"
     }
 }
 
@@ -362,6 +388,17 @@ pub struct StartBody {
     /// Words to find the saga by.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub tags: std::collections::BTreeMap<String, String>,
+}
+
+/// The body of a signal, over NATS; over REST the saga is in the path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalBody {
+    /// The saga that it is for.
+    pub saga_id: crate::ids::SagaId,
+    /// What it says, any JSON.
+    #[serde(default = "Json::null")]
+    pub payload: Json,
 }
 
 /// The body of the announcement that a saga ended.

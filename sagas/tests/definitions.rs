@@ -250,7 +250,7 @@ fn an_input_refers_to_the_input_and_to_earlier_steps_only() {
     step_refused(
         "input",
         json!({"to/from": ["${{ env.HOME }}"]}),
-        &["/steps/0/input/to~1from/0: nothing is called `env` here; there is: input, saga, steps"],
+        &["/steps/0/input/to~1from/0: nothing is called `env` here: there is input, saga, steps"],
     );
     step_refused(
         "input",
@@ -261,8 +261,8 @@ fn an_input_refers_to_the_input_and_to_earlier_steps_only() {
         "input",
         json!("order ${{ input.id }}"),
         &[
-            "/steps/0/input: `order ${{ input.id }}`: an expression stands alone in its text, nothing before or after it; \
-             to put values into a text write ${{ \"…\" + string(x) }}",
+            "/steps/0/input: in `order ${{ input.id }}`, the expression does not stand alone in its text: to put a value \
+             into a text write `${{ \"…\" + string(x) }}`",
         ],
     );
     step_refused(

@@ -55,6 +55,11 @@ fn an_input_that_changes_nothing_is_counted_by_a_word() {
         (Refusal::NeverSent, "never_sent"),
         (Refusal::PastPivot, "past_pivot"),
         (Refusal::NothingDue, "nothing_due"),
+        (Refusal::NotAwaited, "not_awaited"),
+        (Refusal::Decided, "decided"),
+        (Refusal::KeyReused, "key_reused"),
+        (Refusal::TooLarge, "too_large"),
+        (Refusal::Held, "held"),
     ] {
         assert_eq!(refusal.word(), word);
     }
@@ -130,6 +135,8 @@ fn the_subjects_are_those_of_the_protocol() {
         (subjects.replies_all(), "snorri.reply.>"),
         (subjects.start(&order), "snorri.start.order"),
         (subjects.starts_all(), "snorri.start.*"),
+        (subjects.signal(&name("paid")), "snorri.signal.paid"),
+        (subjects.signals_all(), "snorri.signal.*"),
         (subjects.ended(&order, "completed"), "snorri.ended.order.completed"),
         (subjects.ended_all(), "snorri.ended.>"),
     ];
@@ -146,13 +153,14 @@ fn the_streams_and_consumers_are_those_of_the_protocol() {
             subjects.commands_stream(),
             subjects.replies_stream(),
             subjects.starts_stream(),
+            subjects.signals_stream(),
             subjects.endings_stream()
         ],
-        ["SNORRI_COMMANDS", "SNORRI_REPLIES", "SNORRI_STARTS", "SNORRI_ENDINGS"]
+        ["SNORRI_COMMANDS", "SNORRI_REPLIES", "SNORRI_STARTS", "SNORRI_SIGNALS", "SNORRI_ENDINGS"]
     );
     assert_eq!(subjects.participant_consumer(&name("inventory")), "participant-inventory");
     assert_eq!(subjects.replica_consumer(&name("a-1")), "replica-a-1");
-    assert_eq!(subjects.starts_consumer(), "starts");
+    assert_eq!((subjects.starts_consumer(), subjects.signals_consumer()), ("starts", "signals"));
 }
 
 #[test]
@@ -174,5 +182,16 @@ fn a_start_names_one_definition() {
     let subjects = Subjects::default();
     for other in ["snorri.start.", "snorri.start", "snorri.start.a.b", "snorri.reply.order"] {
         assert_eq!(subjects.definition_of_start(other), None, "{other}");
+    }
+}
+
+#[test]
+fn a_signals_subject_names_one_signal() {
+    let subjects = Subjects::default();
+    assert_eq!(subjects.name_of_signal("snorri.signal.paid"), Some(name("paid")));
+    for other in
+        ["snorri.signal.", "snorri.signal", "snorri.signal.a.b", "snorri.start.paid", "snorri.signal.A"]
+    {
+        assert_eq!(subjects.name_of_signal(other), None, "{other}");
     }
 }

@@ -10,12 +10,13 @@ use crate::load::{Load, a_while};
 use crate::rig::{Rig, eventually};
 
 /// The streams of an installation.
-fn streams() -> [String; 4] {
+fn streams() -> [String; 5] {
     let subjects = Subjects::default();
     [
         subjects.commands_stream(),
         subjects.replies_stream(),
         subjects.starts_stream(),
+        subjects.signals_stream(),
         subjects.endings_stream(),
     ]
 }

@@ -13,4 +13,5 @@ mod faults;
 mod process;
 mod replicas;
 mod sequence;
+mod waits;
 mod wire;

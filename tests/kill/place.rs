@@ -115,6 +115,7 @@ impl Place {
             subjects.commands_stream(),
             subjects.replies_stream(),
             subjects.starts_stream(),
+            subjects.signals_stream(),
             subjects.endings_stream(),
         ] {
             bus.jetstream()

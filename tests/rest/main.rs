@@ -6,13 +6,20 @@
 mod support;
 
 mod admin;
+mod approvals;
 mod cancelling;
+mod checking;
 mod dead_letters;
 mod definitions;
 mod desk;
+mod inputs;
 mod listing;
 mod outage;
+mod pictures;
 mod problems;
 mod reading;
+mod signals;
 mod starts;
+mod sub_sagas;
+mod versions;
 mod waiting;

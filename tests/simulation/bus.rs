@@ -74,6 +74,7 @@ impl Server {
             of(subjects.commands_stream(), subjects.commands_all(), 15, 60, false),
             of(subjects.replies_stream(), subjects.replies_all(), 15, 120, true),
             of(subjects.starts_stream(), subjects.starts_all(), 24 * 60, 120, false),
+            of(subjects.signals_stream(), subjects.signals_all(), 24 * 60, 120, false),
             of(subjects.endings_stream(), subjects.ended_all(), 15, 120, false),
         ]
     }

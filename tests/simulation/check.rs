@@ -190,6 +190,10 @@ impl Checks {
         if (row.ended_at.is_none()) != row.wake_at.is_some() {
             self.world.violated("I10", format!("{}: {row:?}", saga.id));
         }
+        // What is out must be looked after.
+        if row.resting && saga.rests_until().is_none() {
+            self.world.violated("I10", format!("{} is not at rest: {row:?}", saga.id));
+        }
         if row.quarantine.is_none() && row.status != saga.status().as_str() {
             let (id, status) = (saga.id, saga.status());
             self.world.violated("I9", format!("{id} is {status}, its row says {}", row.status));

@@ -15,8 +15,10 @@ use crate::definitions::Versioned;
 /// What became of one item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It moved the saga, or asked for what is so already.
+    /// It moved the saga, or had it say something again.
     Accepted,
+    /// It asked for what is so already.
+    Unchanged,
     /// It changes nothing.
     Refused(Refusal),
     /// There is no such saga.
@@ -106,12 +108,13 @@ pub(super) fn decide_all(
         }
         match decide(&of.definition, state, &input, now) {
             Ok(decision) => {
+                let is_news = !decision.events.is_empty();
                 // What an earlier item of this batch wanted sent may be overtaken by this one.
                 effects = still_wanted(effects, &decision.saga);
                 events.extend(decision.events);
                 effects.extend(decision.effects);
                 saga = Some(decision.saga);
-                verdicts.push(Verdict::Accepted);
+                verdicts.push(if is_news { Verdict::Accepted } else { Verdict::Unchanged });
             }
             Err(refusal) => verdicts.push(Verdict::Refused(refusal)),
         }

@@ -7,7 +7,8 @@ use super::batch::{Decided, Work};
 use super::deciding::Verdict;
 use super::lane::Lane;
 use super::publisher::Job;
-use super::{ActError, Debt, Item, StartError, Started};
+use super::rest;
+use super::{ActError, Acted, Debt, Item, StartError, Started};
 use crate::aside::dead_letter;
 use snorri_saga::decide::{Refusal, pending_effects};
 use snorri_saga::ids::SagaId;
@@ -39,6 +40,7 @@ impl Lane {
             self.shared.waiters.ended(work.id);
         }
         let mut repeat = work.may_be_in;
+        let is_swept = work.items.iter().any(|item| matches!(item, Item::Swept(_)));
         let mut owed: Vec<Arc<Debt>> = work.owed.into_iter().collect();
         for (item, verdict) in work.items.into_iter().zip(verdicts) {
             match item {
@@ -71,12 +73,16 @@ impl Lane {
                         repeat |= delivery.message().delivered() > 1;
                         job.ack_after(work.id, delivery);
                     }
-                    Verdict::Accepted | Verdict::Missing => job.ack_after(work.id, delivery),
+                    Verdict::Accepted | Verdict::Unchanged | Verdict::Missing => {
+                        job.ack_after(work.id, delivery)
+                    }
                 },
                 Item::Act(_, act) => {
                     let answer = match verdict {
                         Verdict::Refused(refusal) => Err(ActError::Refused(Box::new(after.clone()), refusal)),
-                        Verdict::Accepted | Verdict::Missing | Verdict::Forged => Ok(after.clone()),
+                        Verdict::Accepted | Verdict::Unchanged | Verdict::Missing | Verdict::Forged => {
+                            Ok(Acted { saga: after.clone(), is_replay: verdict == Verdict::Unchanged })
+                        }
                     };
                     let _ = act.done.send(answer);
                 }
@@ -95,8 +101,19 @@ impl Lane {
             effects = pending_effects(definition, &after, self.shared.clock.now());
         }
         job.add(&self.shared, work.id, effects, &owed);
-        let is_ours = is_ours || !events.is_empty();
-        self.cache.put(after, seq, versioned, is_ours, armed);
+        let resting =
+            if events.is_empty() { rest::resting(&after, seq, self.shared.clock.now()) } else { None };
+        // In memory, each has a timer.
+        let was_in_memory = armed.is_some();
+        match resting {
+            Some(resting) if is_swept => self.resting.push(resting),
+            // What was not in memory is not kept there for a question: its wake-up stands, or the sweep comes.
+            Some(_) if !was_in_memory => {}
+            Some(_) | None => {
+                let is_ours = is_ours || !events.is_empty();
+                self.cache.put(after, seq, versioned, is_ours, armed);
+            }
+        }
     }
 
     /// A saga that nobody knows.

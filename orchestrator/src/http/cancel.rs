@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use snorri_saga::decide::Input;
@@ -12,7 +12,8 @@ use snorri_saga::ids::SagaId;
 
 use super::params::{Params, saga_id};
 use super::sagas::{Segment, segment};
-use super::{Rest, body, gate};
+use super::{Rest, body, gate, said};
+use crate::engine::Acted;
 use crate::problem::Problem;
 
 /// How long a cancellation may take.
@@ -22,10 +23,6 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const BODY_DEPTH_MAX: usize = 4;
 /// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1000;
-/// The longest name of who cancels, in bytes.
-const BY_BYTES_MAX: usize = 200;
-
-const BY: HeaderName = HeaderName::from_static("snorri-by");
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,16 +54,12 @@ async fn act(rest: &Rest, id: Segment, request: Request) -> Result<Response, Pro
     Params::of(&parts.uri, &[])?;
     body::expect_json(&parts.headers)?;
     let CancelBody { reason, by } = body::parse(&bytes, BODY_DEPTH_MAX)?;
-    let by = match by {
-        Some(by) => by,
-        None => header_by(&parts.headers)?.unwrap_or_else(|| "unknown".to_owned()),
-    };
-    check("reason", &reason, REASON_BYTES_MAX)?;
-    check("by", &by, BY_BYTES_MAX)?;
+    let by = said::by(by, &parts.headers)?.unwrap_or_else(|| "unknown".to_owned());
+    said::sentence("reason", &reason, REASON_BYTES_MAX)?;
     if rest.api.engine.is_postgres_down() {
         return Err(Problem::unavailable());
     }
-    let saga = rest.api.engine.act(id, Input::Cancel { by, reason }, CANCEL_TIMEOUT).await?;
+    let Acted { saga, .. } = rest.api.engine.act(id, Input::Cancel { by, reason }, CANCEL_TIMEOUT).await?;
     let view = CancelView {
         id,
         status: saga.status().as_str(),
@@ -78,23 +71,4 @@ async fn act(rest: &Rest, id: Segment, request: Request) -> Result<Response, Pro
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
-}
-
-fn header_by(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    headers
-        .get(BY)
-        .map(|value| match std::str::from_utf8(value.as_bytes()) {
-            Ok(by) => Ok(by.to_owned()),
-            Err(_) => Err(Problem::bad_request("the header `Snorri-By` is not UTF-8")),
-        })
-        .transpose()
-}
-
-fn check(name: &str, text: &str, bytes_max: usize) -> Result<(), Problem> {
-    if text.trim().is_empty() || text.len() > bytes_max || text.contains('\0') {
-        return Err(Problem::bad_request(&format!(
-            "`{name}` has 1 to {bytes_max} bytes, not all of them white space, and no U+0000"
-        )));
-    }
-    Ok(())
 }

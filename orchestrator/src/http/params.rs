@@ -3,7 +3,7 @@
 
 use axum::extract::Query;
 use axum::http::Uri;
-use snorri_saga::ids::SagaId;
+use snorri_saga::ids::{Name, SagaId};
 
 use crate::problem::Problem;
 
@@ -82,6 +82,11 @@ pub(super) fn saga_id(text: &str) -> Result<SagaId, Problem> {
         let shown: String = text.chars().take(80).collect();
         Problem::bad_parameter("id", &format!("`{shown}` is not a saga's id, which is a UUID"))
     })
+}
+
+/// A name in a path.
+pub(super) fn name(parameter: &str, text: &str) -> Result<Name, Problem> {
+    Name::new(text).map_err(|error| Problem::bad_parameter(parameter, &error.to_string()))
 }
 
 /// Splits one more than the page off, and says where the next page begins.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 use snorri_saga::json::Json;
 use snorri_saga::wire::limit;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Rest, body, gate};
+use super::{Rest, body, gate, said};
 use crate::definitions::{self, Versioned};
 use crate::engine::{StartRequest, Started};
 use crate::intake;
@@ -24,8 +24,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// The body is one level deeper than the input in it.
 const BODY_DEPTH_MAX: usize = limit::JSON_DEPTH_MAX + 1;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The body of a start.
@@ -63,11 +61,14 @@ async fn begin(rest: &Rest, request: Request) -> Result<Response, Problem> {
     body::expect_json(&parts.headers)?;
     let start: StartBody<'_> = body::parse(&bytes, BODY_DEPTH_MAX)?;
     intake::check_start(&start.input, &start.tags)?;
-    let key = key(&parts.headers)?
+    let key = said::key(&parts.headers)?
         .map(|key| intake::keyed(key, &start.definition, start.version, &start.input))
         .transpose()?;
     let until = Instant::now() + START_TIMEOUT;
-    let versioned = definition(rest, &start, until).await?;
+    let versioned = match definition(rest, &start, until).await? {
+        Ok(versioned) => versioned,
+        Err(removed) => return replay(rest, &start, key.as_ref(), removed).await,
+    };
     let definition = versioned.definition.name.clone();
     let wanted = StartRequest {
         versioned,
@@ -81,24 +82,47 @@ async fn begin(rest: &Rest, request: Request) -> Result<Response, Problem> {
             .and_then(intake::traceparent),
     };
     let started = api.engine.start(wanted, until.saturating_duration_since(Instant::now())).await?;
+    answer(rest, &started, definition.as_str()).await
+}
+
+/// A start that came before its version was removed has its saga.
+async fn replay(
+    rest: &Rest,
+    start: &StartBody<'_>,
+    key: Option<&(String, [u8; 32])>,
+    removed: definitions::Error,
+) -> Result<Response, Problem> {
+    // Only a version that is named can be a removed one.
+    match rest.api.engine.begun(key, start.version.unwrap_or_default()).await? {
+        Some(started) => answer(rest, &started, &start.definition).await,
+        None => Err(removed.into()),
+    }
+}
+
+async fn answer(rest: &Rest, started: &Started, definition: &str) -> Result<Response, Problem> {
     let status: Cow<'static, str> = if started.is_replay {
-        match api.store.line(started.id).await? {
+        match rest.api.store.line(started.id).await? {
             Some(line) => line.status.into(),
             None => return Err(Problem::unknown_saga(&started.id.to_string())),
         }
     } else {
         "running".into()
     };
-    Ok(answer(&started, definition.as_str(), &status))
+    Ok(told(started, definition, &status))
 }
 
 /// The definition, nearly always from memory.
-async fn definition(rest: &Rest, start: &StartBody<'_>, until: Instant) -> Result<Arc<Versioned>, Problem> {
-    match timeout_at(until, rest.api.definitions.get(&start.definition, start.version)).await {
+async fn definition(
+    rest: &Rest,
+    start: &StartBody<'_>,
+    until: Instant,
+) -> Result<Result<Arc<Versioned>, definitions::Error>, Problem> {
+    match timeout_at(until, rest.api.definitions.in_force(&start.definition, start.version)).await {
         Ok(Ok(versioned)) => {
             rest.breaker.answered();
-            Ok(versioned)
+            Ok(Ok(versioned))
         }
+        Ok(Err(error @ definitions::Error::Removed { .. })) => Ok(Err(error)),
         Ok(Err(error)) => {
             if matches!(&error, definitions::Error::Store(error) if error.is_transient()) {
                 rest.breaker.failed();
@@ -112,31 +136,18 @@ async fn definition(rest: &Rest, start: &StartBody<'_>, until: Instant) -> Resul
     }
 }
 
-fn answer(started: &Started, definition: &str, status: &str) -> Response {
+fn told(started: &Started, definition: &str, status: &str) -> Response {
     let Started { id, version, is_replay } = started;
     // Names and ids need no escaping.
     let text =
         format!(r#"{{"id":"{id}","definition":"{definition}","version":{version},"status":"{status}"}}"#);
     let code = if *is_replay { StatusCode::OK } else { StatusCode::CREATED };
     let mut response = body::json_bytes(code, text.into_bytes());
-    let headers = response.headers_mut();
     if let Ok(location) = HeaderValue::try_from(format!("/v1/sagas/{id}")) {
-        headers.insert(header::LOCATION, location);
+        response.headers_mut().insert(header::LOCATION, location);
     }
     if *is_replay {
-        headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+        said::mark_replayed(&mut response);
     }
     response
-}
-
-fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = keys.next() else { return Ok(None) };
-    if keys.next().is_some() {
-        return Err(Problem::bad_request("the header `Idempotency-Key` may be there once only"));
-    }
-    match key.to_str() {
-        Ok(key) => Ok(Some(key.to_owned())),
-        Err(_) => Err(Problem::bad_request("the header `Idempotency-Key` may have visible ASCII only")),
-    }
 }

@@ -50,6 +50,12 @@ pub(super) struct ByReason {
     pub(super) reason: &'static str,
 }
 
+/// What somebody outside was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByReply {
+    pub(super) outcome: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByNeutralised {
     pub(super) neutralised: &'static str,

@@ -14,8 +14,8 @@ use snorri_saga::ids::{Direction, Name};
 use snorri_saga::journal::{Cause, End};
 
 use super::labels::{
-    ByCause, ByDefinition, ByDirection, ByNeutralised, ByOutcome, ByReason, ByRoute, ByStatus, ByVersion,
-    NameLabel, TraceId,
+    ByCause, ByDefinition, ByDirection, ByNeutralised, ByOutcome, ByReason, ByReply, ByRoute, ByStatus,
+    ByVersion, NameLabel, TraceId,
 };
 use crate::telemetry::answers::AttemptOutcome;
 
@@ -35,7 +35,7 @@ const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 25
 
 /// Reasons are there from the start, at zero: an increase from nothing to one is no increase to Prometheus,
 /// and the first dead letter would raise no alert.
-const DEAD_LETTER_REASONS: [&str; 14] = [
+const DEAD_LETTER_REASONS: [&str; 19] = [
     "wrong_subject",
     "malformed_header",
     "malformed_body",
@@ -49,12 +49,43 @@ const DEAD_LETTER_REASONS: [&str; 14] = [
     "too-deep",
     "unknown-definition",
     "key-reused",
+    "invalid-input",
+    "unknown-saga",
+    "not-awaited",
+    "ended",
+    "saga-too-large",
     "internal",
 ];
 const REFUSAL_REASONS: [&str; 7] =
     ["live_sagas", "live_bytes", "queue", "postgres", "rate", "requests", "waits"];
 const IGNORED_REASONS: [&str; 6] =
     ["ended", "duplicate", "stale", "never_sent", "nothing_due", "unknown_saga"];
+
+/// What a signal, and what a decision, may be answered.
+const SIGNAL_OUTCOMES: [&str; 11] = [
+    "taken",
+    "kept",
+    "replayed",
+    "not_awaited",
+    "ended",
+    "key_reused",
+    "held",
+    "too_large",
+    "unknown_saga",
+    "unavailable",
+    "overloaded",
+];
+const DECISION_OUTCOMES: [&str; 9] = [
+    "approved",
+    "refused",
+    "replayed",
+    "decided",
+    "not_awaited",
+    "ended",
+    "unknown_saga",
+    "unavailable",
+    "overloaded",
+];
 
 /// The kinds of causes; the code that a participant gave is no label, since it may be anything.
 const CAUSES: [&str; 8] = [
@@ -96,6 +127,7 @@ pub(super) struct Series {
     step_duration: Histograms<ByDirection>,
     pub(super) sagas_live: Gauge,
     pub(super) sagas_blocked: Gauge,
+    pub(super) sagas_resting: Gauge,
     pub(super) windows_at_risk: Counter,
     pub(super) windows_missed: Counter,
     pub(super) dead_letters: Family<ByReason, Counter>,
@@ -107,6 +139,8 @@ pub(super) struct Series {
     pub(super) publish_failures: Counter,
     pub(super) http_requests: Histograms<ByRoute>,
     pub(super) starts_refused: Family<ByReason, Counter>,
+    pub(super) signals: Family<ByReply, Counter>,
+    pub(super) decisions: Family<ByReply, Counter>,
     pub(super) takeovers: Counter,
     pub(super) sagas_taken_over: Counter,
     pub(super) races_lost: Counter,
@@ -129,6 +163,7 @@ impl Series {
             step_duration: Family::new_with_constructor(|| Histogram::new(STEP_BUCKETS)),
             sagas_live: Gauge::default(),
             sagas_blocked: Gauge::default(),
+            sagas_resting: Gauge::default(),
             windows_at_risk: Counter::default(),
             windows_missed: Counter::default(),
             dead_letters: Family::default(),
@@ -140,6 +175,8 @@ impl Series {
             publish_failures: Counter::default(),
             http_requests: Family::new_with_constructor(|| Histogram::new(HTTP_BUCKETS)),
             starts_refused: Family::default(),
+            signals: Family::default(),
+            decisions: Family::default(),
             takeovers: Counter::default(),
             sagas_taken_over: Counter::default(),
             races_lost: Counter::default(),
@@ -169,6 +206,13 @@ impl Series {
                 drop(family.get_or_create(&ByReason { reason }));
             }
         }
+        for (family, outcomes) in
+            [(&self.signals, SIGNAL_OUTCOMES.as_slice()), (&self.decisions, DECISION_OUTCOMES.as_slice())]
+        {
+            for outcome in outcomes {
+                drop(family.get_or_create(&ByReply { outcome }));
+            }
+        }
         for neutralised in ["true", "false"] {
             drop(self.late_replies.get_or_create(&ByNeutralised { neutralised }));
         }
@@ -178,6 +222,17 @@ impl Series {
         to.register("snorri_sagas_started", "Sagas that were accepted", self.sagas_started.clone());
         to.register("snorri_sagas_ended", "Sagas that ended, by how", self.sagas_ended.clone());
         to.register("snorri_saga_causes", "Sagas that turned round, by why", self.saga_causes.clone());
+        to.register(
+            "snorri_sagas_resting",
+            "Sagas that wait for long and are in no memory, of all replicas together (take the max, not the sum)",
+            self.sagas_resting.clone(),
+        );
+        to.register("snorri_signals", "Signals that came, by what was answered", self.signals.clone());
+        to.register(
+            "snorri_decisions",
+            "Decisions on approvals that came, by what was answered",
+            self.decisions.clone(),
+        );
         to.register(
             "snorri_saga_duration_seconds",
             "Time from a saga's start to its end",

@@ -160,10 +160,11 @@ impl Bus {
     }
 
     /// Sets how many bytes the stream of commands may hold when it is created from here, for all clones:
-    /// 256 MiB unless told otherwise. Those of replies and starts get half of that, that of endings a quarter.
+    /// 256 MiB unless told otherwise. Those of replies and starts get half of that, that of endings a quarter,
+    /// that of signals an eighth.
     /// The server sets this room aside (in memory for the replies), so many installations on one small server,
-    /// as in tests, need less. A full stream loses its oldest messages, and they are sent again when missed; that of
-    /// starts refuses new ones instead.
+    /// as in tests, need less. A full stream loses its oldest messages, and they are sent again when missed; those of
+    /// starts and of signals refuse new ones instead.
     pub fn limit_streams(&self, bytes: u64) {
         if let Some(jetstream) = &self.jetstream {
             jetstream.stream_bytes.store(bytes, Ordering::Relaxed);

@@ -34,8 +34,8 @@ fn wanted_streams(inner: &JetStream) -> Vec<Config> {
 }
 
 /// The streams of an installation. Limits retention with a short age: what is stale evaporates, nothing
-/// ever holds a publisher up, and the truth is in Postgres. Only of a start it is not there yet: an acknowledged
-/// one must not make room for others, so a full stream refuses new ones, and they wait for a day.
+/// ever holds a publisher up, and the truth is in Postgres. Only of a start, and of a signal, it is not there yet: an
+/// acknowledged one must not make room for others, so a full stream refuses new ones, and they wait for a day.
 fn streams(subjects: &Subjects, replicas: usize, bytes: u64) -> Vec<Config> {
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).max(MIB);
     let stream = |name, subject, storage, age_minutes: u64, window_seconds, max_bytes| Config {
@@ -62,6 +62,12 @@ fn streams(subjects: &Subjects, replicas: usize, bytes: u64) -> Vec<Config> {
         Config {
             discard: DiscardPolicy::New,
             ..stream(subjects.starts_stream(), subjects.starts_all(), file, 24 * 60, 120, bytes / 2)
+        },
+        // A stream of their own and not a second subject of the starts': a stream that is there is left as it is, and an
+        // installation that was there before signals would never get it.
+        Config {
+            discard: DiscardPolicy::New,
+            ..stream(subjects.signals_stream(), subjects.signals_all(), file, 24 * 60, 120, bytes / 8)
         },
         stream(subjects.endings_stream(), subjects.ended_all(), file, 15, 120, bytes / 4),
     ]
@@ -269,7 +275,7 @@ mod tests {
     #[test]
     fn every_stream_is_bounded_and_its_window_fits_its_age() {
         let streams = streams(&Subjects::default(), 3, 0);
-        assert_eq!(streams.len(), 4);
+        assert_eq!(streams.len(), 5);
         for stream in streams {
             assert!(stream.max_bytes > 0 && stream.max_age > Duration::ZERO, "{}", stream.name);
             assert!(stream.duplicate_window <= stream.max_age, "{}", stream.name);
@@ -278,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_start_never_makes_room_for_another() {
+    fn an_acknowledged_start_or_signal_never_makes_room_for_another() {
         let full = |stream: &Config| (stream.name.clone(), stream.discard);
         let old = |name: &str| (name.to_owned(), DiscardPolicy::Old);
         let streams = streams(&Subjects::default(), 1, 0);
@@ -288,6 +294,7 @@ mod tests {
                 old("SNORRI_COMMANDS"),
                 old("SNORRI_REPLIES"),
                 ("SNORRI_STARTS".to_owned(), DiscardPolicy::New),
+                ("SNORRI_SIGNALS".to_owned(), DiscardPolicy::New),
                 old("SNORRI_ENDINGS")
             ]
         );

@@ -89,7 +89,10 @@ async fn streams_are_created_once() {
     let bus = bus(&server).await;
     let mut created = streams(&bus).await;
     created.sort();
-    assert_eq!(created, ["SNORRI_COMMANDS", "SNORRI_ENDINGS", "SNORRI_REPLIES", "SNORRI_STARTS"]);
+    assert_eq!(
+        created,
+        ["SNORRI_COMMANDS", "SNORRI_ENDINGS", "SNORRI_REPLIES", "SNORRI_SIGNALS", "SNORRI_STARTS"]
+    );
     assert!(streams(&bus).await.is_empty());
     assert!(bus.server_version().await.is_some());
 }
@@ -268,7 +271,7 @@ async fn a_wiped_store_is_built_again_and_reported() {
     assert!(before.elapsed() < Duration::from_secs(6), "{:?}", before.elapsed());
     let mut created = streams(&bus).await;
     created.sort();
-    assert_eq!(created, ["SNORRI_ENDINGS", "SNORRI_REPLIES", "SNORRI_STARTS"]);
+    assert_eq!(created, ["SNORRI_ENDINGS", "SNORRI_REPLIES", "SNORRI_SIGNALS", "SNORRI_STARTS"]);
     assert_eq!(bus.publish_all(vec![command("after")]).await, [Ok(())]);
     assert_eq!(take(&mut consumption, 1).await, ["after"]);
 }

@@ -64,16 +64,14 @@ impl Paint {
         if self.is_on { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    pub(crate) fn bold(self, text: &str) -> String {
+    /// What stands out.
+    pub fn bold(self, text: &str) -> String {
         self.with("1", text)
     }
 
-    pub(crate) fn dim(self, text: &str) -> String {
+    /// What steps back.
+    pub fn dim(self, text: &str) -> String {
         self.with("2", text)
-    }
-
-    pub(crate) fn good(self, text: &str) -> String {
-        self.with("32", text)
     }
 
     fn severity(self, severity: Severity, text: &str) -> String {

@@ -61,9 +61,13 @@ impl InputSchema {
             .offline()
             .build(schema)
             .map(Self)
-            .map_err(|error| BadSchema {
-                pointer: error.instance_path().as_str().to_owned(),
-                message: cut(&error.masked_with("this").to_string()),
+            .map_err(|error| {
+                let pointer = error.instance_path().as_str().to_owned();
+                let message = match explained(&pointer) {
+                    Some(message) => message.to_owned(),
+                    None => cut(&error.masked_with("this").to_string()),
+                };
+                BadSchema { pointer, message }
             })
     }
 
@@ -74,6 +78,21 @@ impl InputSchema {
             message: cut(&error.masked_with("this").to_string()),
         };
         self.0.iter_errors(input).take(ERRORS_MAX).map(mismatch).collect()
+    }
+}
+
+/// What is wrong at a keyword where the schema of schemas says it in its own words.
+fn explained(pointer: &str) -> Option<&'static str> {
+    let mut last = pointer.rsplit('/');
+    match (last.next()?, last.next()) {
+        ("type", _) => Some(
+            "there is no such type: use one of `object`, `array`, `string`, `number`, `integer`, `boolean` and `null`",
+        ),
+        ("pattern", _) | (_, Some("patternProperties")) => Some(
+            "this is no regular expression that is matched in linear time: leave out look-around and back-references, and \
+             keep repetitions small",
+        ),
+        _ => None,
     }
 }
 

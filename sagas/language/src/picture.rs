@@ -10,7 +10,7 @@
 //!
 //! The same definition gives the same bytes.
 
-use snorri_saga::definition::{Definition, Draft};
+use crate::Subject;
 
 mod cards;
 mod columns;
@@ -22,17 +22,6 @@ mod svg;
 mod text;
 
 use scene::Scene;
-
-/// What is drawn: a definition that passed the checks, and the draft that it was made of, which has the texts as people wrote them.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// As it was written.
-    pub draft: &'a Draft,
-    /// As it was checked.
-    pub definition: &'a Definition,
-    /// Its version, where it has one.
-    pub version: Option<u32>,
-}
 
 /// How it is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

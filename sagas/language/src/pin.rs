@@ -50,7 +50,11 @@ pub fn pin(draft: &mut Draft, mut resolve: impl FnMut(&str, Option<u32>) -> Opti
     let mut problems = Vec::new();
     let parent = draft.name.clone();
     for (nth, step) in draft.steps.iter_mut().enumerate() {
-        let Some(name) = step.saga.clone() else { continue };
+        let is_something_else = step.participant.is_some()
+            || step.signal.is_some()
+            || step.approval.is_some()
+            || step.delay.is_some();
+        let Some(name) = step.saga.clone().filter(|_| !is_something_else) else { continue };
         let at = format!("/steps/{nth}");
         if name == parent {
             problems.push(problem(

@@ -23,7 +23,8 @@ pub(crate) struct Found {
 /// Checks all expressions that can be parsed.
 pub(crate) fn check(draft: &Draft) -> Vec<Found> {
     let input = draft.input.as_ref().map_or(Type::Any, Type::of_schema);
-    let mut checker = Checker { draft, input, ancestors: ancestors(draft), found: Vec::new() };
+    let mut checker =
+        Checker { draft, input, ancestors: ancestors(draft), earlier: BTreeSet::new(), found: Vec::new() };
     for (key, text) in &draft.tags {
         let pointer = format!("/tags/{}", key.replace('~', "~0").replace('/', "~1"));
         let scope = Scope::new(checker.input.clone());
@@ -57,14 +58,17 @@ struct Checker<'a> {
     draft: &'a Draft,
     input: Type,
     ancestors: Option<Vec<BTreeSet<usize>>>,
+    /// The names of the steps that ended before the one that is looked at.
+    earlier: BTreeSet<&'a str>,
     found: Vec<Found>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     fn step(&mut self, at: usize, step: &DraftStep) {
         let Some(scope) = self.scope(at, step) else { return };
         if let Some(when) = &step.when
             && let Ok(expression) = Expression::parse(when)
+            && expression.steps_referred_to().iter().all(|step| self.earlier.contains(*step))
         {
             let pointer = format!("/steps/{at}/when");
             match expression.check_bool(&scope) {
@@ -72,7 +76,12 @@ impl Checker<'_> {
                 Err(errors) => self.all(&pointer, Severity::Error, errors),
             }
         }
-        let mut scope = scope;
+        // What the step's condition asked for is there when it runs.
+        let condition = step.when.as_ref().and_then(|when| Expression::parse(when).ok());
+        let mut scope = match &condition {
+            Some(condition) => scope.given(condition),
+            None => scope,
+        };
         if let Some(each) = &step.for_each {
             let item = self.items(&format!("/steps/{at}/for_each/items"), &each.items, &scope);
             scope = scope.each(each.name.as_deref().unwrap_or("item"), item);
@@ -83,9 +92,11 @@ impl Checker<'_> {
     }
 
     /// What a step's expressions know. Nothing when it is not known which steps ended before.
-    fn scope(&self, at: usize, step: &DraftStep) -> Option<Scope> {
+    fn scope(&mut self, at: usize, step: &DraftStep) -> Option<Scope> {
+        let draft: &'a Draft = self.draft;
         let before = self.ancestors.as_ref()?.get(at)?;
         let mut scope = Scope::new(self.input.clone());
+        self.earlier = before.iter().filter_map(|at| Some(draft.steps.get(*at)?.name.as_str())).collect();
         for (_, other) in self.draft.steps.iter().enumerate().filter(|(other, _)| before.contains(other)) {
             let is_skipped_alone = other.when.is_some() && other.when != step.when;
             scope = if is_skipped_alone {
@@ -110,6 +121,9 @@ impl Checker<'_> {
             self.template(pointer, items, scope);
             return Type::Any;
         };
+        if !expression.steps_referred_to().iter().all(|step| self.earlier.contains(*step)) {
+            return Type::Any;
+        }
         let offset = offset + source.find(source.trim()).unwrap_or(0);
         let moved = |bad: BadExpression| BadExpression { offset: bad.offset + offset, ..bad };
         match expression.check_list(scope) {
@@ -131,12 +145,30 @@ impl Checker<'_> {
         if self.found.len() > FOUND_MAX {
             return;
         }
-        let Ok(template) = Template::parse(value) else { return };
-        for (below, bad) in template.check(scope) {
-            self.all(&format!("{pointer}{below}"), Severity::Error, [bad]);
-        }
-        for (below, bad) in template.warnings(scope) {
-            self.all(&format!("{pointer}{below}"), Severity::Warning, [bad]);
+        match value {
+            Value::Array(items) => {
+                for (nth, item) in items.iter().enumerate() {
+                    self.template(&format!("{pointer}/{nth}"), item, scope);
+                }
+            }
+            Value::Object(fields) => {
+                for (key, item) in fields {
+                    let key = key.replace('~', "~0").replace('/', "~1");
+                    self.template(&format!("{pointer}/{key}"), item, scope);
+                }
+            }
+            Value::String(text) if text.contains("${{") => {
+                // What does not parse, or refers to a step that did not end before, is told already.
+                let Ok(template) = Template::parse(value) else { return };
+                if !template.steps_referred_to().iter().all(|step| self.earlier.contains(*step)) {
+                    return;
+                }
+                let errors = template.check(scope).into_iter().map(|(_, bad)| bad);
+                self.all(pointer, Severity::Error, errors);
+                let warnings = template.warnings(scope).into_iter().map(|(_, bad)| bad);
+                self.all(pointer, Severity::Warning, warnings);
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 
@@ -147,13 +179,7 @@ impl Checker<'_> {
         };
         self.found.extend(found.into_iter().map(|bad| Found {
             severity,
-            problem: Problem {
-                pointer: pointer.to_owned(),
-                offset: Some(bad.offset),
-                code,
-                message: bad.message,
-                mend: None,
-            },
+            problem: Problem::of_expression(code, pointer, Some(bad.offset), &bad.message),
         }));
     }
 }

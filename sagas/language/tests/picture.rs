@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 
 use golden::{examples, is_kept, read};
 use roxmltree::{Document, Node};
-use snorri_language::picture::{Format, Subject, draw};
+use snorri_language::Subject;
+use snorri_language::picture::{Format, draw};
 use snorri_saga::definition::{Definition, Draft};
 
 fn picture(text: &str, format: Format) -> String {

@@ -20,14 +20,16 @@ pub fn tags(definition: &Definition, id: SagaId, version: u32, input: &Json) -> 
     let names = Names { input, output: &|_| None, each: None, saga: facts };
     let tag = |template: &crate::template::Template| {
         let value = template.resolve(&names, TAG_BYTES_MAX).ok()?.to_value();
-        match value {
-            serde_json::Value::String(text) => Some(text),
-            serde_json::Value::Null => None,
+        let text = match value {
+            serde_json::Value::String(text) => text,
+            serde_json::Value::Null => return None,
             value @ (serde_json::Value::Bool(_)
             | serde_json::Value::Number(_)
             | serde_json::Value::Array(_)
-            | serde_json::Value::Object(_)) => Some(value.to_string()),
-        }
+            | serde_json::Value::Object(_)) => value.to_string(),
+        };
+        // Postgres takes none in what is searched.
+        Some(text.replace('\0', "\u{fffd}"))
     };
     definition.tags.iter().filter_map(|(key, template)| Some((key.clone(), tag(template)?))).collect()
 }

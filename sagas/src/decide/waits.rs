@@ -86,8 +86,9 @@ impl Draft<'_> {
     }
 
     pub(super) fn on_signal(&mut self, name: &Name, id: &str, payload: &Json) -> Result<(), Refusal> {
-        if self.saga.signals.iter().any(|signal| signal.id == id) {
-            return Ok(()); // The same one again.
+        if let Some(known) = self.saga.signals.iter().find(|signal| signal.id == id) {
+            let is_same = known.name == *name && known.payload.says_the_same_as(payload);
+            return if is_same { Ok(()) } else { Err(Refusal::KeyReused) };
         }
         match self.saga.phase {
             Phase::Ended(_) => return Err(Refusal::Ended),

@@ -46,6 +46,19 @@ pub struct Problem {
     pub mend: Option<String>,
 }
 
+impl Problem {
+    /// A problem of an expression. Its message may have the mend in it, behind the last `: ` that is in no quotes.
+    pub fn of_expression(code: &'static str, pointer: &str, offset: Option<usize>, message: &str) -> Self {
+        let is_outside = |at: &usize| message.bytes().take(*at).filter(|byte| *byte == b'`').count() % 2 == 0;
+        let cut = message.match_indices(": ").map(|(at, _)| at).filter(is_outside).last();
+        let (message, mend) = match cut {
+            Some(cut) => (message.get(..cut).unwrap_or(message), message.get(cut + 2..).map(str::to_owned)),
+            None => (message, None),
+        };
+        Self { pointer: pointer.to_owned(), offset, code, message: message.to_owned(), mend }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", if self.pointer.is_empty() { "/" } else { &self.pointer }, self.message)?;
@@ -80,10 +93,8 @@ impl Problems {
         });
     }
 
-    /// A problem of an expression: its message has the mend in it.
-    fn add_expression(&mut self, pointer: &str, offset: Option<usize>, message: String) {
-        let pointer = pointer.to_owned();
-        self.push(Problem { pointer, offset, code: "bad-expression", message, mend: None });
+    fn add_expression(&mut self, pointer: &str, offset: Option<usize>, message: &str) {
+        self.push(Problem::of_expression("bad-expression", pointer, offset, message));
     }
 
     fn push(&mut self, problem: Problem) {
@@ -144,14 +155,61 @@ impl Problems {
         match Template::parse(value) {
             Ok(template) => Some(template),
             Err(error) => {
-                self.add_expression(
-                    &format!("{pointer}{}", error.pointer),
-                    Some(error.offset),
-                    error.message,
-                );
+                let told = self.found.len();
+                self.texts(&mut pointer.to_owned(), value);
+                if self.found.len() == told {
+                    // It is no text of it, but its size or its depth.
+                    self.add_expression(
+                        &format!("{pointer}{}", error.pointer),
+                        Some(error.offset),
+                        &error.message,
+                    );
+                }
                 None
             }
         }
+    }
+
+    /// What is wrong with each text of a template.
+    fn texts(&mut self, pointer: &mut String, value: &Value) {
+        if self.more {
+            return;
+        }
+        match value {
+            Value::String(_) => {
+                if let Err(error) = Template::parse(value) {
+                    self.add_expression(pointer, Some(error.offset), &error.message);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Value::Array(_) | Value::Object(_) => {
+                below(pointer, value, |pointer, part| self.texts(pointer, part))
+            }
+        }
+    }
+}
+
+/// Goes through the parts of a list or an object, each with its pointer.
+fn below(pointer: &mut String, value: &Value, mut each: impl FnMut(&mut String, &Value)) {
+    let length = pointer.len();
+    let mut part = |pointer: &mut String, key: &str, part: &Value| {
+        pointer.push('/');
+        pointer.push_str(key);
+        each(pointer, part);
+        pointer.truncate(length);
+    };
+    match value {
+        Value::Array(items) => {
+            for (nth, item) in items.iter().enumerate() {
+                part(pointer, &nth.to_string(), item);
+            }
+        }
+        Value::Object(fields) => {
+            for (key, item) in fields {
+                part(pointer, &key.replace('~', "~0").replace('/', "~1"), item);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -257,8 +315,12 @@ fn tags(problems: &mut Problems, draft: &Draft) -> Vec<(String, Template)> {
             problems.add(
                 &at,
                 "bad-tag",
-                format!("the tag `{}` has a key of {} bytes", shown(key), key.len()),
-                "use a key of 1 to 64 bytes",
+                if key.is_empty() {
+                    "a tag without a name".to_owned()
+                } else {
+                    format!("the tag `{}` has a name of {} bytes", shown(key), key.len())
+                },
+                "use a name of 1 to 64 bytes",
             );
             continue;
         }

@@ -1,6 +1,8 @@
 //! The types of an expression against what is known of its saga. What would fail for every saga is an error; what may
-//! fail for some is a warning. Nothing that passes without a warning fails for its types at run time.
+//! fail for some is a warning. What passes without a warning, and goes through nothing of type any, does not fail for its
+//! types when it is evaluated.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use super::function::{Function, Macro};
 use super::scope::Scope;
 use super::syntax::{Fact, Kind, Node};
 use super::types::{Fields, Type};
-use super::{BadExpression, Expression, Span};
+use super::{BadExpression, Expression, Span, shown};
 use presence::path;
 
 mod names;
@@ -50,6 +52,14 @@ impl Expression {
         self.check_as(scope, Wanted::List)
     }
 
+    /// What is there wherever it is true, because it asks for it.
+    pub(super) fn asks_for(&self) -> Vec<String> {
+        let scope = Scope::default();
+        let mut checker = Checker::new(&scope, self.source());
+        checker.learn(self.root(), true);
+        checker.present
+    }
+
     fn check_as(&self, scope: &Scope, wanted: Wanted) -> Result<Checked, Vec<BadExpression>> {
         let mut checker = Checker::new(scope, self.source());
         let root = self.root();
@@ -60,9 +70,14 @@ impl Expression {
             | (Wanted::Bool, Type::Bool)
             | (Wanted::List, Type::List(_)) => {}
             (Wanted::Bool, ty) => {
-                checker.error(root.span.start, format!("a condition is a bool, and this is {ty}"));
+                checker.error(
+                    root.span.start,
+                    format!("a condition is true or false, and this is {ty}: compare it with something"),
+                );
             }
-            (Wanted::List, ty) => checker.error(root.span.start, format!("this must be a list, and is {ty}")),
+            (Wanted::List, ty) => {
+                checker.error(root.span.start, format!("this must be a list, and is {ty}: name a list"))
+            }
         }
         if checker.errors.is_empty() {
             Ok(Checked { ty, warnings: checker.warnings })
@@ -74,6 +89,7 @@ impl Expression {
 
 /// The most errors, and the most warnings, that are reported of one expression.
 const REPORTED_MAX: usize = 20;
+
 struct Checker<'c> {
     scope: &'c Scope,
     source: &'c str,
@@ -93,7 +109,7 @@ impl<'c> Checker<'c> {
             errors: Vec::new(),
             warnings: Vec::new(),
             locals: Vec::new(),
-            present: Vec::new(),
+            present: scope.present().to_vec(),
         }
     }
 
@@ -109,8 +125,9 @@ impl<'c> Checker<'c> {
         }
     }
 
-    fn text(&self, span: Span) -> &'c str {
-        self.source.get(span.start..span.end).unwrap_or("")
+    /// A part as a message shows it.
+    fn part(&self, span: Span) -> Cow<'c, str> {
+        shown(self.source.get(span.start..span.end).unwrap_or(""))
     }
 
     fn ty(&mut self, node: &Node) -> Type {
@@ -166,11 +183,12 @@ impl<'c> Checker<'c> {
                 self.condition(condition, "the condition of `? :` is a bool");
                 let then = self.given(condition, true, |checker| checker.ty(then));
                 let otherwise = self.given(condition, false, |checker| checker.ty(otherwise));
-                then.join(otherwise)
+                self.either(node.span.start, "this", then, otherwise)
             }
             Kind::List(items) => {
-                let item = items.iter().map(|item| self.ty(item)).reduce(Type::join);
-                Type::List(Arc::new(item.unwrap_or_default()))
+                let types: Vec<Type> = items.iter().map(|item| self.ty(item)).collect();
+                let join = |left, right| self.either(node.span.start, "an item of this list", left, right);
+                Type::List(Arc::new(types.into_iter().reduce(join).unwrap_or(Type::Nothing)))
             }
             Kind::Map(entries) => self.map(entries),
             Kind::Call { function, arguments } => self.call(*function, arguments),
@@ -178,6 +196,14 @@ impl<'c> Checker<'c> {
                 self.comprehension(*kind, range, filter.as_deref(), body)
             }
         }
+    }
+
+    /// The type of what is one or the other. What is of two types at random is probably a slip, and not checked further.
+    fn either(&mut self, at: usize, what: &str, left: Type, right: Type) -> Type {
+        if left != Type::Null && right != Type::Null && !left.meets(&right) {
+            self.warn(at, format!("{what} is {left} or {right}: what is done with it cannot be checked"));
+        }
+        left.join(right)
     }
 
     fn condition(&mut self, node: &Node, rule: &str) {
@@ -202,12 +228,12 @@ impl<'c> Checker<'c> {
         let (value, key) = (self.ty(of), self.ty(at));
         let start = at.span.start;
         match (value, key) {
-            (Type::Any, _) => Type::Any,
-            (Type::List(item), Type::Int | Type::Any) => item.as_ref().clone(),
+            (Type::Any | Type::Nothing, _) => Type::Any,
+            (Type::List(item), Type::Int | Type::Any) => item.taken(),
             (Type::List(item), key) => {
                 let mend = if key.is_number() { ": write int(x)" } else { "" };
                 self.error(start, format!("the place in a list is an int, and this is {key}{mend}"));
-                item.as_ref().clone()
+                item.taken()
             }
             (Type::Object(fields), Type::String | Type::Any) => {
                 match (&fields.others, fields.declared.is_empty()) {
@@ -236,7 +262,10 @@ impl<'c> Checker<'c> {
             match (&key.kind, key_type) {
                 (Kind::Text(name), _) => {
                     if declared.insert(name.as_ref().to_owned(), ty).is_some() {
-                        self.error(key.span.start, format!("the object has the field `{name}` already"));
+                        self.error(
+                            key.span.start,
+                            format!("the object has the field `{}` already", shown(name)),
+                        );
                     }
                 }
                 (_, Type::String | Type::Any) => {
@@ -280,8 +309,8 @@ impl<'c> Checker<'c> {
     fn comprehension(&mut self, kind: Macro, range: &Node, filter: Option<&Node>, body: &Node) -> Type {
         let ty = self.ty(range);
         let item = match &ty {
-            Type::Any => Type::Any,
-            Type::List(item) => item.as_ref().clone(),
+            Type::Any | Type::Nothing => Type::Any,
+            Type::List(item) => item.taken(),
             Type::Object(_) => Type::String,
             ty @ (Type::Null | Type::Bool | Type::Int | Type::Double | Type::Number | Type::String) => {
                 let name = kind.name();

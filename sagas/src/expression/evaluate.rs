@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::function::Macro;
+use super::function::{Function, Macro};
 use super::names::{Payloads, Unresolved};
 use super::number::Number;
 use super::sink::{Sink, Unwritable};
-use super::syntax::{Fact, Kind, Node};
+use super::syntax::{Fact, Kind, Node, Operator};
 use super::value::{Fuel, List, Map, Text, TooManyDigits, Value};
 use super::{Expression, Span};
 use failure::{Failure, Wrong, forgive, unresolved};
@@ -60,7 +60,8 @@ impl<'v, 'f> Evaluation<'v, 'f> {
     pub(crate) fn fails_for_certain(&mut self, expression: &'v Expression) -> Option<Unresolved> {
         self.waits = true;
         match self.value(expression.root()) {
-            Ok(_) | Err(Failure::NotYet) => None,
+            // What is still to come may also save the cost of looking further.
+            Ok(_) | Err(Failure::NotYet | Failure::Spent) => None,
             Err(failure) => Some(unresolved(expression, failure)),
         }
     }
@@ -83,56 +84,72 @@ impl<'v, 'f> Evaluation<'v, 'f> {
                 output => Ok(Value::Bool(output.is_some())),
             },
             Kind::Fact(fact) => Ok(self.fact(*fact)),
-            Kind::Free(name) => match (self.payloads.index(name), self.payloads.item(name)) {
-                (Some(index), _) => Ok(Value::Int(i64::from(index))),
-                (None, Some(item)) => Ok(Value::given(item)),
-                (None, None) if self.payloads.names.each.is_some() => Err(Failure::Missing(node.span)),
-                (None, None) => Err(self.nothing(node.span)),
-            },
+            Kind::Free(name) => self.free(name, node.span),
             Kind::Local(level) => self.locals.get(*level).cloned().ok_or(Failure::Missing(node.span)),
             Kind::Select { of, field } => {
-                let Value::Map(map) = self.value(of)? else { return Err(Failure::Missing(node.span)) };
-                map.get(field).ok_or(Failure::Missing(node.span))
+                self.field(of, field, node.span)?.ok_or(Failure::Missing(node.span))
             }
             Kind::Has { of, field } => {
-                let Value::Map(map) = self.value(of)? else { return Err(Failure::Missing(of.span)) };
-                Ok(Value::Bool(map.get(field).is_some()))
+                self.field(of, field, of.span).map(|field| Value::Bool(field.is_some()))
             }
             Kind::Index { of, at } => self.index(node, of, at),
-            Kind::Not(operand) => {
-                let value = self.value(operand)?;
-                let unfit = Failure::Wrong(node.span.start, Wrong::Operand("!", value.type_name()));
-                let Value::Bool(value) = value else { return Err(unfit) };
-                Ok(Value::Bool(!value))
-            }
-            Kind::Negative(operand) => {
-                let value = self.value(operand)?;
-                let number = self.number(&value, operand.span.start)?;
-                let number =
-                    number.ok_or(Failure::Wrong(node.span.start, Wrong::Operand("-", value.type_name())))?;
-                arithmetic(node.span.start, number.negative())
-            }
+            Kind::Not(operand) => self.not(node, operand),
+            Kind::Negative(operand) => self.negative(node, operand),
             Kind::Or(operands) => self.first_that_is(true, operands),
             Kind::And(operands) => self.first_that_is(false, operands),
-            Kind::Binary { operator, at, left, right } => {
-                let (left_value, right_value) = self.pair(left, right)?;
-                let (left, right) = ((left.span.start, left_value), (right.span.start, right_value));
-                self.operate(&Operation { operator: *operator, at: *at, left, right })
-            }
+            Kind::Binary { operator, at, left, right } => self.binary(*operator, *at, left, right),
             Kind::Conditional { condition, then, otherwise } => {
                 let branch = if self.condition(condition)? { then } else { otherwise };
                 self.value(branch)
             }
-            Kind::List(items) => Ok(Value::list(self.values(items.iter())?)),
+            Kind::List(items) => self.values(items.iter()).map(Value::list),
             Kind::Map(entries) => self.map(entries),
-            Kind::Call { function, arguments } => {
-                let values = self.values(arguments.iter())?;
-                self.call(*function, node.span.start, &values)
-            }
+            Kind::Call { function, arguments } => self.function(*function, node, arguments),
             Kind::Comprehension { kind, range, filter, body } => {
                 self.comprehension(*kind, range, filter.as_deref(), body)
             }
         }
+    }
+
+    fn free(&self, name: &str, span: Span) -> Outcome<'v> {
+        match (self.payloads.index(name), self.payloads.item(name)) {
+            (Some(index), _) => Ok(Value::Int(i64::from(index))),
+            (None, Some(item)) => Ok(Value::given(item)),
+            (None, None) if self.payloads.names.each.is_some() => Err(Failure::Missing(span)),
+            (None, None) => Err(self.nothing(span)),
+        }
+    }
+
+    /// A field of an object, if it has it. What is no object is missing.
+    fn field(&mut self, of: &'v Node, field: &str, missing: Span) -> Result<Option<Value<'v>>, Failure> {
+        let Value::Map(map) = self.value(of)? else { return Err(Failure::Missing(missing)) };
+        Ok(map.get(field))
+    }
+
+    fn not(&mut self, node: &Node, operand: &'v Node) -> Outcome<'v> {
+        let value = self.value(operand)?;
+        let Value::Bool(value) = value else {
+            return Err(Failure::Wrong(node.span.start, Wrong::Operand("!", value.type_name())));
+        };
+        Ok(Value::Bool(!value))
+    }
+
+    fn negative(&mut self, node: &Node, operand: &'v Node) -> Outcome<'v> {
+        let value = self.value(operand)?;
+        let number = self.number(&value, operand.span.start)?;
+        let unfit = || Failure::Wrong(node.span.start, Wrong::Operand("-", value.type_name()));
+        arithmetic(node.span.start, number.ok_or_else(unfit)?.negative())
+    }
+
+    fn binary(&mut self, operator: Operator, at: usize, left: &'v Node, right: &'v Node) -> Outcome<'v> {
+        let (left_value, right_value) = self.pair(left, right)?;
+        let (left, right) = ((left.span.start, left_value), (right.span.start, right_value));
+        self.operate(&Operation { operator, at, left, right })
+    }
+
+    fn function(&mut self, function: Function, node: &Node, arguments: &'v [Node]) -> Outcome<'v> {
+        let values = self.values(arguments.iter())?;
+        self.call(function, node.span.start, &values)
     }
 
     fn nothing(&self, span: Span) -> Failure {
@@ -196,12 +213,9 @@ impl<'v, 'f> Evaluation<'v, 'f> {
         let (value, key) = self.pair(of, at)?;
         match (&value, &key) {
             (Value::List(list), key) => {
-                let whole = match self.number(key, at.span.start)? {
-                    Some(Number::Int(whole)) => whole,
-                    Some(Number::Double(_)) | None => {
-                        return Err(Failure::Wrong(at.span.start, Wrong::Index(key.type_name())));
-                    }
-                };
+                let number = self.number(key, at.span.start)?;
+                let unfit = || Failure::Wrong(at.span.start, Wrong::Index(key.type_name()));
+                let whole = number.and_then(Number::whole).ok_or_else(unfit)?;
                 let item = usize::try_from(whole).ok().and_then(|whole| list.get(whole));
                 item.ok_or(Failure::Missing(node.span))
             }
@@ -233,9 +247,7 @@ impl<'v, 'f> Evaluation<'v, 'f> {
 
     /// The number that a value is, if it is one. `at` is where the value stands.
     fn number(&mut self, value: &Value<'v>, at: usize) -> Result<Option<Number>, Failure> {
-        if let Value::Number(number) = value {
-            self.fuel.spend_bytes(number.as_str().len())?;
-        }
+        self.fuel.spend_bytes(value.digits())?;
         value.number().map_err(|TooManyDigits| Failure::Wrong(at, Wrong::TooManyDigits))
     }
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::function::{Function, Macro};
 use super::syntax::{Kind, Node, Operator};
 use super::token::{self, Token};
-use super::{BadExpression, COMPREHENSIONS_MAX, DEPTH_MAX, NODES_MAX, References, SOURCE_BYTES_MAX, Span};
+use super::{
+    BadExpression, COMPREHENSIONS_MAX, DEPTH_MAX, HEIGHT_MAX, NODES_MAX, References, SOURCE_BYTES_MAX, Span,
+    shown,
+};
 
 mod words;
 
@@ -100,8 +103,9 @@ impl<'s> Parser<'s> {
             ));
         }
         let height = kind.height() + 1;
-        if height > DEPTH_MAX {
-            return Err(too_deep(span.start));
+        if height > HEIGHT_MAX {
+            let message = format!("more than {HEIGHT_MAX} operators and fields, one after the other");
+            return Err(bad(span.end, message));
         }
         Ok(Node { span, kind, height })
     }
@@ -125,14 +129,11 @@ impl<'s> Parser<'s> {
     }
 
     fn conditional(&mut self) -> Result<Node, BadExpression> {
-        let condition =
-            self.chain("||", Kind::Or, |parser| parser.chain("&&", Kind::And, |parser| parser.binary(0)))?;
+        let condition = self.binary(0)?;
         if !self.eat("?") {
             return Ok(condition);
         }
-        let then = self.nested(|parser| {
-            parser.chain("||", Kind::Or, |parser| parser.chain("&&", Kind::And, |parser| parser.binary(0)))
-        })?;
+        let then = self.nested(|parser| parser.binary(0))?;
         self.expect(":", "and what is given otherwise")?;
         let otherwise = self.expression()?;
         let span = Span { start: condition.span.start, end: otherwise.span.end };
@@ -144,52 +145,47 @@ impl<'s> Parser<'s> {
         self.node(span, kind)
     }
 
-    /// Operands with the same operator between them: one node, however many there are.
-    fn chain(
-        &mut self,
-        symbol: &str,
-        kind: impl Fn(Vec<Node>) -> Kind,
-        operand: impl Fn(&mut Self) -> Result<Node, BadExpression>,
-    ) -> Result<Node, BadExpression> {
-        let first = operand(self)?;
-        if !self.is(symbol) {
-            return Ok(first);
-        }
-        let start = first.span.start;
-        let mut end = first.span.end;
-        let mut operands = vec![first];
-        while self.eat(symbol) {
-            let next = operand(self)?;
-            end = next.span.end;
-            operands.push(next);
-        }
-        self.node(Span { start, end }, kind(operands))
-    }
-
     /// Operators that bind at least as strongly, all from the left.
     fn binary(&mut self, least: u8) -> Result<Node, BadExpression> {
         let mut left = self.unary()?;
         loop {
-            let found = match self.peek() {
-                Token::Symbol(symbol) => Operator::of_symbol(symbol),
-                Token::Name("in") => Operator::of_symbol("in"),
+            let symbol = match self.peek() {
+                Token::Symbol(symbol) => symbol,
+                Token::Name("in") => "in",
                 Token::Name(_)
                 | Token::Step(_)
                 | Token::Int(_)
                 | Token::Double(_)
                 | Token::Text(_)
-                | Token::End => None,
+                | Token::End => return Ok(left),
             };
-            let Some((operator, strength)) = found.filter(|(_, strength)| *strength >= least) else {
-                return Ok(left);
+            left = match (symbol, Operator::of_symbol(symbol)) {
+                ("||", _) if least == 0 => self.chain(left, "||", 1)?,
+                ("&&", _) if least <= 1 => self.chain(left, "&&", 2)?,
+                (_, Some((operator, strength))) if strength >= least => {
+                    let at = self.span().start;
+                    self.at += 1;
+                    let right = self.binary(strength + 1)?;
+                    let span = Span { start: left.span.start, end: right.span.end };
+                    let (left, right) = (Box::new(left), Box::new(right));
+                    self.node(span, Kind::Binary { operator, at, left, right })?
+                }
+                _ => return Ok(left),
             };
-            let at = self.span().start;
-            self.at += 1;
-            let right = self.binary(strength + 1)?;
-            let span = Span { start: left.span.start, end: right.span.end };
-            left =
-                self.node(span, Kind::Binary { operator, at, left: Box::new(left), right: Box::new(right) })?;
         }
+    }
+
+    /// All operands with `||`, or with `&&`, between them: one node, however many there are.
+    fn chain(&mut self, first: Node, symbol: &str, least: u8) -> Result<Node, BadExpression> {
+        let (start, mut end) = (first.span.start, first.span.end);
+        let mut operands = vec![first];
+        while self.eat(symbol) {
+            let operand = self.binary(least)?;
+            end = operand.span.end;
+            operands.push(operand);
+        }
+        let kind = if symbol == "||" { Kind::Or(operands) } else { Kind::And(operands) };
+        self.node(Span { start, end }, kind)
     }
 
     fn unary(&mut self) -> Result<Node, BadExpression> {
@@ -322,14 +318,15 @@ impl<'s> Parser<'s> {
 
     /// `input.line-2` would be a subtraction to CEL and a field to those who wrote it. It is neither.
     fn refuse_hyphen(&self, name: &str, span: Span) -> Result<(), BadExpression> {
+        let shown = shown(name);
         let touches = |by: usize, end: usize| self.ahead(by).filter(|(_, span)| span.start == end);
         let Some((Token::Symbol("-"), hyphen)) = touches(0, span.end) else { return Ok(()) };
         match touches(1, hyphen.end) {
             Some((Token::Name(_) | Token::Int(_) | Token::Double(_), _)) => Err(bad(
                 span.start,
                 format!(
-                    "`{name}-` could be a name or a subtraction: put spaces around `-` to subtract, and write a field \
-                     with a hyphen as [\"{name}-...\"]"
+                    "`{shown}-` could be a name or a subtraction: put spaces around `-` to subtract, and write a field \
+                     with a hyphen as [\"{shown}-...\"]"
                 ),
             )),
             _ => Ok(()),
@@ -341,13 +338,11 @@ impl<'s> Parser<'s> {
         if let Some(kind) = Macro::find(name) {
             return self.comprehension(receiver, kind, span);
         }
-        // A function that there is not is said first, whatever its arguments.
-        Function::find(name, true, 1)
-            .or_else(|_| Function::find(name, true, 0))
-            .map_err(|message| bad(span.start, message))?;
+        // Whether there is such a function is said first, whatever its arguments.
+        let misused = |message: String| bad(span.start, message);
+        let function = Function::find(name).map_err(misused)?;
         let (mut arguments, end) = self.list(")")?;
-        let function =
-            Function::find(name, true, arguments.len()).map_err(|message| bad(span.start, message))?;
+        let function = function.fits(true, arguments.len()).map_err(misused)?;
         arguments.insert(0, receiver);
         self.node(Span { start, end }, Kind::Call { function, arguments })
     }

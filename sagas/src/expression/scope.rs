@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Expression;
 use super::types::Type;
 
 /// The names that an expression may use at its place in a definition, with their types.
@@ -10,6 +11,8 @@ pub struct Scope {
     input: Type,
     steps: BTreeMap<String, Output>,
     each: Option<(String, Type)>,
+    /// What is certainly there, as far as the input does not say so.
+    present: Vec<String>,
 }
 
 /// What is known of a step's output.
@@ -45,6 +48,17 @@ impl Scope {
     pub fn each(mut self, name: &str, item: Type) -> Self {
         self.each = Some((name.to_owned(), item));
         self
+    }
+
+    /// Where that condition holds: what it asked for with `has` is there.
+    #[must_use]
+    pub fn given(mut self, condition: &Expression) -> Self {
+        self.present.extend(condition.asks_for());
+        self
+    }
+
+    pub(super) fn present(&self) -> &[String] {
+        &self.present
     }
 
     pub(super) fn input(&self) -> &Type {

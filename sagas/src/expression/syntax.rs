@@ -123,21 +123,21 @@ pub(super) enum Operator {
 }
 
 impl Operator {
-    /// The operator, and how strongly it binds.
+    /// The operator, and how strongly it binds: `||` binds with 0, `&&` with 1.
     pub(super) fn of_symbol(symbol: &str) -> Option<(Self, u8)> {
         Some(match symbol {
-            "==" => (Self::Equal, 0),
-            "!=" => (Self::Unequal, 0),
-            "<" => (Self::Less, 0),
-            "<=" => (Self::LessOrEqual, 0),
-            ">" => (Self::Greater, 0),
-            ">=" => (Self::GreaterOrEqual, 0),
-            "in" => (Self::In, 0),
-            "+" => (Self::Add, 1),
-            "-" => (Self::Subtract, 1),
-            "*" => (Self::Multiply, 2),
-            "/" => (Self::Divide, 2),
-            "%" => (Self::Remainder, 2),
+            "==" => (Self::Equal, 2),
+            "!=" => (Self::Unequal, 2),
+            "<" => (Self::Less, 2),
+            "<=" => (Self::LessOrEqual, 2),
+            ">" => (Self::Greater, 2),
+            ">=" => (Self::GreaterOrEqual, 2),
+            "in" => (Self::In, 2),
+            "+" => (Self::Add, 3),
+            "-" => (Self::Subtract, 3),
+            "*" => (Self::Multiply, 4),
+            "/" => (Self::Divide, 4),
+            "%" => (Self::Remainder, 4),
             _ => return None,
         })
     }

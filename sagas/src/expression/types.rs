@@ -13,6 +13,8 @@ pub enum Type {
     /// Nothing is known.
     #[default]
     Any,
+    /// What the items of an empty list are: none, and so of every type. It stands nowhere else.
+    Nothing,
     /// Null.
     Null,
     /// True or false.
@@ -46,12 +48,14 @@ impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Any => "any",
+            Self::Nothing => "nothing",
             Self::Null => "null",
             Self::Bool => "bool",
             Self::Int => "int",
             Self::Double => "double",
             Self::Number => "number",
             Self::String => "string",
+            Self::List(item) if matches!(**item, Self::Any | Self::Nothing) => "list",
             Self::List(item) => return write!(f, "list of {item}"),
             Self::Object(_) => "object",
         })
@@ -62,6 +66,8 @@ impl fmt::Display for Type {
 const REFS_MAX: usize = 16;
 /// How many parts of a schema are looked at. A schema that refers to itself twice has no end.
 const PARTS_MAX: usize = 5000;
+/// How many fields an object may have to be compared with another one field by field.
+const JOINED_MAX: usize = 64;
 /// How deep types nest. What is deeper is any.
 const DEPTH_MAX: usize = 32;
 
@@ -71,6 +77,12 @@ impl Type {
     /// [`Type::Any`], never something that a value could contradict.
     pub fn of_schema(schema: &Value) -> Self {
         Reader { document: schema, parts: PARTS_MAX }.read(schema, DEPTH_MAX, REFS_MAX)
+    }
+
+    /// The type of the items, if it is a list: what a `for_each` over it calls by the name of its items.
+    #[must_use]
+    pub fn item(&self) -> Self {
+        if let Self::List(item) = self { item.taken() } else { Self::Any }
     }
 
     /// The type of a value that is known.
@@ -94,11 +106,22 @@ impl Type {
         matches!(self, Self::Int | Self::Double | Self::Number)
     }
 
-    /// The type of what is one or the other. Objects are not compared field by field, which would cost more than it tells.
+    /// The type of an item that is taken out of a list of these.
+    pub(super) fn taken(&self) -> Self {
+        if *self == Self::Nothing { Self::Any } else { self.clone() }
+    }
+
+    /// The type of what is one or the other.
     pub(super) fn join(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Object(left), Self::Object(right)) if !Arc::ptr_eq(&left, &right) => Self::Any,
-            (left @ Self::Object(_), Self::Object(_)) => left,
+            (Self::Nothing, other) | (other, Self::Nothing) => other,
+            (Self::Object(left), Self::Object(right)) => {
+                if Arc::ptr_eq(&left, &right) {
+                    Self::Object(left)
+                } else {
+                    left.join(&right)
+                }
+            }
             (Self::List(left), Self::List(right)) => {
                 if Arc::ptr_eq(&left, &right) {
                     return Self::List(left);
@@ -119,14 +142,42 @@ impl Type {
     pub(super) fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::List(left), Self::List(right)) => left.meets(right),
-            (Self::Any, _)
-            | (_, Self::Any)
+            (Self::Any | Self::Nothing, _)
+            | (_, Self::Any | Self::Nothing)
             | (Self::Object(_), Self::Object(_))
             | (Self::Null, Self::Null)
             | (Self::Bool, Self::Bool)
             | (Self::String, Self::String) => true,
             (left, right) => left.is_number() && right.is_number(),
         }
+    }
+}
+
+impl Fields {
+    /// What is known of an object that is one or the other. Objects inside them are not looked into: that would take
+    /// time in the size of their schemas, for each operator of an expression.
+    fn join(&self, other: &Self) -> Type {
+        if self.declared.len().max(other.declared.len()) > JOINED_MAX {
+            return Type::open_object();
+        }
+        let flat = |ty: &Type| if let Type::Object(_) | Type::List(_) = ty { Type::Any } else { ty.clone() };
+        let mut declared = self.declared.clone();
+        for (name, ty) in &other.declared {
+            let joined = match declared.get(name) {
+                Some(Type::Object(left)) if matches!(ty, Type::Object(right) if Arc::ptr_eq(left, right)) => {
+                    ty.clone()
+                }
+                Some(left) => flat(left).join(flat(ty)),
+                None => ty.clone(),
+            };
+            declared.insert(name.clone(), joined);
+        }
+        let others = match (&self.others, &other.others) {
+            (None, None) => None,
+            _ => Some(Arc::new(Type::Any)),
+        };
+        let required = self.required.intersection(&other.required).cloned().collect();
+        Type::Object(Arc::new(Self { declared, required, others }))
     }
 }
 

@@ -133,6 +133,11 @@ impl<'v> Value<'v> {
         }
     }
 
+    /// How long the text is that must be read to count with it.
+    pub(super) fn digits(&self) -> usize {
+        if let Self::Number(number) = self { number.as_str().len() } else { 0 }
+    }
+
     /// The word for its type in messages.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
@@ -188,13 +193,16 @@ impl<'v> Value<'v> {
                 }
                 true
             }
-            (left, right) => match (left.number(), right.number()) {
-                (Ok(None), _) | (_, Ok(None)) => false,
-                (left, right) => {
-                    let (left, right) = (left?, right?);
-                    left.zip(right).and_then(|(l, r)| l.compare(r)) == Some(Ordering::Equal)
+            (left, right) => {
+                fuel.spend_bytes(left.digits() + right.digits())?;
+                match (left.number(), right.number()) {
+                    (Ok(None), _) | (_, Ok(None)) => false,
+                    (left, right) => {
+                        let (left, right) = (left?, right?);
+                        left.zip(right).and_then(|(l, r)| l.compare(r)) == Some(Ordering::Equal)
+                    }
                 }
-            },
+            }
         })
     }
 }

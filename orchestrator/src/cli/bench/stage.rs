@@ -263,12 +263,13 @@ fn free_address() -> Result<SocketAddr, Error> {
     Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)))
 }
 
-/// The four streams of an installation.
-pub(super) fn streams(subjects: &Subjects) -> [String; 4] {
+/// The streams of an installation.
+pub(super) fn streams(subjects: &Subjects) -> [String; 5] {
     [
         subjects.commands_stream(),
         subjects.replies_stream(),
         subjects.starts_stream(),
+        subjects.signals_stream(),
         subjects.endings_stream(),
     ]
 }

@@ -53,6 +53,7 @@ impl Driver {
             subjects.commands_stream(),
             subjects.replies_stream(),
             subjects.starts_stream(),
+            subjects.signals_stream(),
             subjects.endings_stream(),
         ] {
             self.bus.jetstream().expect("jetstream").delete_stream(stream).await.expect("deleted");

@@ -172,6 +172,7 @@ impl Drop for Rig {
                         subjects.commands_stream(),
                         subjects.replies_stream(),
                         subjects.starts_stream(),
+                        subjects.signals_stream(),
                         subjects.endings_stream(),
                     ] {
                         let _ = bus.jetstream().expect("jetstream").delete_stream(stream).await;

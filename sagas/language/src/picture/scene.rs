@@ -3,8 +3,8 @@
 use snorri_saga::definition::{Definition, DraftStep, OnNoDecision, OnSilence, Step, StepKind, Work, Zone};
 use snorri_saga::time::Millis;
 
-use super::Subject;
 use super::text::clean;
+use crate::Subject;
 
 /// The picture's content.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ fn short(span: Millis) -> String {
 
 fn attempts(timeout: Millis, attempts: u32) -> String {
     match attempts {
-        1 => format!("{}, one attempt", short(timeout)),
+        1 => format!("up to {}", short(timeout)),
         more => format!("{} × {more} attempts", short(timeout)),
     }
 }

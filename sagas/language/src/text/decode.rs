@@ -128,8 +128,9 @@ impl<'a: 't, 't> Decoder<'a, 't, '_> {
     fn fields(&mut self, id: Id, at: &At<'_>, shape: &Shape) -> Option<Fields<'t>> {
         let tree = self.tree;
         let Data::Map(entries) = &tree.node(id).data else {
+            let message = format!("{} is a mapping, not {}", shape.title, self.kind(id));
             let mend = format!("its fields are {}", listed(shape.fields));
-            self.wrong_type(id, at, &format!("{}, a mapping", shape.title), &mend);
+            self.error("wrong-type", tree.place_of(id), at, message, mend);
             return None;
         };
         let mut found: Vec<(&'static str, Entry)> = Vec::new();
@@ -234,30 +235,30 @@ impl<'a: 't, 't> Decoder<'a, 't, '_> {
         match &node.data {
             Data::Text(text, _) => match Millis::parse(text) {
                 Ok(span) => Some(span),
+                Err(_) if text.parse::<u32>().is_ok() => self.without_unit(text, node.span, at),
                 Err(_) => {
                     let message = format!("`{}` is no duration", shown(text));
-                    let mend =
-                        "write a number and its unit, such as 250ms, 10s, 5m, 1h or 1m30s; at most 366d";
+                    let mend = "write whole numbers and their units, such as 250ms, 10s, 5m, 1h or 1m30s; at most 366d";
                     self.error("bad-duration", node.span, at, message, mend);
                     None
                 }
             },
-            Data::Number(number) => {
-                let message = format!("`{}` is a duration without a unit", shown(number));
-                let mend = match number.parse::<u32>() {
-                    Ok(number) => {
-                        format!("write the unit: `{number}s` for seconds, `{number}ms` for milliseconds")
-                    }
-                    Err(_) => "write a whole number and its unit, such as 1500ms".to_owned(),
-                };
-                self.error("bad-duration", node.span, at, message, mend);
-                None
-            }
+            Data::Number(number) => self.without_unit(number, node.span, at),
             Data::Null | Data::Bool(_) | Data::List(_) | Data::Map(_) => {
                 self.wrong_type(id, at, "a duration", "write a number and its unit, such as 10s");
                 None
             }
         }
+    }
+
+    fn without_unit(&mut self, number: &str, span: Span, at: &At<'_>) -> Option<Millis> {
+        let message = format!("`{}` is a duration without a unit", shown(number));
+        let mend = match number.parse::<u32>() {
+            Ok(number) => format!("write the unit: `{number}s` for seconds, `{number}ms` for milliseconds"),
+            Err(_) => "write a whole number and its unit, such as 1500ms".to_owned(),
+        };
+        self.error("bad-duration", span, at, message, mend);
+        None
     }
 
     fn number(&mut self, id: Id, at: &At<'_>) -> Option<&'t str> {
@@ -301,13 +302,15 @@ impl<'a: 't, 't> Decoder<'a, 't, '_> {
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.as_ref()) {
             return Some(*value);
         }
-        let mend = match nearest(text, names.iter().copied()) {
+        let near = nearest(text, names.iter().copied());
+        let mend = match near {
             Some(near) => format!("did you mean `{near}`? There is {}", listed(&names)),
             None => format!("use one of {}", listed(&names)),
         };
         let message = format!("there is no {what} `{}`", shown(text));
         self.error("unknown-word", tree.node(id).span, at, message, mend);
-        None
+        // What was perhaps meant, so that nothing is told that follows from the slip.
+        words.iter().find(|(word, _)| Some(*word) == near).map(|(_, value)| *value)
     }
 
     fn list(&mut self, id: Id, at: &At<'_>, expected: &str, mend: &str) -> Option<&'t [Id]> {

@@ -102,11 +102,7 @@ impl<'a> Reader<'a, '_> {
             Some(b'\'') => {
                 self.stop("syntax", "JSON knows no single quotes", "write the text between double quotes")
             }
-            Some(b'/' | b'#') => self.stop(
-                "syntax",
-                "JSON knows no comments",
-                "leave it out, or write the definition in YAML, where comments begin with `#`",
-            ),
+            Some(b'/' | b'#') => self.comment(),
             Some(b'}' | b']') => self.stop(
                 "syntax",
                 "a value is missing here",
@@ -228,6 +224,32 @@ impl<'a> Reader<'a, '_> {
         self.add(start, Data::List(items))
     }
 
+    /// Where a field should begin, something else stands.
+    fn no_name(&mut self) -> Result<Id, Stopped> {
+        match self.peek() {
+            None => self.stop("syntax", "the text ends inside an object", "close it with `}`"),
+            Some(b'}') => self.stop(
+                "syntax",
+                "a field is missing here",
+                "behind the last field stands no `,`: leave it out",
+            ),
+            Some(b'/' | b'#') => self.comment(),
+            Some(_) => self.stop(
+                "syntax",
+                "the name of a field is missing here",
+                "write it between double quotes: `\"name\": ...`",
+            ),
+        }
+    }
+
+    fn comment(&mut self) -> Result<Id, Stopped> {
+        self.stop(
+            "syntax",
+            "JSON knows no comments",
+            "leave it out, or write the definition in YAML, where comments begin with `#`",
+        )
+    }
+
     fn object(&mut self, depth: usize) -> Result<Id, Stopped> {
         let start = self.at;
         self.at += 1;
@@ -242,11 +264,7 @@ impl<'a> Reader<'a, '_> {
             self.blanks();
             let from = self.at;
             if self.peek() != Some(b'"') {
-                return self.stop(
-                    "syntax",
-                    "the name of a field is missing here",
-                    "write it between double quotes; behind the last field stands no `,`",
-                );
+                return self.no_name();
             }
             let name = self.string()?;
             let key = self.add(from, Data::Text(name.clone(), Style::Double))?;

@@ -35,6 +35,11 @@ impl<'a> Lines<'a> {
         Position { line: line.max(1), column }
     }
 
+    /// Behind the last character that can be seen.
+    pub(crate) fn end(&self) -> usize {
+        self.text.trim_end().len()
+    }
+
     /// A line's text, from 1, without its end.
     pub(crate) fn line(&self, line: usize) -> &'a str {
         let start = line.checked_sub(1).and_then(|at| self.starts.get(at)).copied();
@@ -62,7 +67,10 @@ pub(crate) fn source_of(source: &str, span: Span, style: Style, value: &str, off
         Style::Plain => 0,
         Style::Single | Style::Double => 1,
         // The header has a line of its own.
-        Style::Block => raw.find('\n').map_or(raw.len(), |end| after_blanks(raw, end + 1)),
+        Style::Block if raw.starts_with(['|', '>']) => {
+            raw.find('\n').map_or(raw.len(), |end| after_blanks(raw, end + 1))
+        }
+        Style::Block => after_blanks(raw, 0),
     };
     for character in value.get(..floor(value, offset)).unwrap_or_default().chars() {
         let rest = raw.get(at..).unwrap_or_default();

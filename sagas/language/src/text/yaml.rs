@@ -429,6 +429,10 @@ impl<'a> Reader<'a, '_> {
     fn broken(&mut self, error: &ScanError) -> Result<(), Stopped> {
         let at = error.marker().byte_offset().unwrap_or(0);
         let (code, message, mend) = explained(error.kind());
+        // The tab itself, where the scanner has not come to it yet.
+        let tab =
+            self.text.get(at..).and_then(|rest| rest.find('\t')).filter(|_| message.starts_with("a tab"));
+        let at = at + tab.unwrap_or(0);
         let length = self.text.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
         self.stop(Span::new(at, at + length), code, message, mend)
     }

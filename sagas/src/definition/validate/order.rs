@@ -1,11 +1,9 @@
 //! How the steps stand to each other: what they need, which are before and which behind the pivot, and whose outputs
 //! they may name.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 
-use super::{Problem, Problems, listed, positions, shown};
+use super::{Problem, Problems, below, listed, positions, shown};
 use crate::definition::{Draft, Graph, OnSilence, Step, StepKind, Zone};
 use crate::expression::{Scope, Type};
 use crate::template::Template;
@@ -31,7 +29,7 @@ pub(super) fn check(problems: &mut Problems, draft: &Draft) -> Option<Graph> {
                 &format!("/steps/{first}/needs"),
                 "needs-in-a-circle",
                 format!("the steps wait for each other in a circle: {}", names.join(" needs ")),
-                "break it",
+                "leave one of these needs out",
             );
             return None;
         }
@@ -142,11 +140,11 @@ fn stands(problems: &mut Problems, draft: &Draft, graph: &Graph, at: usize) {
                 );
             }
         }
-        Zone::Behind => behind(problems, draft, at, &pivot, kind),
+        Zone::Behind => stands_behind(problems, draft, at, &pivot, kind),
     }
 }
 
-fn behind(problems: &mut Problems, draft: &Draft, at: usize, pivot: &str, kind: StepKind) {
+fn stands_behind(problems: &mut Problems, draft: &Draft, at: usize, pivot: &str, kind: StepKind) {
     let Some(step) = draft.steps.get(at) else { return };
     let name = shown(&step.name);
     if step.saga.is_some() {
@@ -199,11 +197,10 @@ pub(super) fn references(problems: &mut Problems, draft: &Draft, steps: &[Option
         if let Some(when) = &step.when {
             here.refers(problems, &format!("/steps/{at}/when"), when.source(), &when.steps_referred_to());
         }
-        // What did not parse is told already.
-        if let (Some(input), Some(_)) = (&written.input, &step.input) {
+        if let Some(input) = &written.input {
             here.texts(problems, &mut format!("/steps/{at}/input"), input);
         }
-        if let (Some(each), Some(_)) = (&written.for_each, &step.for_each) {
+        if let Some(each) = &written.for_each {
             here.texts(problems, &mut format!("/steps/{at}/for_each/items"), &each.items);
         }
         here.sense(problems, step);
@@ -220,6 +217,14 @@ struct Here<'a> {
 impl Here<'_> {
     /// What makes no sense whatever the input is: names that mean nothing, sums of texts and numbers.
     fn sense(&self, problems: &mut Problems, step: &Step) {
+        let is_known = |name: &&str| self.draft.steps.iter().any(|step| step.name == **name);
+        let input = step.input.iter().flat_map(|input| input.steps_referred_to());
+        let items = step.for_each.iter().flat_map(|each| each.items.steps_referred_to());
+        let when = step.when.iter().flat_map(|when| when.steps_referred_to());
+        // A step that is not there is told already.
+        if problems.more || !input.chain(items).chain(when).all(|name| is_known(&name)) {
+            return;
+        }
         let at = self.at;
         let plain =
             self.draft.steps.iter().fold(Scope::default(), |scope, step| scope.step(&step.name, Type::Any));
@@ -228,12 +233,12 @@ impl Here<'_> {
             problems.add_expression(
                 &format!("/steps/{at}/for_each/items{pointer}"),
                 Some(bad.offset),
-                bad.message,
+                &bad.message,
             );
         }
         if let Some(Err(errors)) = step.when.as_ref().map(|when| when.check_bool(&plain)) {
             for bad in errors {
-                problems.add_expression(&format!("/steps/{at}/when"), Some(bad.offset), bad.message);
+                problems.add_expression(&format!("/steps/{at}/when"), Some(bad.offset), &bad.message);
             }
         }
         let scope = match &step.for_each {
@@ -241,7 +246,7 @@ impl Here<'_> {
             None => plain,
         };
         for (pointer, bad) in step.input.as_ref().map(|input| input.check(&scope)).into_iter().flatten() {
-            problems.add_expression(&format!("/steps/{at}/input{pointer}"), Some(bad.offset), bad.message);
+            problems.add_expression(&format!("/steps/{at}/input{pointer}"), Some(bad.offset), &bad.message);
         }
         // A list that is no list, or too long, must be found while there is a way back.
         if self.graph.zone(at) == Zone::Behind
@@ -272,26 +277,14 @@ impl Here<'_> {
         if problems.more {
             return;
         }
-        let length = pointer.len();
         match value {
             Value::String(text) if text.contains("${{") => {
                 if let Ok(template) = Template::parse(value) {
                     self.refers(problems, pointer, text, &template.steps_referred_to());
                 }
             }
-            Value::Array(items) => {
-                for (place, item) in items.iter().enumerate() {
-                    let _ = write!(pointer, "/{place}");
-                    self.texts(problems, pointer, item);
-                    pointer.truncate(length);
-                }
-            }
-            Value::Object(fields) => {
-                for (key, item) in fields {
-                    let _ = write!(pointer, "/{}", key.replace('~', "~0").replace('/', "~1"));
-                    self.texts(problems, pointer, item);
-                    pointer.truncate(length);
-                }
+            Value::Array(_) | Value::Object(_) => {
+                below(pointer, value, |pointer, part| self.texts(problems, pointer, part));
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }

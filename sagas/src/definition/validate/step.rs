@@ -63,7 +63,9 @@ fn check(problems: &mut Problems, at: &str, step: &DraftStep) -> Option<Step> {
         (kind, false) => kind.unwrap_or_default(),
     };
     let compensation = match work {
+        // Of what a step is not known to do, it is not known how it is undone.
         Some(Work::Signal { .. } | Work::Approval { .. } | Work::Delay) => None,
+        None if step.participant.is_none() => None,
         Some(Work::Saga { .. }) => undo_of_saga(problems, at, step, kind, timeout),
         Some(Work::Participant { .. }) | None => compensation(problems, at, step, kind, timeout),
     };
@@ -238,7 +240,7 @@ fn when(problems: &mut Problems, at: &str, text: &str) -> Option<Expression> {
     match Expression::parse(text) {
         Ok(expression) => Some(expression),
         Err(error) => {
-            problems.add_expression(at, Some(error.offset), error.message);
+            problems.add_expression(at, Some(error.offset), &error.message);
             None
         }
     }

@@ -4,7 +4,7 @@ use super::presence::below;
 use super::{Checked, Checker};
 use crate::expression::scope::Scope;
 use crate::expression::types::{Fields, Type};
-use crate::expression::{BadExpression, Span, nearest};
+use crate::expression::{BadExpression, Span, nearest, shown};
 
 /// The most names that a message lists.
 const LISTED_MAX: usize = 20;
@@ -17,6 +17,12 @@ pub(crate) fn check_path(
     fields: &[String],
 ) -> Result<Checked, Vec<BadExpression>> {
     let mut checker = Checker::new(scope, text);
+    // How a condition that asked for it names it.
+    let mut known = match root {
+        PathRoot::Input => "input".to_owned(),
+        PathRoot::Output(step) => below("steps", step),
+        PathRoot::Item(name) => name.to_owned(),
+    };
     let (mut ty, mut end) = match root {
         PathRoot::Input => (scope.input().clone(), "input".len()),
         PathRoot::Output(step) => {
@@ -28,10 +34,14 @@ pub(crate) fn check_path(
     for field in fields {
         let at = end + 1;
         end = at + field.len();
+        known = below(&known, field);
         let item = if let Type::List(item) = &ty { Some(item.as_ref().clone()) } else { None };
         ty = match item.filter(|_| field.parse::<usize>().is_ok()) {
             Some(item) => item,
-            None => checker.field(&ty, field, at, Span { start: 0, end }, false),
+            None => {
+                let asked = checker.present.contains(&known);
+                checker.field(&ty, field, at, Span { start: 0, end }, asked)
+            }
         };
     }
     if checker.errors.is_empty() {
@@ -55,7 +65,8 @@ impl Checker<'_> {
         // The nearest word is looked for once: that takes time, and one slip explains the others.
         let meant =
             if self.errors.is_empty() { nearest::hint(name, known.iter().copied()) } else { String::new() };
-        self.error(offset, format!("{what}{meant}; there is: {}", listed(known)));
+        let there_is = if meant.is_empty() { ": there is" } else { " There is" };
+        self.error(offset, format!("{what}{meant}{there_is} {}", listed(known)));
     }
 
     pub(super) fn known_step(&mut self, step: &str, at: usize) -> Option<(Type, bool)> {
@@ -63,17 +74,17 @@ impl Checker<'_> {
             return Some((ty.clone(), may_be_skipped));
         }
         let known: Vec<&str> = self.scope.steps().collect();
-        self.unknown(at, &format!("no step `{step}` certainly ends before this"), step, &known);
+        self.unknown(at, &format!("no step `{}` certainly ends before this", shown(step)), step, &known);
         None
     }
 
     pub(super) fn output(&mut self, step: &str, span: Span) -> Type {
         let Some((ty, may_be_skipped)) = self.known_step(step, span.start) else { return Type::Any };
         if may_be_skipped && !self.present.contains(&below("steps", step)) {
-            let shown = self.text(span);
+            let (name, part) = (shown(step), self.part(span));
             self.warn(
                 span.start,
-                format!("the step `{step}` may be skipped, and has no output then: ask `has({shown})` first"),
+                format!("the step `{name}` may be skipped, and has no output then: ask `has({part})` first"),
             );
         }
         ty
@@ -86,7 +97,7 @@ impl Checker<'_> {
         let roots = self.scope.roots();
         let what = match name {
             "index" => "`index` is the place of an item, and this is in no `for_each`".to_owned(),
-            name => format!("nothing is called `{name}` here"),
+            name => format!("nothing is called `{}` here", shown(name)),
         };
         self.unknown(at, &what, name, &roots);
         Type::Any
@@ -95,23 +106,28 @@ impl Checker<'_> {
     /// The type of a field. `at` is where its name stands, `span` the whole selection.
     pub(super) fn field(&mut self, object: &Type, field: &str, at: usize, span: Span, asked: bool) -> Type {
         let Some(fields) = self.fields(object, field, at) else { return Type::Any };
-        let shown = self.text(span);
+        let part = self.part(span);
         let is_there = asked || fields.required.contains(field);
         match (fields.declared.get(field), &fields.others) {
             (Some(ty), _) => {
                 if !is_there {
                     self.warn(
                         at,
-                        format!("`{shown}` is not required and may be missing: ask `has({shown})` first"),
+                        format!("`{part}` is not required and may be missing: ask `has({part})` first"),
                     );
                 }
                 ty.clone()
             }
             (None, Some(others)) => {
                 if **others == Type::Any {
-                    self.warn(at, format!("`{shown}` is not declared by the schema: nothing is known of it"));
+                    self.warn(
+                        at,
+                        format!(
+                            "`{part}` is not declared by the schema, and nothing is known of it: declare it"
+                        ),
+                    );
                 } else if !is_there {
-                    self.warn(at, format!("`{shown}` may be missing: ask `has({shown})` first"));
+                    self.warn(at, format!("`{part}` may be missing: ask `has({part})` first"));
                 }
                 others.as_ref().clone()
             }
@@ -125,14 +141,14 @@ impl Checker<'_> {
     /// The fields of an object, if it is known to be one.
     fn fields<'t>(&mut self, object: &'t Type, field: &str, at: usize) -> Option<&'t Fields> {
         match object {
-            Type::Any => None,
+            Type::Any | Type::Nothing => None,
             Type::Object(fields) => Some(fields),
             Type::List(_) => {
-                self.error(at, format!("a list has no field `{field}`: an item is written [0]"));
+                self.error(at, format!("a list has no field `{}`: an item is written [0]", shown(field)));
                 None
             }
             ty @ (Type::Null | Type::Bool | Type::Int | Type::Double | Type::Number | Type::String) => {
-                self.error(at, format!("{ty} has no field `{field}`"));
+                self.error(at, format!("{ty} has no field `{}`", shown(field)));
                 None
             }
         }
@@ -140,7 +156,7 @@ impl Checker<'_> {
 
     fn no_field(&mut self, fields: &Fields, field: &str, at: usize) {
         let known: Vec<&str> = fields.declared.keys().map(String::as_str).collect();
-        self.unknown(at, &format!("there is no field `{field}`"), field, &known);
+        self.unknown(at, &format!("there is no field `{}`", shown(field)), field, &known);
     }
 
     /// What `has` asks for must be possible.
@@ -156,10 +172,10 @@ impl Checker<'_> {
 
 /// Names for a message.
 fn listed(names: &[&str]) -> String {
-    let shown: Vec<&str> = names.iter().copied().take(LISTED_MAX).collect();
-    match (shown.is_empty(), names.len() > LISTED_MAX) {
+    let some: Vec<_> = names.iter().copied().take(LISTED_MAX).map(shown).collect();
+    match (some.is_empty(), names.len() > LISTED_MAX) {
         (true, _) => "nothing".to_owned(),
-        (false, false) => shown.join(", "),
-        (false, true) => format!("{}, …", shown.join(", ")),
+        (false, false) => some.join(", "),
+        (false, true) => format!("{}, …", some.join(", ")),
     }
 }

@@ -41,13 +41,21 @@ impl Checker<'_> {
                     Type::Any => true,
                     Type::List(item) => left.meets(item),
                     Type::Object(_) => matches!(left, Type::String | Type::Any),
-                    Type::Null | Type::Bool | Type::Int | Type::Double | Type::Number | Type::String => false,
+                    Type::Nothing
+                    | Type::Null
+                    | Type::Bool
+                    | Type::Int
+                    | Type::Double
+                    | Type::Number
+                    | Type::String => false,
                 };
                 (Type::Bool, fits)
             }
             Operator::Add => match (left, right) {
                 (Type::String, Type::String | Type::Any) | (Type::Any, Type::String) => (Type::String, true),
-                (Type::List(_), Type::List(_)) => (left.clone().join(right.clone()), true),
+                (Type::List(_), Type::List(_)) => {
+                    (self.either(at, "this list", left.clone(), right.clone()), true)
+                }
                 (Type::List(_), Type::Any) | (Type::Any, Type::List(_)) => {
                     (Type::List(Arc::new(Type::Any)), true)
                 }
@@ -90,6 +98,7 @@ fn numeric(left: &Type, right: &Type) -> (Type, bool) {
     let result = match (left, right) {
         (Type::Int, Type::Int) => Type::Int,
         (Type::Double, _) | (_, Type::Double) => Type::Double,
+        (Type::Any, _) | (_, Type::Any) => Type::Any,
         _ => Type::Number,
     };
     (result, fits(left) && fits(right))

@@ -72,21 +72,21 @@ impl<'v> Evaluation<'v, '_> {
         }
     }
 
-    /// Whether the operands are in that order. What is no number is in none.
+    /// Whether the operands are in that order. What is no number has none.
     fn ordered(&mut self, operation: &Operation<'v>, is: impl Fn(Ordering) -> bool) -> Outcome<'v> {
         let order = match (&operation.left.1, &operation.right.1) {
             (Value::Text(left), Value::Text(right)) => {
                 let (left, right) = (left.as_str(), right.as_str());
                 self.fuel.spend_bytes(left.len().min(right.len()))?;
-                Some(left.cmp(right))
+                left.cmp(right)
             }
-            (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
+            (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
             _ => {
                 let (left, right) = self.numbers(operation)?;
-                left.compare(right)
+                left.compare(right).ok_or(Failure::Wrong(operation.at, Wrong::NotANumber))?
             }
         };
-        Ok(Value::Bool(order.is_some_and(is)))
+        Ok(Value::Bool(is(order)))
     }
 
     fn add(&mut self, operation: &Operation<'v>) -> Outcome<'v> {

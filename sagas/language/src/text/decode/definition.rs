@@ -227,29 +227,35 @@ fn step(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> DraftStep {
             "it is the step's key in the journal and in expressions: `name: pay`",
         );
     }
-    let mut text = |name: &'static str| fields.get(name).and_then(|id| decoder.string(id, &at.field(name)));
-    let (participant, action, saga) = (text("participant"), text("action"), text("saga"));
+    let mut text = |name: &'static str| fields.get(name).map(|id| decoder.string(id, &at.field(name)));
+    let (participant, action, saga) = (text("participant"), text("action").flatten(), text("saga"));
     let kinds = [
         ("compensatable", StepKind::Compensatable),
         ("pivot", StepKind::Pivot),
         ("retriable", StepKind::Retriable),
         ("read", StepKind::Read),
     ];
+    let kind_at = at.field("kind");
+    let kind = fields.get("kind").map(|id| decoder.choice(id, &kind_at, "kind of steps", &kinds));
+    if kind == Some(None) {
+        // Whether it needs one depends on its kind.
+        decoder.spoilt.push(at.field("compensation").pointer());
+    }
+    let kind = kind.flatten();
     DraftStep {
         name: name.unwrap_or_default(),
         needs: fields.get("needs").and_then(|id| needs(decoder, id, &at.field("needs"))),
         when: fields.get("when").and_then(|id| when(decoder, id, &at.field("when"))),
         for_each: fields.get("for_each").and_then(|id| for_each(decoder, id, &at.field("for_each"))),
-        participant,
+        // What a step is, is known even when the name of it cannot be read.
+        participant: participant.map(|name| name.unwrap_or_else(|| STAND_IN_NAME.to_owned())),
         action,
-        saga,
+        saga: saga.map(|name| name.unwrap_or_else(|| STAND_IN_NAME.to_owned())),
         version: fields.get("version").and_then(|id| decoder.whole(id, &at.field("version"))),
-        signal: fields.get("signal").and_then(|id| signal(decoder, id, &at.field("signal"))),
-        approval: fields.get("approval").and_then(|id| approval(decoder, id, &at.field("approval"))),
-        delay: fields.get("delay").and_then(|id| decoder.duration(id, &at.field("delay"))),
-        kind: fields
-            .get("kind")
-            .and_then(|id| decoder.choice(id, &at.field("kind"), "kind of steps", &kinds)),
+        signal: fields.get("signal").map(|id| signal(decoder, id, &at.field("signal"))),
+        approval: fields.get("approval").map(|id| approval(decoder, id, &at.field("approval"))),
+        delay: fields.get("delay").map(|id| decoder.duration(id, &at.field("delay")).unwrap_or(STAND_IN)),
+        kind,
         compensation: fields
             .get("compensation")
             .and_then(|id| compensation(decoder, id, &at.field("compensation"))),
@@ -294,40 +300,46 @@ fn for_each(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> Option<Dr
     })
 }
 
-fn signal(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> Option<DraftSignal> {
-    let fields = decoder.fields(id, at, &SIGNAL)?;
+fn signal(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> DraftSignal {
+    let Some(fields) = decoder.fields(id, at, &SIGNAL) else {
+        return DraftSignal { name: None, timeout: STAND_IN, on_timeout: None, default: None };
+    };
     let words = [("fail", OnSilence::Fail), ("continue", OnSilence::Continue)];
     let timeout = fields.get("timeout");
     if timeout.is_none() {
         decoder.missing(id, at, "timeout", &SIGNAL, "say how long it is waited for: `timeout: 1h`");
     }
-    Some(DraftSignal {
+    DraftSignal {
         name: fields.get("name").and_then(|id| decoder.string(id, &at.field("name"))),
         timeout: timeout.and_then(|id| decoder.duration(id, &at.field("timeout"))).unwrap_or(STAND_IN),
         on_timeout: fields
             .get("on_timeout")
             .and_then(|id| decoder.choice(id, &at.field("on_timeout"), "answer to silence", &words)),
         default: fields.get("default").map(|id| decoder.value(id)),
-    })
+    }
 }
 
-fn approval(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> Option<DraftApproval> {
-    let fields = decoder.fields(id, at, &APPROVAL)?;
+fn approval(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> DraftApproval {
+    let Some(fields) = decoder.fields(id, at, &APPROVAL) else {
+        return DraftApproval { timeout: STAND_IN, on_timeout: None };
+    };
     let words = [("reject", OnNoDecision::Reject), ("approve", OnNoDecision::Approve)];
     let timeout = fields.get("timeout");
     if timeout.is_none() {
         decoder.missing(id, at, "timeout", &APPROVAL, "say how long it is waited for: `timeout: 2d`");
     }
-    Some(DraftApproval {
+    DraftApproval {
         timeout: timeout.and_then(|id| decoder.duration(id, &at.field("timeout"))).unwrap_or(STAND_IN),
         on_timeout: fields
             .get("on_timeout")
             .and_then(|id| decoder.choice(id, &at.field("on_timeout"), "answer to silence", &words)),
-    })
+    }
 }
 
 /// Stands for a duration that could not be read, so that the rest can be checked.
 const STAND_IN: Millis = Millis::secs(1);
+/// The same for a name.
+const STAND_IN_NAME: &str = "unreadable";
 
 fn compensation(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> Option<DraftCompensation> {
     let tree = decoder.tree;

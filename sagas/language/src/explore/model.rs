@@ -1,0 +1,165 @@
+//! The definition as it is explored: what depends on payloads is an open question, which the explorer answers each way.
+//! A condition is true or false, a list has none, one or more items, a request can be made or not. A question is open
+//! until its step begins, so that what happens before is walked once and not once for each answer.
+//!
+//! The core is the real one, and sees a definition in which the questions are answered with literals.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use snorri_saga::definition::{Definition, Step, Work, Zone};
+use snorri_saga::expression::Expression;
+use snorri_saga::ids::Name;
+use snorri_saga::saga::Saga;
+use snorri_saga::template::Template;
+
+use super::Bounds;
+use super::world::at_of;
+
+/// The answer to a step's question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Answer {
+    /// Its condition is false.
+    Skip,
+    /// It runs; a list with so many items.
+    Run(u32),
+    /// Its request, or its list, names what is not there.
+    Cannot,
+}
+
+/// The answers so far, by the steps' positions.
+pub(super) type Answers = Rc<[Option<Answer>]>;
+
+/// A definition with open questions.
+pub(super) struct Model {
+    /// The definition with its numbers cut to the bounds, and no expression in it.
+    pub(super) base: Definition,
+    /// What each step's question can be answered with, and how many faults each is.
+    questions: Vec<Vec<(Answer, u8)>>,
+    /// The steps whose request cannot be made, when that is asked for.
+    broken: Vec<Option<Template>>,
+    answered: HashMap<Answers, Rc<Definition>>,
+}
+
+impl Model {
+    pub(super) fn new(definition: &Definition, bounds: &Bounds) -> Self {
+        let mut base = definition.clone();
+        base.tags.clear();
+        base.input = None;
+        let (mut questions, mut broken) = (Vec::new(), Vec::new());
+        for (at, step) in base.steps.iter_mut().enumerate() {
+            let cannot = unresolvable(definition, at, step);
+            questions.push(questions_of(step, bounds, cannot.is_some()));
+            broken.push(cannot);
+            step.when = None;
+            step.input = None;
+            step.retry.attempts = step.retry.attempts.min(bounds.attempts.max(1));
+            if let Some(undo) = &mut step.compensation {
+                undo.retry.attempts = undo.retry.attempts.min(bounds.attempts.max(1));
+            }
+        }
+        Self { base, questions, broken, answered: HashMap::new() }
+    }
+
+    pub(super) fn step(&self, at: usize) -> Option<&Step> {
+        self.base.steps.get(at)
+    }
+
+    /// No question is answered but those that have one answer.
+    pub(super) fn nothing_answered(&self) -> Answers {
+        self.questions
+            .iter()
+            .map(|may| if let [(only, _)] = may.as_slice() { Some(*only) } else { None })
+            .collect()
+    }
+
+    /// The definition with the answers written in; an open question as its first answer.
+    pub(super) fn with(&mut self, answers: &Answers) -> Rc<Definition> {
+        if let Some(known) = self.answered.get(answers) {
+            return Rc::clone(known);
+        }
+        let mut definition = self.base.clone();
+        let open = |at: usize| self.questions.get(at).and_then(|may| may.first()).map(|(answer, _)| *answer);
+        for (at, step) in definition.steps.iter_mut().enumerate() {
+            let answer = answers.get(at).copied().flatten().or_else(|| open(at));
+            match answer {
+                Some(Answer::Skip) => step.when = Expression::parse("false").ok(),
+                Some(Answer::Run(items)) => {
+                    if let Some(each) = &mut step.for_each {
+                        each.items = Template::Literal(json!((0..items).collect::<Vec<u32>>()));
+                    }
+                }
+                Some(Answer::Cannot) => {
+                    let broken = self.broken.get(at).cloned().flatten();
+                    match (&mut step.for_each, broken) {
+                        (Some(each), Some(broken)) => each.items = broken,
+                        (_, broken) => step.input = broken,
+                    }
+                }
+                None => {}
+            }
+        }
+        let definition = Rc::new(definition);
+        self.answered.insert(Rc::clone(answers), Rc::clone(&definition));
+        definition
+    }
+
+    /// The step whose open question had to be answered first to get to this state.
+    pub(super) fn asked(&self, answers: &Answers, saga: &Saga) -> Option<usize> {
+        let begun = saga.steps.iter().filter_map(|run| at_of(&self.base, &run.key));
+        begun.into_iter().find(|at| answers.get(*at).is_some_and(Option::is_none))
+    }
+
+    /// What the step's question can be answered with.
+    pub(super) fn may_answer(&self, at: usize) -> &[(Answer, u8)] {
+        self.questions.get(at).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn questions_of(step: &Step, bounds: &Bounds, may_break: bool) -> Vec<(Answer, u8)> {
+    let mut answers = Vec::new();
+    if step.when.is_some() {
+        answers.push((Answer::Skip, 0));
+    }
+    match &step.for_each {
+        Some(each) => answers.extend((0..=each.max.min(bounds.items)).map(|items| (Answer::Run(items), 0))),
+        None => answers.push((Answer::Run(1), 0)),
+    }
+    if may_break {
+        answers.push((Answer::Cannot, 1));
+    }
+    answers
+}
+
+/// A template that names what is not there, for a step whose own may turn out to.
+fn unresolvable(definition: &Definition, at: usize, step: &Step) -> Option<Template> {
+    let is_behind = definition.graph.zone(at) == Zone::Behind;
+    let of = match (&step.for_each, &step.input) {
+        // Behind the pivot it was seen to before.
+        (Some(_), _) if is_behind => return None,
+        (Some(each), _) => &each.items,
+        (None, Some(input)) => input,
+        (None, None) => return None,
+    };
+    if matches!(step.work, Work::Signal { .. } | Work::Approval { .. } | Work::Delay) || is_literal(of) {
+        return None;
+    }
+    let pivot: Option<&Name> =
+        definition.graph.pivot().and_then(|at| definition.steps.get(at)).map(|step| &step.name);
+    let text = match (is_behind, pivot) {
+        // What the input lacks is found before the pivot is sent; what the pivot's output lacks is not.
+        (true, Some(pivot)) => format!("${{{{ steps.{pivot}.output.nowhere }}}}"),
+        _ => "${{ input.nowhere }}".to_owned(),
+    };
+    Template::parse(&Value::String(text)).ok()
+}
+
+fn is_literal(template: &Template) -> bool {
+    match template {
+        Template::Literal(_) => true,
+        Template::Path(_) | Template::Expression(_) => false,
+        Template::List(items) => items.iter().all(is_literal),
+        Template::Object(fields) => fields.iter().all(|(_, item)| is_literal(item)),
+    }
+}

@@ -1,0 +1,691 @@
+//! What can happen in a state, and what comes of it.
+//!
+//! **What is left out, and why nothing is lost by that.** A participant that gets a command and answers is one event: what
+//! it did is seen by nobody before its answer arrives, its compensation arrives, or the time for it is over, and those
+//! are events of their own. An answer that the saga refuses without a trace is not delivered: what can happen without it
+//! is what can happen if it never comes, and that is walked. A message that is lost is one that is late and never arrives.
+//! The answer to a command that is done already is the kept one, so such a command that is late is its answer that is late.
+
+use std::rc::Rc;
+
+use snorri_saga::decide::{Ask, AskKind, Decision, Effect, Input, Refusal, StartInput, forward_deadline};
+use snorri_saga::definition::{Definition, Step, Work};
+use snorri_saga::ids::{Direction, Name, SagaId, StepKey};
+use snorri_saga::journal::{Event, Parent};
+use snorri_saga::json::Json;
+use snorri_saga::saga::{Phase, Saga, StepState, Wait};
+use snorri_saga::wire::Outcome;
+
+use super::laws::{self, Transition};
+use super::model::{Answer, Answers, Model};
+use super::participant::Said;
+use super::world::{EPOCH, Family, Key, Message, World, awaited, is_saga, reply};
+use super::{Bounds, Core, Role};
+
+/// What happened, as far as a story tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Happening {
+    Starts,
+    /// The command that is awaited is answered; perhaps the answer will come once more.
+    Answers {
+        key: Key,
+        direction: Direction,
+        said: Said,
+        again: bool,
+    },
+    /// A command arrives late; its answer is on its way.
+    Handles {
+        key: Key,
+        direction: Direction,
+        attempt: u32,
+        said: Said,
+    },
+    /// An answer arrives late, or once more; perhaps since its command did.
+    Hears {
+        key: Key,
+        direction: Direction,
+        attempt: u32,
+        said: Said,
+        is_command: bool,
+    },
+    /// Something is due. These were not heard of in time; what they did all the same.
+    Wakes {
+        silent: Vec<(Key, Direction, Option<Said>)>,
+    },
+    /// Time passes, and the orchestrator sleeps.
+    Sleeps {
+        until: &'static str,
+    },
+    Cancels,
+    Signals {
+        nth: usize,
+    },
+    Decides {
+        key: Key,
+        yes: bool,
+    },
+    Repeats,
+    Resends,
+    Releases {
+        key: Key,
+    },
+    ChildAsks {
+        key: Key,
+    },
+    UndoAsked,
+    ReleaseAsked,
+}
+
+/// A state that can follow, and how.
+pub(super) struct Successor {
+    pub(super) happening: Happening,
+    pub(super) world: World,
+    pub(super) faults: u8,
+    /// It comes by itself if nothing else does: no fault, no luck, nobody's whim.
+    pub(super) is_sure: bool,
+    pub(super) events: Vec<Event>,
+    /// The questions that were answered.
+    pub(super) answered: Vec<(usize, Answer)>,
+    /// A crash came when so many of the effects were published.
+    pub(super) crash: Option<usize>,
+    /// The law that does not hold.
+    pub(super) wrong: Option<String>,
+}
+
+/// A call of the core with the questions answered that it asked.
+struct Called {
+    answers: Answers,
+    faults: u8,
+    answered: Vec<(usize, Answer)>,
+    came: Result<Decision, Refusal>,
+}
+
+/// How something happens.
+struct How {
+    happening: Happening,
+    faults: u8,
+    is_sure: bool,
+}
+
+/// What can happen to a definition.
+pub(super) struct Explorer<'a> {
+    core: &'a dyn Core,
+    pub(super) model: Model,
+    role: Role,
+    /// The signals that are waited for, and how often each is given at most: once more than somebody waits for it.
+    pub(super) signals: Vec<(Name, u8)>,
+    parent: Parent,
+    found: Vec<Successor>,
+    /// At most so many faults more.
+    left: u8,
+}
+
+fn id(number: u128) -> SagaId {
+    SagaId(uuid::Uuid::from_u128(0x0193_6d3e_7f0a_7000_8000_0000_0000_0000 + number))
+}
+
+impl<'a> Explorer<'a> {
+    pub(super) fn new(core: &'a dyn Core, definition: &Definition, bounds: &Bounds) -> Self {
+        let mut signals: Vec<(Name, u8)> = Vec::new();
+        for step in &definition.steps {
+            let Work::Signal { name, .. } = &step.work else { continue };
+            match signals.iter_mut().find(|(known, _)| known == name) {
+                Some((_, times)) => *times = times.saturating_add(1),
+                None => signals.push((name.clone(), 2)),
+            }
+        }
+        let step = definition.steps.first().map(|step| StepKey::from(&step.name));
+        let step = step.unwrap_or_else(|| StepKey::from(&definition.name));
+        Self {
+            core,
+            model: Model::new(definition, bounds),
+            role: bounds.role,
+            signals,
+            parent: Parent { saga: id(2), step },
+            found: Vec::new(),
+            left: 0,
+        }
+    }
+
+    /// The states in which a saga begins.
+    pub(super) fn starts(&mut self, left: u8) -> Vec<Successor> {
+        self.left = left;
+        let start = StartInput {
+            id: id(1),
+            version: 1,
+            input: Json::from_value(&serde_json::json!({})),
+            tags: [].into(),
+            key: None,
+            traceparent: None,
+            parent: (self.role == Role::Part).then(|| self.parent.clone()),
+        };
+        let answers = self.model.nothing_answered();
+        let called =
+            self.call(&answers, left, &|core, definition| Ok(core.start(definition, start.clone(), EPOCH)));
+        for one in called {
+            let Ok(decision) = &one.came else { continue };
+            let base = World {
+                saga: Rc::new(decision.saga.clone()),
+                now: EPOCH,
+                answers: Rc::clone(&one.answers),
+                out: Vec::new(),
+                truths: [].into(),
+                signals: vec![0; self.signals.len()],
+                owed: false,
+                announced: false,
+                family: Family::default(),
+            };
+            let how = How { happening: Happening::Starts, faults: 0, is_sure: true };
+            self.take(None, base, None, one, how);
+        }
+        std::mem::take(&mut self.found)
+    }
+
+    /// The states that can follow, with at most `left` faults more.
+    pub(super) fn successors(&mut self, world: &World, left: u8) -> Vec<Successor> {
+        self.left = left;
+        self.recover(world);
+        for message in world.out.clone() {
+            self.arrives(world, message);
+        }
+        self.children(world);
+        if self.role == Role::Part {
+            self.parent(world);
+        }
+        if !world.is_ended() {
+            self.wakes(world);
+            self.sleeps(world);
+            self.people(world);
+        }
+        std::mem::take(&mut self.found)
+    }
+
+    /// What was committed and not sent is sent, by whoever takes the saga over.
+    fn recover(&mut self, world: &World) {
+        if world.owed {
+            let definition = self.model.with(&world.answers);
+            let pending = self.core.pending_effects(&definition, &world.saga, world.now);
+            let mut after = World { owed: false, ..world.clone() };
+            for effect in &pending {
+                publish(&mut after, &definition, effect);
+            }
+            let wrong = laws::of_state(&definition, &after);
+            self.found.push(Successor {
+                happening: Happening::Repeats,
+                world: after,
+                faults: 0,
+                is_sure: true,
+                events: Vec::new(),
+                answered: Vec::new(),
+                crash: None,
+                wrong,
+            });
+        }
+        let faults = u8::from(!world.owed);
+        if faults <= self.left && !awaited(&self.model.base, &world.saga).is_empty() {
+            let base = World { owed: false, ..world.clone() };
+            let how = How { happening: Happening::Resends, faults, is_sure: world.owed };
+            self.input(world, base, &Input::Resend, how);
+        }
+    }
+
+    fn arrives(&mut self, world: &World, message: Message) {
+        match message {
+            Message::Release { key } => {
+                let mut after = world.clone();
+                after.remove(&message);
+                after.truths.entry(key).or_default().released = true;
+                self.found.push(Successor {
+                    happening: Happening::Releases { key },
+                    world: after,
+                    faults: 0,
+                    is_sure: true,
+                    events: Vec::new(),
+                    answered: Vec::new(),
+                    crash: None,
+                    wrong: None,
+                });
+            }
+            Message::Reply { key, direction, attempt, said } => {
+                let mut base = world.clone();
+                base.remove(&message);
+                self.hears(world, base, (key, direction, attempt, said), false);
+            }
+            Message::Command { key, direction, attempt, twice } => {
+                let run = world.run(&self.model.base, key);
+                let is_awaited = run.and_then(|run| run.flight).is_some_and(|flight| {
+                    (flight.direction, flight.attempt) == (direction, attempt)
+                        && matches!(flight.wait, Wait::Reply(_))
+                });
+                let Some(step) = self.model.step(key.step).cloned() else { return };
+                let mut base = world.clone();
+                base.remove(&message);
+                let what = (key, direction, attempt);
+                if is_awaited {
+                    self.answers(world, &base, &step, what, twice);
+                } else {
+                    self.is_late(world, &base, &step, what);
+                }
+            }
+        }
+    }
+
+    /// An awaited command is answered in time.
+    fn answers(
+        &mut self,
+        world: &World,
+        base: &World,
+        step: &Step,
+        (key, direction, attempt): (Key, Direction, u32),
+        twice: bool,
+    ) {
+        let Some(name) = key.name(&self.model.base) else { return };
+        let is_past = world.saga.pivot_sent;
+        let truth = world.truth(key);
+        let kept = truth.kept(step, direction, attempt);
+        let may = match kept {
+            Some((_, said)) => vec![(said, 0)],
+            None => truth.may_say(step, direction, is_past),
+        };
+        let answers = kept.map_or(direction, |(direction, _)| direction);
+        for (said, faults) in may {
+            if faults > self.left {
+                continue;
+            }
+            let mut after = base.clone();
+            if kept.is_none() {
+                after.truths.entry(key).or_default().say(step, direction, attempt, said, is_past);
+            }
+            let again = Message::Reply { key, direction: answers, attempt, said };
+            if twice {
+                after.put(again);
+            }
+            let input = Input::Reply(reply(world.saga.id, &name, answers, attempt, said));
+            if !twice && faults < self.left {
+                let mut after = after.clone();
+                after.put(again);
+                let happening = Happening::Answers { key, direction: answers, said, again: true };
+                self.input(world, after, &input, How { happening, faults: faults + 1, is_sure: false });
+            }
+            let happening = Happening::Answers { key, direction: answers, said, again: false };
+            self.input(world, after, &input, How { happening, faults, is_sure: faults == 0 });
+        }
+    }
+
+    /// A command arrives when its answer is not awaited any more.
+    fn is_late(
+        &mut self,
+        world: &World,
+        base: &World,
+        step: &Step,
+        (key, direction, attempt): (Key, Direction, u32),
+    ) {
+        let truth = world.truth(key);
+        if let Some((direction, said)) = truth.kept(step, direction, attempt) {
+            self.hears(world, base.clone(), (key, direction, attempt, said), true);
+            return;
+        }
+        // `failed` does nothing, as the command that never arrives.
+        for (said, faults) in truth.may_say(step, direction, world.saga.pivot_sent) {
+            if faults > 0 {
+                continue;
+            }
+            let mut after = base.clone();
+            after.truths.entry(key).or_default().say(step, direction, attempt, said, world.saga.pivot_sent);
+            after.put(Message::Reply { key, direction, attempt, said });
+            let definition = self.model.with(&after.answers);
+            let wrong = laws::of_state(&definition, &after);
+            self.found.push(Successor {
+                happening: Happening::Handles { key, direction, attempt, said },
+                // A sub-saga that is told to undo itself after its parent's end is told so again and again.
+                is_sure: world.is_ended()
+                    && is_saga(&self.model.base, key)
+                    && direction == Direction::Compensation,
+                world: after,
+                faults: 0,
+                events: Vec::new(),
+                answered: Vec::new(),
+                crash: None,
+                wrong,
+            });
+        }
+    }
+
+    /// An answer arrives that nobody waits for any more.
+    fn hears(
+        &mut self,
+        world: &World,
+        base: World,
+        (key, direction, attempt, said): (Key, Direction, u32, Said),
+        is_command: bool,
+    ) {
+        let Some(name) = key.name(&self.model.base) else { return };
+        let input = Input::Reply(reply(world.saga.id, &name, direction, attempt, said));
+        let happening = Happening::Hears { key, direction, attempt, said, is_command };
+        self.input(world, base, &input, How { happening, faults: 0, is_sure: false });
+    }
+
+    /// A held sub-saga that has heard nothing says once more that it is done.
+    fn children(&mut self, world: &World) {
+        if !world.is_ended() {
+            return;
+        }
+        for (key, truth) in &world.truths {
+            let is_held = is_saga(&self.model.base, *key) && truth.is_left() && !truth.released;
+            let is_told = world.out.iter().any(|message| match message {
+                Message::Release { key: of } => of == key,
+                Message::Command { key: of, direction, .. } => {
+                    of == key && *direction == Direction::Compensation
+                }
+                Message::Reply { .. } => false,
+            });
+            let Some(name) = key.name(&self.model.base).filter(|_| is_held && !is_told) else { continue };
+            let input = Input::Reply(reply(world.saga.id, &name, Direction::Action, 1, Said::Ok));
+            let how = How { happening: Happening::ChildAsks { key: *key }, faults: 0, is_sure: true };
+            self.input(world, world.clone(), &input, how);
+        }
+    }
+
+    /// The saga that this one is a part of.
+    fn parent(&mut self, world: &World) {
+        let family = world.family;
+        let ask = |kind| {
+            Input::Asked(Ask {
+                child: world.saga.id,
+                definition: self.model.base.name.clone(),
+                version: 1,
+                parent: self.parent.clone(),
+                input: world.saga.input.clone(),
+                kind,
+            })
+        };
+        // One with a pivot of its own is its parent's pivot, and never undone.
+        let may_undo = self.model.base.graph.pivot().is_none() && !family.released && !family.undo_asked;
+        let (undo, release) = (ask(AskKind::Undo(self.model.base.window)), ask(AskKind::Release));
+        if may_undo {
+            let mut base = world.clone();
+            base.family.undo_asked = true;
+            let how = How { happening: Happening::UndoAsked, faults: 0, is_sure: false };
+            self.input(world, base, &undo, how);
+        }
+        if world.saga.phase == Phase::Held && family.told_done && !family.undo_asked {
+            let mut base = world.clone();
+            base.family.released = true;
+            let how = How { happening: Happening::ReleaseAsked, faults: 0, is_sure: true };
+            self.input(world, base, &release, how);
+        }
+    }
+
+    /// Time passes until something is due, and that happens. What was not heard of by then is a fault each.
+    fn wakes(&mut self, world: &World) {
+        let Some(due) = world.saga.due_at() else { return };
+        // It asks its parent again and again; once is walked.
+        let is_held = world.saga.phase == Phase::Held;
+        if is_held && world.saga.asked > 0 {
+            return;
+        }
+        let now = world.now.max(due);
+        let base = World { now, ..world.clone() };
+        let mut silent: Vec<(World, Vec<(Key, Direction, Option<Said>)>)> = vec![(base, Vec::new())];
+        let mut faults: u8 = 0;
+        for (key, _, flight) in awaited(&self.model.base, &world.saga) {
+            let Some(command) = world.command(key, flight).filter(|_| flight.wait.due() <= now) else {
+                continue;
+            };
+            faults = faults.saturating_add(1);
+            if faults > self.left {
+                return;
+            }
+            let Some(step) = self.model.step(key.step).cloned() else { continue };
+            let truth = world.truth(key);
+            let mut unheard = vec![None];
+            if truth.kept(&step, flight.direction, flight.attempt).is_none() {
+                let may = truth.may_say(&step, flight.direction, world.saga.pivot_sent);
+                unheard
+                    .extend(may.into_iter().filter(|(_, faults)| *faults == 0).map(|(said, _)| Some(said)));
+            }
+            let mut more = Vec::with_capacity(silent.len() * unheard.len());
+            for (base, told) in silent {
+                for said in &unheard {
+                    let (mut base, mut told) = (base.clone(), told.clone());
+                    told.push((key, flight.direction, *said));
+                    if let Some(said) = *said {
+                        let (direction, attempt) = (flight.direction, flight.attempt);
+                        base.remove(&command);
+                        base.truths.entry(key).or_default().say(
+                            &step,
+                            direction,
+                            attempt,
+                            said,
+                            world.saga.pivot_sent,
+                        );
+                        base.put(Message::Reply { key, direction, attempt, said });
+                    }
+                    more.push((base, told));
+                }
+            }
+            silent = more;
+        }
+        for (base, silent) in silent {
+            let happening = Happening::Wakes { silent };
+            let how = How { happening, faults, is_sure: faults == 0 && !is_held };
+            self.input(world, base, &Input::Woke, how);
+        }
+    }
+
+    /// Nobody wakes the saga until the time for going forwards, or the window, is over.
+    fn sleeps(&mut self, world: &World) {
+        if self.left == 0 || world.saga.phase == Phase::Held {
+            return;
+        }
+        let is_forward = world.saga.phase == Phase::Forward && !world.saga.pivot_sent;
+        let limit = is_forward.then(|| forward_deadline(&self.model.base, &world.saga));
+        let until = [
+            (limit, "the time for going forwards is over"),
+            (Some(world.saga.deadline), "the window is over"),
+        ];
+        for (at, until) in until {
+            let Some(now) = at.filter(|at| *at > world.now) else { continue };
+            self.found.push(Successor {
+                happening: Happening::Sleeps { until },
+                world: World { now, ..world.clone() },
+                faults: 1,
+                is_sure: false,
+                events: Vec::new(),
+                answered: Vec::new(),
+                crash: None,
+                wrong: None,
+            });
+        }
+    }
+
+    /// What people and other services do when they like.
+    fn people(&mut self, world: &World) {
+        if world.saga.phase != Phase::Forward {
+            return;
+        }
+        if world.saga.stopping.is_none() {
+            let input = Input::Cancel { by: "somebody".to_owned(), reason: String::new() };
+            let how = How { happening: Happening::Cancels, faults: 0, is_sure: false };
+            self.input(world, world.clone(), &input, how);
+        }
+        for (nth, (name, times)) in self.signals.clone().into_iter().enumerate() {
+            let given = world.signals.get(nth).copied().unwrap_or(times);
+            if given >= times {
+                continue;
+            }
+            let mut base = world.clone();
+            if let Some(given) = base.signals.get_mut(nth) {
+                *given += 1;
+            }
+            let input = Input::Signal { id: format!("{name}-{given}"), name, payload: Json::null() };
+            let how = How { happening: Happening::Signals { nth }, faults: 0, is_sure: false };
+            self.input(world, base, &input, how);
+        }
+        for at in 0..self.model.base.steps.len() {
+            let key = Key { step: at, item: None };
+            let Some(step) = self.model.step(at).filter(|step| matches!(step.work, Work::Approval { .. }))
+            else {
+                continue;
+            };
+            let name = step.name.clone();
+            if world.run(&self.model.base, key).is_none_or(|run| run.state != StepState::Acting) {
+                continue;
+            }
+            for yes in [true, false] {
+                let (by, comment) = ("somebody".to_owned(), String::new());
+                let input = Input::Decide { step: name.clone(), approve: yes, by, comment };
+                let how = How { happening: Happening::Decides { key, yes }, faults: 0, is_sure: false };
+                self.input(world, world.clone(), &input, how);
+            }
+        }
+    }
+
+    /// The core decides on an input.
+    fn input(&mut self, world: &World, base: World, input: &Input, how: How) {
+        let left = self.left.saturating_sub(how.faults);
+        let (saga, now) = (Rc::clone(&world.saga), base.now);
+        let called =
+            self.call(&base.answers, left, &|core, definition| core.decide(definition, &saga, input, now));
+        for one in called {
+            let how = How { happening: how.happening.clone(), ..how };
+            self.take(Some(world), base.clone(), Some(input), one, how);
+        }
+    }
+
+    /// Calls the core once for each way in which the questions can be answered that it asks by that.
+    fn call(
+        &mut self,
+        answers: &Answers,
+        left: u8,
+        core: &dyn Fn(&dyn Core, &Definition) -> Result<Decision, Refusal>,
+    ) -> Vec<Called> {
+        let mut called = Vec::new();
+        let mut open = vec![(Rc::clone(answers), 0_u8, Vec::new())];
+        while let Some((answers, faults, answered)) = open.pop() {
+            let definition = self.model.with(&answers);
+            let came = core(self.core, &definition);
+            let asked = came.as_ref().ok().and_then(|decision| self.model.asked(&answers, &decision.saga));
+            let Some(at) = asked else {
+                called.push(Called { answers, faults, answered, came });
+                continue;
+            };
+            for (answer, more) in self.model.may_answer(at).iter().rev() {
+                if faults + more <= left {
+                    let mut answers: Vec<_> = answers.to_vec();
+                    if let Some(open) = answers.get_mut(at) {
+                        *open = Some(*answer);
+                    }
+                    let mut answered = answered.clone();
+                    answered.push((at, *answer));
+                    open.push((answers.into(), faults + more, answered));
+                }
+            }
+        }
+        called
+    }
+
+    fn take(&mut self, before: Option<&World>, base: World, input: Option<&Input>, one: Called, how: How) {
+        let Called { answers, faults, answered, came } = one;
+        let definition = self.model.with(&answers);
+        let faults = how.faults + faults;
+        let decision = match came {
+            Ok(decision) => decision,
+            Err(refusal) => {
+                let wrong = before.and_then(|before| laws::of_refusal(before, &base, input, refusal));
+                // The saga does not change, but what is true may have: the participant did what it was told.
+                let is_news = wrong.is_some() || before.is_some_and(|before| before.truths != base.truths);
+                if is_news {
+                    let How { happening, is_sure, .. } = how;
+                    let (events, crash) = (Vec::new(), None);
+                    let world = base;
+                    self.found.push(Successor {
+                        happening,
+                        world,
+                        faults,
+                        is_sure,
+                        events,
+                        answered,
+                        crash,
+                        wrong,
+                    });
+                }
+                return;
+            }
+        };
+        let is_nothing = decision.events.is_empty() && decision.effects.is_empty();
+        if is_nothing && before.is_some_and(|before| before.truths == base.truths) {
+            return;
+        }
+        let unpublished = World { saga: Rc::new(decision.saga.clone()), answers, ..base };
+        let mut after = unpublished.clone();
+        for effect in &decision.effects {
+            publish(&mut after, &definition, effect);
+        }
+        let transition =
+            Transition { definition: &definition, before, after: &after, decision: &decision, input };
+        let wrong = laws::of_transition(&transition);
+        if faults < self.left && wrong.is_none() {
+            for crash in 0..decision.effects.len() {
+                let mut world = World { owed: true, ..unpublished.clone() };
+                for effect in decision.effects.iter().take(crash) {
+                    publish(&mut world, &definition, effect);
+                }
+                self.found.push(Successor {
+                    happening: how.happening.clone(),
+                    world,
+                    faults: faults + 1,
+                    is_sure: false,
+                    events: decision.events.clone(),
+                    answered: answered.clone(),
+                    crash: Some(crash),
+                    wrong: None,
+                });
+            }
+        }
+        self.found.push(Successor {
+            happening: how.happening,
+            world: after,
+            faults,
+            is_sure: how.is_sure && faults == 0,
+            events: decision.events,
+            answered,
+            crash: None,
+            wrong,
+        });
+    }
+}
+
+/// An effect is carried out.
+fn publish(world: &mut World, definition: &Definition, effect: &Effect) {
+    match effect {
+        Effect::Send(command) => {
+            let id = &command.id;
+            if let Some(key) = Key::of(definition, &id.effect.step) {
+                world.send(key, id.effect.direction, id.attempt);
+            }
+        }
+        Effect::Ask(ask) => {
+            let Some(key) = Key::of(definition, &ask.parent.step) else { return };
+            let attempt = attempt_of(&world.saga, &ask.parent.step);
+            match ask.kind {
+                AskKind::Run => world.send(key, Direction::Action, attempt),
+                AskKind::Undo(_) => world.send(key, Direction::Compensation, attempt),
+                AskKind::Release => world.put(Message::Release { key }),
+            }
+        }
+        Effect::Announce(_) => world.announced = true,
+        Effect::Answer(reply) => {
+            let family = &mut world.family;
+            match (reply.command.effect.direction, &reply.outcome) {
+                (Direction::Action, Outcome::Ok { .. }) => family.told_done = true,
+                (Direction::Action, _) => family.told_refused = true,
+                (Direction::Compensation, _) => family.told_undone = true,
+            }
+        }
+    }
+}
+
+fn attempt_of(saga: &Saga, key: &StepKey) -> u32 {
+    saga.step(key.as_str()).and_then(|run| run.flight).map_or(1, |flight| flight.attempt)
+}

@@ -1,0 +1,214 @@
+//! When two states are one: a fingerprint of what makes a difference.
+//!
+//! Left out is what the core passes on and never looks at (payloads, messages, why it is undone), the order in which steps
+//! began, and the number of a sending. Instants are counted from now, so that a state that is reached earlier or later in
+//! a window that is not looked at is one.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
+
+use snorri_saga::definition::{Definition, Work};
+use snorri_saga::ids::Direction;
+use snorri_saga::journal::{BlockedReason, End};
+use snorri_saga::saga::{Phase, StepRun, StepState, Wait};
+use snorri_saga::time::Timestamp;
+
+use super::model::Answer;
+use super::participant::{Said, Truth};
+use super::world::{Key, Message, World};
+
+/// A state's fingerprint.
+pub(super) type Print = u128;
+
+/// Makes fingerprints.
+#[derive(Default)]
+pub(super) struct Printer {
+    bytes: Vec<u8>,
+}
+
+impl Printer {
+    pub(super) fn print(&mut self, definition: &Definition, world: &World) -> Print {
+        self.bytes.clear();
+        self.world(definition, world);
+        let half = |seed: u8| {
+            let mut hasher = DefaultHasher::new();
+            hasher.write_u8(seed);
+            hasher.write(&self.bytes);
+            u128::from(hasher.finish())
+        };
+        half(1) << 64 | half(2)
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
+    fn flags(&mut self, flags: &[bool]) {
+        self.byte(flags.iter().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
+    }
+
+    fn number(&mut self, number: u32) {
+        self.bytes.extend(number.to_le_bytes());
+    }
+
+    fn span(&mut self, now: Timestamp, at: Timestamp) {
+        self.bytes.extend((at.0 - now.0).to_le_bytes());
+    }
+
+    fn key(&mut self, key: Key) {
+        self.number(u32::try_from(key.step).unwrap_or(u32::MAX));
+        self.number(key.item.map_or(0, |item| item + 1));
+    }
+
+    fn world(&mut self, definition: &Definition, world: &World) {
+        let (saga, now) = (&world.saga, world.now);
+        self.byte(match saga.phase {
+            Phase::Forward => 0,
+            Phase::Backward => 1,
+            Phase::Held => 2,
+            Phase::Ended(End::Completed) => 3,
+            Phase::Ended(End::Compensated) => 4,
+        });
+        let is_stopping = saga.stopping.is_some();
+        self.flags(&[is_stopping, saga.pivot_sent, saga.at_risk, saga.window_missed, saga.undo_asked]);
+        self.flags(&[world.owed, world.announced, saga.asked > 0]);
+        let family = world.family;
+        self.flags(&[
+            family.told_done,
+            family.told_refused,
+            family.undo_asked,
+            family.told_undone,
+            family.released,
+        ]);
+        for answer in world.answers.iter() {
+            match answer {
+                None => self.byte(0),
+                Some(Answer::Skip) => self.byte(1),
+                Some(Answer::Cannot) => self.byte(2),
+                Some(Answer::Run(items)) => {
+                    self.byte(3);
+                    self.number(*items);
+                }
+            }
+        }
+        self.bytes.extend(&world.signals);
+        for signal in &saga.signals {
+            self.bytes.extend(signal.name.as_str().as_bytes());
+            self.flags(&[signal.taken_by.is_some()]);
+        }
+        if !world.is_ended() {
+            self.span(now, saga.deadline);
+            self.span(saga.deadline, saga.risk_at);
+        }
+        let mut runs: Vec<(Key, &StepRun)> =
+            saga.steps.iter().filter_map(|run| Some((Key::of(definition, &run.key)?, run))).collect();
+        // Of two that wait for one signal, the first takes it.
+        for (key, run) in &runs {
+            let is_signal =
+                definition.steps.get(key.step).is_some_and(|step| matches!(step.work, Work::Signal { .. }));
+            if is_signal && run.state == StepState::Acting {
+                self.key(*key);
+            }
+        }
+        runs.sort_unstable_by_key(|(key, _)| *key);
+        self.number(u32::try_from(runs.len()).unwrap_or(u32::MAX));
+        for (key, run) in runs {
+            self.key(key);
+            self.run(now, run);
+            self.byte(match saga.blocked_at(&run.key).map(|blocked| blocked.reason) {
+                None => 0,
+                Some(BlockedReason::Unknown) => 1,
+                Some(BlockedReason::CompensationFails) => 2,
+                Some(BlockedReason::CompensationRejected) => 3,
+                Some(BlockedReason::RetriableFails) => 4,
+            });
+        }
+        for message in &world.out {
+            self.message(message);
+        }
+        self.byte(u8::MAX);
+        for (key, truth) in &world.truths {
+            self.key(*key);
+            self.truth(truth);
+        }
+    }
+
+    fn run(&mut self, now: Timestamp, run: &StepRun) {
+        self.byte(match run.state {
+            StepState::Skipped => 0,
+            StepState::Acting => 1,
+            StepState::Done => 2,
+            StepState::NotDone => 3,
+            StepState::InDoubt => 4,
+            StepState::Undoing => 5,
+            StepState::Undone => 6,
+            StepState::Fenced => 7,
+        });
+        self.number(run.attempts);
+        self.flags(&[run.unknown, run.late, run.output.is_some(), run.flight.is_some()]);
+        let Some(flight) = run.flight else { return };
+        self.byte(direction(flight.direction));
+        self.number(flight.attempt);
+        self.span(now, flight.wait.due());
+        if flight.direction == Direction::Compensation {
+            self.span(now, flight.since);
+        }
+        match flight.wait {
+            Wait::Reply(_) => self.byte(0),
+            Wait::Retry(_) => self.byte(1),
+            Wait::Time(_) => {
+                self.byte(2);
+                self.span(now, flight.sent_at);
+            }
+        }
+    }
+
+    fn message(&mut self, message: &Message) {
+        match message {
+            Message::Command { key, direction: of, attempt, twice } => {
+                self.flags(&[true, *twice]);
+                self.key(*key);
+                self.byte(direction(*of));
+                self.number(*attempt);
+            }
+            Message::Reply { key, direction: of, attempt, said: what } => {
+                self.byte(4);
+                self.key(*key);
+                self.byte(direction(*of));
+                self.number(*attempt);
+                self.byte(said(Some(*what)));
+            }
+            Message::Release { key } => {
+                self.byte(5);
+                self.key(*key);
+            }
+        }
+    }
+
+    fn truth(&mut self, truth: &Truth) {
+        self.byte(said(truth.action));
+        self.byte(said(truth.compensation));
+        self.flags(&[truth.applied, truth.released]);
+        self.number(truth.failed.0);
+        self.number(truth.failed.1);
+    }
+}
+
+fn direction(direction: Direction) -> u8 {
+    match direction {
+        Direction::Action => 0,
+        Direction::Compensation => 1,
+    }
+}
+
+fn said(said: Option<Said>) -> u8 {
+    match said {
+        None => 0,
+        Some(Said::Ok) => 1,
+        Some(Said::Empty) => 2,
+        Some(Said::Rejected) => 3,
+        Some(Said::Partial) => 4,
+        Some(Said::Failed) => 5,
+        Some(Said::Tombstoned) => 6,
+    }
+}

@@ -1,0 +1,305 @@
+//! The search: states in layers, those that are reached with fewer faults first, and in each layer those that are reached
+//! by fewer events first. A state is walked once, with the fewest faults that lead to it: what can follow from there with
+//! more faults used up can follow with fewer.
+//!
+//! That every saga ends is proved layer by layer. A state *surely ends* when it is an end, or when something comes by itself
+//! ([`Successor::is_sure`]) and everything that may come so leads to a state that surely ends. So no run without a further
+//! fault can go on for ever, or stop, whatever the participants answer and in whatever order, and without late messages
+//! that happen to help. States that do not surely end are a violation.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use snorri_saga::definition::Definition;
+
+use super::moves::{Explorer, Successor};
+use super::print::{Print, Printer};
+use super::story::{self, Story};
+use super::world::World;
+use super::{Bounds, Exploration, Stopped};
+
+/// No state: before the start.
+const NOWHERE: u32 = u32::MAX;
+/// So many states are walked before the clock is looked at.
+const STATES_PER_LOOK: usize = 256;
+/// Beyond so many times its time an exploration stops in the middle of a layer.
+const PATIENCE: u32 = 3;
+/// The most that the states which wait to be walked may take, roughly, in bytes.
+const BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// A state that was walked: how it was reached.
+#[derive(Clone, Copy)]
+struct Node {
+    parent: u32,
+    /// Which of its parent's successors.
+    nth: u32,
+    /// With so many faults.
+    faults: u8,
+}
+
+/// A state that waits to be walked.
+struct Waiting {
+    world: World,
+    node: Node,
+    print: Print,
+    is_wrong: bool,
+}
+
+/// The states of one number of faults that wait, by the number of events that led to them.
+#[derive(Default)]
+struct Layer {
+    by_depth: BTreeMap<u32, Vec<Waiting>>,
+    depths: HashMap<Print, u32>,
+    count: usize,
+}
+
+pub(super) struct Search<'a> {
+    explorer: Explorer<'a>,
+    bounds: Bounds,
+    elapsed: &'a dyn Fn() -> Duration,
+    printer: Printer,
+    nodes: Vec<Node>,
+    known: HashMap<Print, u32>,
+    layers: Vec<Layer>,
+    /// What comes by itself in the layer that is walked.
+    sure: Vec<(u32, Print)>,
+    surely_ends: Vec<bool>,
+    transitions: usize,
+    ends: BTreeMap<&'static str, usize>,
+    bytes: usize,
+}
+
+enum Walked {
+    All,
+    Broken(Story),
+    Stopped(Stopped),
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(explorer: Explorer<'a>, bounds: Bounds, elapsed: &'a dyn Fn() -> Duration) -> Self {
+        let layers = (0..=bounds.faults).map(|_| Layer::default()).collect();
+        Self {
+            explorer,
+            bounds,
+            elapsed,
+            printer: Printer::default(),
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            layers,
+            sure: Vec::new(),
+            surely_ends: Vec::new(),
+            transitions: 0,
+            ends: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn run(mut self, definition: &Definition) -> Exploration {
+        let starts = self.explorer.starts(self.bounds.faults);
+        self.queue(starts, NOWHERE, 0, 0);
+        let (mut complete, mut violation) = (None, None);
+        let mut stopped = Stopped::Faults;
+        let mut growth = 4;
+        for faults in 0..=self.bounds.faults {
+            if faults > 0
+                && let Some(why) = self.is_too_much(faults, growth)
+            {
+                stopped = why;
+                break;
+            }
+            let waiting = self.waiting(faults).max(1);
+            let before = self.nodes.len();
+            match self.walk(faults) {
+                Walked::All => {}
+                Walked::Broken(story) => {
+                    (violation, stopped) = (Some(story), Stopped::Violation);
+                    break;
+                }
+                Walked::Stopped(why) => {
+                    stopped = why;
+                    break;
+                }
+            }
+            if let Some(story) = self.never_ends(before) {
+                (violation, stopped) = (Some(story), Stopped::Violation);
+                break;
+            }
+            complete = Some(faults);
+            growth = ((self.nodes.len() - before) / waiting).max(2);
+        }
+        Exploration {
+            definition: definition.name.to_string(),
+            role: self.bounds.role,
+            complete_faults: complete,
+            stopped,
+            states: self.nodes.len(),
+            transitions: self.transitions,
+            ends: self.ends,
+            took_ms: u64::try_from((self.elapsed)().as_millis()).unwrap_or(u64::MAX),
+            violation,
+        }
+    }
+
+    fn waiting(&self, faults: u8) -> usize {
+        self.layers.get(usize::from(faults)).map_or(0, |layer| layer.count)
+    }
+
+    /// Whether one more fault would probably be too much: the states that wait for it, each with as many behind it as in the layer before.
+    fn is_too_much(&self, faults: u8, growth: usize) -> Option<Stopped> {
+        let states = self.waiting(faults).saturating_mul(growth);
+        if self.nodes.len() + states > self.bounds.states {
+            return Some(Stopped::States);
+        }
+        let so_far = (self.elapsed)();
+        let each = so_far.div_f64(self.nodes.len().max(1) as f64);
+        let more = each.mul_f64(states as f64);
+        (so_far + more > self.bounds.time).then_some(Stopped::Time)
+    }
+
+    /// Walks all states of a layer.
+    fn walk(&mut self, faults: u8) -> Walked {
+        while let Some((depth, waiting)) = self.next(faults) {
+            self.bytes = self.bytes.saturating_sub(weight(&waiting.world));
+            if waiting.is_wrong {
+                return Walked::Broken(self.tell(waiting.node));
+            }
+            if self.known.contains_key(&waiting.print) {
+                continue;
+            }
+            let at = u32::try_from(self.nodes.len()).unwrap_or(NOWHERE);
+            if self.nodes.len() >= self.bounds.states || self.bytes > BYTES_MAX {
+                return Walked::Stopped(Stopped::States);
+            }
+            if self.nodes.len().is_multiple_of(STATES_PER_LOOK)
+                && (self.elapsed)() > self.bounds.time * PATIENCE
+            {
+                return Walked::Stopped(Stopped::Time);
+            }
+            let world = &waiting.world;
+            let is_settled = world.is_settled(&self.explorer.model.base);
+            if is_settled {
+                *self.ends.entry(world.saga.status().as_str()).or_default() += 1;
+            }
+            self.known.insert(waiting.print, at);
+            self.nodes.push(waiting.node);
+            self.surely_ends.push(is_settled);
+            let successors = self.explorer.successors(world, self.bounds.faults - faults);
+            self.transitions += successors.len();
+            self.queue(successors, at, faults, depth + 1);
+        }
+        Walked::All
+    }
+
+    fn next(&mut self, faults: u8) -> Option<(u32, Waiting)> {
+        let layer = self.layers.get_mut(usize::from(faults))?;
+        let mut first = layer.by_depth.first_entry()?;
+        let depth = *first.key();
+        let waiting = first.get_mut().pop();
+        if first.get().is_empty() {
+            first.remove();
+        }
+        layer.count = layer.count.saturating_sub(1);
+        waiting.map(|waiting| (depth, waiting))
+    }
+
+    fn queue(&mut self, successors: Vec<Successor>, parent: u32, faults: u8, depth: u32) {
+        for (nth, successor) in successors.into_iter().enumerate() {
+            let Successor { world, faults: more, is_sure, wrong, .. } = successor;
+            let print = self.printer.print(&self.explorer.model.base, &world);
+            if is_sure {
+                self.sure.push((parent, print));
+            }
+            let is_wrong = wrong.is_some();
+            let Some(layer) = self.layers.get_mut(usize::from(faults + more)) else { continue };
+            let is_known =
+                self.known.contains_key(&print) || layer.depths.get(&print).is_some_and(|of| *of <= depth);
+            if is_known && !is_wrong {
+                continue;
+            }
+            layer.depths.insert(print, depth);
+            layer.count += 1;
+            self.bytes += weight(&world);
+            let nth = u32::try_from(nth).unwrap_or(u32::MAX);
+            let node = Node { parent, nth, faults: faults + more };
+            layer.by_depth.entry(depth).or_default().push(Waiting { world, node, print, is_wrong });
+        }
+    }
+
+    /// Looks whether every state of the layer that begins with the given one surely ends.
+    fn never_ends(&mut self, first: usize) -> Option<Story> {
+        let sure = std::mem::take(&mut self.sure);
+        let mut open = vec![0_u32; self.nodes.len() - first];
+        let mut before: Vec<(u32, u32)> = Vec::with_capacity(sure.len());
+        for (from, print) in sure {
+            let Some(place) = usize::try_from(from).ok().and_then(|from| from.checked_sub(first)) else {
+                continue;
+            };
+            let Some(to) = self.known.get(&print) else { continue };
+            if self.surely_ends.get(place + first) == Some(&true) {
+                continue;
+            }
+            if let Some(open) = open.get_mut(place) {
+                *open += 1;
+            }
+            before.push((*to, from));
+        }
+        before.sort_unstable();
+        let mut ends: Vec<usize> =
+            (0..self.nodes.len()).filter(|at| self.surely_ends.get(*at) == Some(&true)).collect();
+        while let Some(end) = ends.pop() {
+            let to = u32::try_from(end).unwrap_or(NOWHERE);
+            let start = before.partition_point(|(of, _)| *of < to);
+            for (of, from) in before.iter().skip(start) {
+                if *of != to {
+                    break;
+                }
+                let Ok(from) = usize::try_from(*from) else { continue };
+                let Some(open) = from.checked_sub(first).and_then(|place| open.get_mut(place)) else {
+                    continue;
+                };
+                *open -= 1;
+                if *open == 0
+                    && let Some(ends_surely) = self.surely_ends.get_mut(from)
+                {
+                    *ends_surely = true;
+                    ends.push(from);
+                }
+            }
+        }
+        let stuck = (first..self.nodes.len()).find(|at| self.surely_ends.get(*at) == Some(&false))?;
+        let node = *self.nodes.get(stuck)?;
+        let mut story = self.tell(node);
+        "from here on nothing has to happen that ends the saga: it may hang for ever"
+            .clone_into(&mut story.wrong);
+        Some(story)
+    }
+
+    /// How a state was reached, from the start.
+    fn tell(&mut self, last: Node) -> Story {
+        let mut path = vec![last];
+        let mut at = last.parent;
+        while let Some(node) = usize::try_from(at).ok().and_then(|at| self.nodes.get(at)) {
+            path.push(*node);
+            at = node.parent;
+        }
+        path.reverse();
+        let mut steps: Vec<Successor> = Vec::new();
+        let mut faults = 0;
+        for node in path {
+            let left = self.bounds.faults - faults;
+            let successors = match steps.last() {
+                None => self.explorer.starts(left),
+                Some(before) => self.explorer.successors(&before.world, left),
+            };
+            let nth = usize::try_from(node.nth).unwrap_or(usize::MAX);
+            steps.extend(successors.into_iter().nth(nth));
+            faults = node.faults;
+        }
+        story::tell(&self.explorer, faults, &steps)
+    }
+}
+
+/// What a state takes in memory, roughly.
+fn weight(world: &World) -> usize {
+    512 + world.saga.steps.len() * 256 + (world.out.len() + world.truths.len()) * 64
+}
