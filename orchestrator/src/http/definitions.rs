@@ -63,7 +63,7 @@ pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> R
         let warnings = report.files.iter().flat_map(|file| &file.diagnostics);
         let warnings = Value::Array(warnings.map(Problem::violation).collect());
         let (draft, definition) = Definitions::checked(report)?;
-        let submitted = rest.api.definitions.submit(draft, definition).await?;
+        let submitted = Box::pin(rest.api.definitions.submit(draft, definition)).await?;
         answer(&rest, &submitted, warnings).await
     };
     gate::run(&rest, "POST /v1/definitions", Box::pin(work)).await

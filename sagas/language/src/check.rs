@@ -319,7 +319,7 @@ impl State<'_> {
         }
         for found in types::check(draft) {
             // Of what the names alone say, the types say no more.
-            if !told.iter().any(|pointer| *pointer == found.problem.pointer) {
+            if !told.contains(&found.problem.pointer) {
                 self.finding(found.severity, found.problem);
             }
         }

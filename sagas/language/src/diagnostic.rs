@@ -60,7 +60,7 @@ impl Paint {
     /// With escapes for colours.
     pub const COLOURED: Self = Self { is_on: true };
 
-    fn with<'a>(self, code: &'a str, text: &str) -> String {
+    fn with(self, code: &str, text: &str) -> String {
         if self.is_on { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 

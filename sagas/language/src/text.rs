@@ -196,7 +196,7 @@ mod tests {
             timeout: Some(Millis(5000)),
             retry: Some(retry),
             input: Some(
-                serde_json::json!({"a/b~c": ["${{ input.x }}", true, -1.25e3, 12345678901234567890_u64]}),
+                serde_json::json!({"a/b~c": ["${{ input.x }}", true, -1.25e3, 12_345_678_901_234_567_890_u64]}),
             ),
         };
         Draft {

@@ -134,11 +134,9 @@ fn every_code_is_documented() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/check.md");
     let page = std::fs::read_to_string(page).expect("the page");
     // The first column.
-    let table: String = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
-        .map(|cell| format!("`{cell} "))
-        .collect();
-    let missing: Vec<_> = codes.iter().filter(|code| !table.contains(&format!("`{code}`"))).collect();
+    let table: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).collect();
+    let missing: Vec<_> =
+        codes.iter().filter(|code| !table.iter().any(|cell| cell.contains(&format!("`{code}`")))).collect();
     assert!(missing.is_empty(), "not in docs/check.md: {missing:?}");
 }

@@ -114,7 +114,7 @@ fn sizes() {
         "a huge exponent",
         &with_input("1e-99999999999999999999999999999999999999999999999999999999999999999"),
     );
-    let unknown = (0..60_000).map(|n| format!("  f{n}: 1\n")).collect::<String>();
+    let unknown = (0..60_000).map(|n| format!("  f{n}: 1\n")).collect::<Vec<_>>().concat();
     yaml("unknown fields", &format!("name: order\nsteps:\n- name: a\n{unknown}"));
     yaml("one field 100,000 times", &with_steps(&format!("- name: a\n{}", "  when: a\n".repeat(90_000))));
     let tags = (0..60_000).map(|n| format!("t{n}: x")).collect::<Vec<_>>().join(", ");
@@ -144,8 +144,10 @@ fn depths() {
 
 fn names() {
     let long = "x".repeat(900_000);
-    let names =
-        (0..200).map(|_| format!("- {{name: {}, participant: p}}\n", "x".repeat(5000))).collect::<String>();
+    let names = (0..200)
+        .map(|_| format!("- {{name: {}, participant: p}}\n", "x".repeat(5000)))
+        .collect::<Vec<_>>()
+        .concat();
     yaml("long names", &with_steps(&names));
     let more = "- {name: b, participant: p, kind: pivot}\n".repeat(199);
     let huge = format!("- {{name: {long}, participant: p, kind: pivot}}\n{more}");
@@ -159,17 +161,23 @@ fn names() {
             vec!["y".repeat(60); 60].join(",")
         )
     });
-    yaml("needs of what is not there", &with_steps(&needs.collect::<String>()));
+    yaml("needs of what is not there", &with_steps(&needs.collect::<Vec<_>>().concat()));
     let stray = vec!["\"${{ steps.q.output }}\""; 900].join(",");
-    let many =
-        (0..150).map(|n| format!("- {{name: {}{n}, participant: p}}\n", "x".repeat(60))).collect::<String>();
-    let ends =
-        (0..40).map(|n| format!("- {{name: z{n}, participant: p, input: [{stray}]}}\n")).collect::<String>();
+    let many = (0..150)
+        .map(|n| format!("- {{name: {}{n}, participant: p}}\n", "x".repeat(60)))
+        .collect::<Vec<_>>()
+        .concat();
+    let ends = (0..40)
+        .map(|n| format!("- {{name: z{n}, participant: p, input: [{stray}]}}\n"))
+        .collect::<Vec<_>>()
+        .concat();
     yaml("references to nothing", &with_steps(&format!("{many}{ends}")));
     let near = format!("\"${{{{ steps.{}9.output }}}}\"", "x".repeat(61));
     let near = vec![near; 900].join(",");
-    let ends =
-        (0..10).map(|n| format!("- {{name: z{n}, participant: p, input: [{near}]}}\n")).collect::<String>();
+    let ends = (0..10)
+        .map(|n| format!("- {{name: z{n}, participant: p, input: [{near}]}}\n"))
+        .collect::<Vec<_>>()
+        .concat();
     yaml("references to nearly something", &with_steps(&format!("{many}{ends}")));
 }
 
@@ -185,7 +193,7 @@ fn expressions() {
     let names = vec!["\"${{ inptu.a + outptu.b }}\""; 950].join(",");
     let steps =
         (0..35).map(|n| format!("- {{name: s{n}, participant: p, compensation: u, input: [{names}]}}\n"));
-    yaml("expressions that make no sense", &with_steps(&steps.collect::<String>()));
+    yaml("expressions that make no sense", &with_steps(&steps.collect::<Vec<_>>().concat()));
 }
 
 fn schemas() {

@@ -76,7 +76,7 @@ impl Expression {
                 );
             }
             (Wanted::List, ty) => {
-                checker.error(root.span.start, format!("this must be a list, and is {ty}: name a list"))
+                checker.error(root.span.start, format!("this must be a list, and is {ty}: name a list"));
             }
         }
         if checker.errors.is_empty() {

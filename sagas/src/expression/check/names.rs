@@ -36,12 +36,11 @@ pub(crate) fn check_path(
         end = at + field.len();
         known = below(&known, field);
         let item = if let Type::List(item) = &ty { Some(item.as_ref().clone()) } else { None };
-        ty = match item.filter(|_| field.parse::<usize>().is_ok()) {
-            Some(item) => item,
-            None => {
-                let asked = checker.present.contains(&known);
-                checker.field(&ty, field, at, Span { start: 0, end }, asked)
-            }
+        ty = if let Some(item) = item.filter(|_| field.parse::<usize>().is_ok()) {
+            item
+        } else {
+            let asked = checker.present.contains(&known);
+            checker.field(&ty, field, at, Span { start: 0, end }, asked)
         };
     }
     if checker.errors.is_empty() {
