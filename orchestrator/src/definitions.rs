@@ -1,12 +1,12 @@
 //! The definitions in use: submitted, checked, stored, and cached for ever, since a version never changes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use snorri_language::check::{File, Report, check};
 use snorri_language::diagnostic::Diagnostic;
-use snorri_language::input_schema::{BadSchema, InputSchema, Mismatch};
+use snorri_language::input_schema::Mismatch;
 use snorri_language::pin::Child;
 use snorri_language::text::Format;
 use snorri_saga::definition::{Definition, Draft, StepKind};
@@ -18,6 +18,10 @@ use tokio::time::Instant;
 use crate::store::definitions::Stored;
 use crate::store::{self, Store};
 
+mod versioned;
+
+pub use versioned::Versioned;
+
 /// How long it is taken from memory which version of a name is the newest, and that a version is in force. Another replica
 /// may have a newer one: a start right after a submission elsewhere may get the version before it. So may one right after
 /// a removal elsewhere; its saga runs to its end.
@@ -25,45 +29,8 @@ const NEWEST_FOR: Duration = Duration::from_millis(500);
 /// The most versions kept in memory.
 const KEPT_MAX: usize = 10_000;
 
-/// Larger inputs are checked beside the runtime's threads: what takes a millisecond keeps others waiting.
-const CHECKED_INLINE_MAX: usize = 4 * 1024;
-/// How many larger inputs are checked at once.
+/// How many inputs are checked at once beside the runtime's threads.
 const CHECKING_MAX: usize = 2;
-
-/// A definition with its version.
-#[derive(Debug)]
-pub struct Versioned {
-    /// The checked definition.
-    pub definition: Definition,
-    /// Its version.
-    pub version: u32,
-    /// Its input's schema, compiled when the first input is checked.
-    schema: OnceLock<Option<Result<InputSchema, BadSchema>>>,
-}
-
-impl Versioned {
-    /// A definition with its version.
-    pub fn new(definition: Definition, version: u32) -> Self {
-        Self { definition, version, schema: OnceLock::new() }
-    }
-
-    /// What of an input does not fit the definition's schema. Takes a processor for as long as it takes.
-    fn mismatches(&self, input: &Json) -> Vec<Mismatch> {
-        let of_all = |message: String| vec![Mismatch { pointer: String::new(), message }];
-        let compile = || self.definition.input.as_deref().map(InputSchema::compile);
-        let schema = match self.schema.get_or_init(compile) {
-            None => return Vec::new(),
-            Some(Ok(schema)) => schema,
-            // It was compiled when it was submitted, by a build that took it.
-            Some(Err(error)) => return of_all(format!("the definition's schema cannot be used: {error}")),
-        };
-        match serde_json::from_str(input.get()) {
-            Ok(value) => schema.validate(&value),
-            // Raw JSON may hold what no value can (half a surrogate pair).
-            Err(error) => of_all(format!("it cannot be read: {error}")),
-        }
-    }
-}
 
 /// Why there is no such definition.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +105,7 @@ struct Cache {
 pub struct Definitions {
     store: Arc<dyn Store>,
     cache: Mutex<Cache>,
-    /// Turns at checking a large input.
+    /// Turns at checking an input beside the runtime's threads.
     checking: Arc<Semaphore>,
 }
 
@@ -215,18 +182,15 @@ impl Definitions {
 
     /// What of an input does not fit the schema of its definition; nothing if all of it does, or if there is none.
     pub async fn mismatches(&self, versioned: &Arc<Versioned>, input: &Json) -> Vec<Mismatch> {
-        if versioned.definition.input.is_none() {
+        if versioned.fits_at_once(input) {
             return Vec::new();
         }
-        if input.len() <= CHECKED_INLINE_MAX {
-            return versioned.mismatches(input);
-        }
         let turn = self.checking.clone().acquire_owned().await;
-        let (of, large) = (versioned.clone(), input.clone());
+        let (of, input) = (versioned.clone(), input.clone());
         let checking = tokio::task::spawn_blocking(move || {
             // Held to the end, even when nobody waits for it any more.
             let _turn = turn;
-            of.mismatches(&large)
+            of.mismatches(&input)
         });
         match checking.await {
             Ok(mismatches) => mismatches,
