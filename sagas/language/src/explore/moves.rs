@@ -4,7 +4,8 @@
 //! it did is seen by nobody before its answer arrives, its compensation arrives, or the time for it is over, and those
 //! are events of their own. An answer that the saga refuses without a trace is not delivered: what can happen without it
 //! is what can happen if it never comes, and that is walked. A message that is lost is one that is late and never arrives.
-//! The answer to a command that is done already is the kept one, so such a command that is late is its answer that is late.
+//! The answer to a command that is done already is the kept one, so such a command that is late is its answer that is late;
+//! and one that says what the saga knows already is an answer that comes twice, which can happen at any moment.
 
 use std::rc::Rc;
 
@@ -26,12 +27,17 @@ use super::{Bounds, Core, Role};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Happening {
     Starts,
-    /// The command that is awaited is answered; perhaps the answer will come once more.
+    /// The command that is awaited is answered.
     Answers {
         key: Key,
         direction: Direction,
         said: Said,
-        again: bool,
+    },
+    /// What was answered before is answered again.
+    Again {
+        key: Key,
+        direction: Direction,
+        said: Said,
     },
     /// A command arrives late; its answer is on its way.
     Handles {
@@ -40,7 +46,7 @@ pub(super) enum Happening {
         attempt: u32,
         said: Said,
     },
-    /// An answer arrives late, or once more; perhaps since its command did.
+    /// An answer arrives late; perhaps since its command did.
     Hears {
         key: Key,
         direction: Direction,
@@ -116,7 +122,7 @@ pub(super) struct Explorer<'a> {
     pub(super) signals: Vec<(Name, u8)>,
     parent: Parent,
     found: Vec<Successor>,
-    /// At most so many faults more.
+    /// What is looked for has so many faults.
     left: u8,
 }
 
@@ -147,9 +153,9 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// The states in which a saga begins.
-    pub(super) fn starts(&mut self, left: u8) -> Vec<Successor> {
-        self.left = left;
+    /// The states in which a saga begins, by so many faults.
+    pub(super) fn starts(&mut self, faults: u8) -> Vec<Successor> {
+        self.left = faults;
         let start = StartInput {
             id: id(1),
             version: 1,
@@ -161,7 +167,7 @@ impl<'a> Explorer<'a> {
         };
         let answers = self.model.nothing_answered();
         let called = self
-            .call(&answers, left, &|core, definition| Ok(core.start(definition, start.clone(), EPOCH)));
+            .call(&answers, faults, &|core, definition| Ok(core.start(definition, start.clone(), EPOCH)));
         for one in called {
             let Ok(decision) = &one.came else { continue };
             let base = World {
@@ -181,13 +187,14 @@ impl<'a> Explorer<'a> {
         std::mem::take(&mut self.found)
     }
 
-    /// The states that can follow, with at most `left` faults more.
-    pub(super) fn successors(&mut self, world: &World, left: u8) -> Vec<Successor> {
-        self.left = left;
+    /// The states that can follow by so many faults.
+    pub(super) fn successors(&mut self, world: &World, faults: u8) -> Vec<Successor> {
+        self.left = faults;
         self.recover(world);
         for message in world.out.clone() {
             self.arrives(world, message);
         }
+        self.twice(world);
         self.children(world);
         if self.role == Role::Part {
             self.parent(world);
@@ -200,6 +207,13 @@ impl<'a> Explorer<'a> {
         std::mem::take(&mut self.found)
     }
 
+    fn found(&mut self, mut successor: Successor) {
+        if successor.faults == self.left {
+            successor.world.forget(&self.model.base);
+            self.found.push(successor);
+        }
+    }
+
     /// What was committed and not sent is sent, by whoever takes the saga over.
     fn recover(&mut self, world: &World) {
         if world.owed {
@@ -210,7 +224,7 @@ impl<'a> Explorer<'a> {
                 publish(&mut after, &definition, effect);
             }
             let wrong = laws::of_state(&definition, &after);
-            self.found.push(Successor {
+            self.found(Successor {
                 happening: Happening::Repeats,
                 world: after,
                 faults: 0,
@@ -235,7 +249,7 @@ impl<'a> Explorer<'a> {
                 let mut after = world.clone();
                 after.remove(&message);
                 after.truths.entry(key).or_default().released = true;
-                self.found.push(Successor {
+                self.found(Successor {
                     happening: Happening::Releases { key },
                     world: after,
                     faults: 0,
@@ -296,18 +310,11 @@ impl<'a> Explorer<'a> {
             if kept.is_none() {
                 after.truths.entry(key).or_default().say(step, direction, attempt, said, is_past);
             }
-            let again = Message::Reply { key, direction: answers, attempt, said };
             if twice {
-                after.put(again);
+                after.put(Message::Reply { key, direction: answers, attempt, said });
             }
             let input = Input::Reply(reply(world.saga.id, &name, answers, attempt, said));
-            if !twice && faults < self.left {
-                let mut after = after.clone();
-                after.put(again);
-                let happening = Happening::Answers { key, direction: answers, said, again: true };
-                self.input(world, after, &input, How { happening, faults: faults + 1, is_sure: false });
-            }
-            let happening = Happening::Answers { key, direction: answers, said, again: false };
+            let happening = Happening::Answers { key, direction: answers, said };
             self.input(world, after, &input, How { happening, faults, is_sure: faults == 0 });
         }
     }
@@ -335,7 +342,7 @@ impl<'a> Explorer<'a> {
             after.put(Message::Reply { key, direction, attempt, said });
             let definition = self.model.with(&after.answers);
             let wrong = laws::of_state(&definition, &after);
-            self.found.push(Successor {
+            self.found(Successor {
                 happening: Happening::Handles { key, direction, attempt, said },
                 // A sub-saga that is told to undo itself after its parent's end is told so again and again.
                 is_sure: world.is_ended()
@@ -363,6 +370,24 @@ impl<'a> Explorer<'a> {
         let input = Input::Reply(reply(world.saga.id, &name, direction, attempt, said));
         let happening = Happening::Hears { key, direction, attempt, said, is_command };
         self.input(world, base, &input, How { happening, faults: 0, is_sure: false });
+    }
+
+    /// What was answered before is answered once more.
+    fn twice(&mut self, world: &World) {
+        if self.left != 1 {
+            return;
+        }
+        for (key, truth) in &world.truths {
+            let Some(name) = key.name(&self.model.base) else { continue };
+            let attempts = world.saga.step(name.as_str()).map_or(1, |run| run.attempts.max(1));
+            let kept = [(Direction::Action, truth.action, attempts), (Direction::Compensation, truth.compensation, 1)];
+            for (direction, said, attempt) in kept {
+                let Some(said) = said else { continue };
+                let input = Input::Reply(reply(world.saga.id, &name, direction, attempt, said));
+                let happening = Happening::Again { key: *key, direction, said };
+                self.input(world, world.clone(), &input, How { happening, faults: 1, is_sure: false });
+            }
+        }
     }
 
     /// A held sub-saga that has heard nothing says once more that it is done.
@@ -474,7 +499,7 @@ impl<'a> Explorer<'a> {
 
     /// Nobody wakes the saga until the time for going forwards, or the window, is over.
     fn sleeps(&mut self, world: &World) {
-        if self.left == 0 || world.saga.phase == Phase::Held {
+        if self.left != 1 || world.saga.phase == Phase::Held {
             return;
         }
         let is_forward = world.saga.phase == Phase::Forward && !world.saga.pivot_sent;
@@ -482,7 +507,7 @@ impl<'a> Explorer<'a> {
         let until = [(limit, "the time for going forwards is over"), (Some(world.saga.deadline), "the window is over")];
         for (at, until) in until {
             let Some(now) = at.filter(|at| *at > world.now) else { continue };
-            self.found.push(Successor {
+            self.found(Successor {
                 happening: Happening::Sleeps { until },
                 world: World { now, ..world.clone() },
                 faults: 1,
@@ -594,7 +619,7 @@ impl<'a> Explorer<'a> {
                     let How { happening, is_sure, .. } = how;
                     let (events, crash) = (Vec::new(), None);
                     let world = base;
-                    self.found.push(Successor {
+                    self.found(Successor {
                         happening,
                         world,
                         faults,
@@ -613,20 +638,13 @@ impl<'a> Explorer<'a> {
             return;
         }
         let unpublished = World { saga: Rc::new(decision.saga.clone()), answers, ..base };
-        let mut after = unpublished.clone();
-        for effect in &decision.effects {
-            publish(&mut after, &definition, effect);
-        }
-        let transition =
-            Transition { definition: &definition, before, after: &after, decision: &decision, input };
-        let wrong = laws::of_transition(&transition);
-        if faults < self.left && wrong.is_none() {
+        if faults + 1 == self.left {
             for crash in 0..decision.effects.len() {
                 let mut world = World { owed: true, ..unpublished.clone() };
                 for effect in decision.effects.iter().take(crash) {
                     publish(&mut world, &definition, effect);
                 }
-                self.found.push(Successor {
+                self.found(Successor {
                     happening: how.happening.clone(),
                     world,
                     faults: faults + 1,
@@ -638,7 +656,17 @@ impl<'a> Explorer<'a> {
                 });
             }
         }
-        self.found.push(Successor {
+        if faults != self.left {
+            return;
+        }
+        let mut after = unpublished;
+        for effect in &decision.effects {
+            publish(&mut after, &definition, effect);
+        }
+        let transition =
+            Transition { definition: &definition, before, after: &after, decision: &decision, input };
+        let wrong = laws::of_transition(&transition);
+        self.found(Successor {
             happening: how.happening,
             world: after,
             faults,

@@ -75,9 +75,11 @@ fn happened(explorer: &Explorer<'_>, step: &Successor, later: &[Successor]) -> S
     let what = |key: &Key, direction: Direction| operation(definition, *key, direction);
     match &step.happening {
         Happening::Starts => "the saga starts".to_owned(),
-        Happening::Answers { key, direction, said, again } => {
-            let again = if *again { ", and the answer will come once more" } else { "" };
-            format!("{} answers {}: {}{again}", who(key), what(key, *direction), word(*said))
+        Happening::Answers { key, direction, said } => {
+            format!("{} answers {}: {}", who(key), what(key, *direction), word(*said))
+        }
+        Happening::Again { key, direction, said } => {
+            format!("the answer of {} to {} arrives once more: {}", who(key), what(key, *direction), word(*said))
         }
         Happening::Handles { key, direction, said, .. } => {
             format!(
@@ -91,7 +93,7 @@ fn happened(explorer: &Explorer<'_>, step: &Successor, later: &[Successor]) -> S
             let how = if *is_command {
                 "the command of attempt {attempt} arrives late, and its answer"
             } else {
-                "an answer arrives late, or once more"
+                "an answer arrives late"
             };
             let how = how.replace("{attempt}", &attempt.to_string());
             format!("{how}: {} answers {}: {}", who(key), what(key, *direction), word(*said))
