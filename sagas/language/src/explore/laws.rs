@@ -28,7 +28,7 @@ pub(super) struct Transition<'a> {
 pub(super) fn of_transition(step: &Transition<'_>) -> Option<String> {
     journal(step)
         .or_else(|| phases(step))
-        .or_else(|| cancelled(step))
+        .or_else(|| people(step))
         .or_else(|| events(step))
         .or_else(|| effects(step))
         .or_else(|| time(step))
@@ -63,6 +63,9 @@ pub(super) fn of_state(definition: &Definition, world: &World) -> Option<String>
         }
     };
     match end {
+        End::Completed if saga.parent.is_some() && !world.family.released => {
+            Some("the saga is completed, and the one that it is a part of may still have to undo it".to_owned())
+        }
         End::Completed => at_its_end(definition, world, "the saga is completed"),
         End::Compensated => undone(definition, world),
     }
@@ -122,11 +125,23 @@ fn phases(step: &Transition<'_>) -> Option<String> {
     None
 }
 
-fn cancelled(step: &Transition<'_>) -> Option<String> {
+/// What people say counts.
+fn people(step: &Transition<'_>) -> Option<String> {
     let before = step.before?;
-    let is_past = before.saga.pivot_sent && before.saga.phase == Phase::Forward;
-    (matches!(step.input, Some(Input::Cancel { .. })) && is_past)
-        .then(|| "a cancellation is accepted when the pivot was sent".to_owned())
+    match step.input {
+        Some(Input::Cancel { .. }) if before.saga.pivot_sent && before.saga.phase == Phase::Forward => {
+            Some("a cancellation is accepted when the pivot was sent".to_owned())
+        }
+        Some(Input::Decide { step: name, approve, .. }) => {
+            let run = step.after.saga.step(name.as_str());
+            let is_yes = run.is_some_and(|run| run.state == StepState::Done);
+            (is_yes != *approve).then(|| {
+                let [said, taken] = if *approve { ["yes", "no"] } else { ["no", "yes"] };
+                format!("somebody says {said} to `{name}`, and it is taken for a {taken}")
+            })
+        }
+        _ => None,
+    }
 }
 
 fn events(step: &Transition<'_>) -> Option<String> {

@@ -424,13 +424,16 @@ impl<'a> Explorer<'a> {
                 kind,
             })
         };
-        // One with a pivot of its own is its parent's pivot, and never undone.
-        let may_undo = self.model.base.graph.pivot().is_none() && !family.released && !family.undo_asked;
+        // One with a pivot of its own is its parent's pivot, and never undone. Who is not answered asks again.
+        let is_unanswered = family.undo_asked && !family.told_undone && world.is_ended();
+        let may_undo = self.model.base.graph.pivot().is_none()
+            && !family.released
+            && (!family.undo_asked || is_unanswered);
         let (undo, release) = (ask(AskKind::Undo(self.model.base.window)), ask(AskKind::Release));
         if may_undo {
             let mut base = world.clone();
             base.family.undo_asked = true;
-            let how = How { happening: Happening::UndoAsked, faults: 0, is_sure: false };
+            let how = How { happening: Happening::UndoAsked, faults: 0, is_sure: is_unanswered };
             self.input(world, base, &undo, how);
         }
         if world.saga.phase == Phase::Held && family.told_done && !family.undo_asked {

@@ -23,13 +23,13 @@ const NOWHERE: u32 = u32::MAX;
 /// The clock is looked at whenever there are so many transitions more.
 const TRANSITIONS_PER_LOOK: usize = 1024;
 /// Beyond so many times its time an exploration stops in the middle of a layer.
-const PATIENCE: u32 = 3;
+const PATIENCE: u32 = 2;
 /// The first fault is expected to bring so many times more states. Of further ones more is known.
 const GROWTH: usize = 8;
 /// A further one brings at least so many times more.
 const GROWTH_MIN: usize = 3;
 /// The most that the states which are kept may take, roughly, in bytes.
-const BYTES_MAX: usize = 512 * 1024 * 1024;
+const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A state that was walked: how it was reached.
 #[derive(Clone, Copy)]
@@ -151,6 +151,9 @@ impl<'a> Search<'a> {
         while let Some((depth, waiting)) = self.next() {
             self.walk(faults, depth, waiting)?;
         }
+        if let Some(layer) = self.layers.last_mut() {
+            layer.depths = HashMap::new();
+        }
         match self.never_ends(first) {
             Some(story) => Err(Halt::Broken(Box::new(story))),
             None => Ok(()),
@@ -206,7 +209,9 @@ impl<'a> Search<'a> {
         self.surely_ends.push(is_settled);
         let successors = self.explorer.successors(&world, 0);
         self.queue(successors, at, faults, depth + 1)?;
-        if let Some(layer) = self.layers.last_mut() {
+        if faults == self.bounds.faults {
+            self.bytes = self.bytes.saturating_sub(weight(&world));
+        } else if let Some(layer) = self.layers.last_mut() {
             layer.walked.push(Walked { world, at, depth });
         }
         Ok(())
