@@ -2,14 +2,19 @@
 
 pub(crate) mod bench;
 pub(crate) mod chaos;
+pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod dev;
+pub(crate) mod diff;
+pub(crate) mod files;
 pub(crate) mod folder;
+pub(crate) mod graph;
 pub(crate) mod health;
 pub(crate) mod logs;
 pub(crate) mod migrate;
 pub(crate) mod participant;
 pub(crate) mod private;
+pub(crate) mod schema;
 pub(crate) mod serve;
 
 use std::process::ExitCode;

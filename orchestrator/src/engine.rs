@@ -38,6 +38,7 @@ mod owed;
 mod post;
 mod publisher;
 mod queue;
+mod rest;
 mod settle;
 mod trouble;
 mod waiters;
@@ -339,21 +340,34 @@ impl Engine {
     /// Refuses an input that does not fit its definition's schema. One that was taken before is the saga that it began,
     /// whatever a newer version of the definition says of it: its starter may have missed the answer.
     async fn check_input(&self, request: &StartRequest) -> Result<Option<Started>, StartError> {
-        let Shared { definitions, store, .. } = &*self.shared;
-        let mismatches = definitions.mismatches(&request.versioned, &request.input).await;
+        let mismatches = self.shared.definitions.mismatches(&request.versioned, &request.input).await;
         if mismatches.is_empty() {
             return Ok(None);
         }
-        let Some((key, print)) = &request.key else { return Err(StartError::InvalidInput(mismatches)) };
+        match self.begun(request.key.as_ref(), request.versioned.version).await? {
+            Some(started) => Ok(Some(started)),
+            None => Err(StartError::InvalidInput(mismatches)),
+        }
+    }
+
+    /// The saga that an earlier start with this key began, for one that could not be accepted now. `otherwise` is the version that
+    /// is told if the saga's own cannot be read.
+    pub async fn begun(
+        &self,
+        key: Option<&(String, [u8; 32])>,
+        otherwise: u32,
+    ) -> Result<Option<Started>, StartError> {
+        let Some((key, print)) = key else { return Ok(None) };
+        let store = &self.shared.store;
         let known = store.start_key(key).await.map_err(|_| StartError::Unavailable)?;
-        let Some((id, known)) = known else { return Err(StartError::InvalidInput(mismatches)) };
+        let Some((id, known)) = known else { return Ok(None) };
         if known.as_slice() != print {
             return Err(StartError::KeyReused(id));
         }
         let loaded = store.load(&[id]).await.map_err(|_| StartError::Unavailable)?.remove(&id);
         let version = match loaded {
             Some(Ok(loaded)) => loaded.saga.version,
-            Some(Err(_)) | None => request.versioned.version,
+            Some(Err(_)) | None => otherwise,
         };
         Ok(Some(Started { id, version, is_replay: true }))
     }

@@ -37,11 +37,13 @@ mod errors;
 mod gate;
 mod list;
 mod params;
+mod pictures;
 mod probes;
 mod sagas;
 mod said;
 mod signals;
 mod starts;
+mod versions;
 mod view;
 mod wait;
 
@@ -123,8 +125,14 @@ pub async fn serve_admin(
 fn router(rest: Arc<Rest>) -> Router {
     Router::new()
         .route("/v1/definitions", post(definitions::submit).get(definitions::list))
+        .route("/v1/definitions/check", post(definitions::check).get(definitions::newest_check))
+        .route("/v1/definitions/schema", get(pictures::schema))
         .route("/v1/definitions/{name}", get(definitions::newest))
-        .route("/v1/definitions/{name}/{version}", get(definitions::version))
+        .route("/v1/definitions/{name}/versions", get(versions::list))
+        .route("/v1/definitions/{name}/diff", get(versions::diff))
+        .route("/v1/definitions/{name}/graph", get(pictures::newest))
+        .route("/v1/definitions/{name}/{version}", get(definitions::version).delete(versions::remove))
+        .route("/v1/definitions/{name}/{version}/graph", get(pictures::version))
         .route("/v1/sagas", post(starts::start).get(list::list))
         .route("/v1/sagas/{id}", get(sagas::saga))
         .route("/v1/sagas/{id}/journal", get(sagas::journal))

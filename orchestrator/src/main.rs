@@ -25,6 +25,14 @@ enum Command {
     Migrate(cli::migrate::Args),
     /// Ask a running orchestrator whether it is ready; exit code 0 if it is
     Health(cli::health::Args),
+    /// Check definitions: everything that is wrong with them, with its place and the mend, and how long their sagas may take
+    Check(cli::check::Args),
+    /// Draw a definition: what follows what, the way back, the point of no return
+    Graph(cli::graph::Args),
+    /// Tell what changed between two definitions, and what it means
+    Diff(cli::diff::Args),
+    /// Print the JSON Schema of definitions, for editors
+    Schema(cli::schema::Args),
     /// Run a private stack and 200 orders through it, and show what happened
     Demo(cli::demo::Args),
     /// Keep a private stack up for your own work
@@ -50,6 +58,10 @@ fn main() -> ExitCode {
         Command::Serve(args) => cli::serve::run(*args),
         Command::Migrate(args) => cli::migrate::run(&args),
         Command::Health(args) => cli::health::run(&args),
+        Command::Check(args) => cli::check::run(&args),
+        Command::Graph(args) => cli::graph::run(&args),
+        Command::Diff(args) => cli::diff::run(&args),
+        Command::Schema(args) => cli::schema::run(&args),
         Command::Demo(args) => cli::demo::run(&args),
         Command::Dev(args) => cli::dev::run(args),
         Command::Bench(args) => cli::bench::run(&args),

@@ -254,6 +254,11 @@ impl Metrics {
         self.series.sagas_blocked.set(count);
     }
 
+    /// So many sagas are at rest, of all replicas together, by the database's count.
+    pub fn resting(&self, count: i64) {
+        self.series.sagas_resting.set(count);
+    }
+
     /// Postgres answers or does not.
     pub fn postgres_up(&self, up: bool) {
         self.series.postgres_up.set(i64::from(up));

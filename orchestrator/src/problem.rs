@@ -2,6 +2,7 @@
 //! stable; the detail says what is wrong and the mend. Text of the database never gets out.
 
 use serde_json::{Map, Value, json};
+use snorri_language::diagnostic::Diagnostic;
 use snorri_language::input_schema::{ERRORS_MAX, Mismatch};
 
 /// The prefix of all types; `docs/rest.md` has an entry for each.
@@ -72,16 +73,34 @@ impl Problem {
         Self::new(400, "unreadable-definition", "The definition cannot be read", cut(detail))
     }
 
-    /// The definition can be read and is not valid.
-    pub fn invalid_definition(violations: &[snorri_saga::definition::Problem]) -> Self {
-        let count = violations.len();
-        let detail = format!("{count} {} to mend", if count == 1 { "thing" } else { "things" });
-        let list = violations
-            .iter()
-            .map(|violation| json!({"pointer": violation.pointer, "message": violation.message}))
-            .collect();
-        Self::new(422, "invalid-definition", "The definition is not valid", detail)
-            .with("violations", Value::Array(list))
+    /// The text is no definition: it cannot be read, or what it says is not valid.
+    pub fn invalid_definition(errors: &[Diagnostic], is_readable: bool) -> Self {
+        let violations = Value::Array(errors.iter().map(Self::violation).collect());
+        let problem = if is_readable {
+            let count = errors.len();
+            let detail = format!("{count} {} to mend", if count == 1 { "thing" } else { "things" });
+            Self::new(422, "invalid-definition", "The definition is not valid", detail)
+        } else {
+            let first: Vec<String> = errors
+                .iter()
+                .take(DETAILED_MAX)
+                .map(|error| format!("line {}, column {}: {}", error.line, error.column, said(error)))
+                .collect();
+            Self::unreadable_definition(&first.join("; "))
+        };
+        problem.with("violations", violations)
+    }
+
+    /// What is wrong with a definition, or doubtful, as a member of a list.
+    pub fn violation(found: &Diagnostic) -> Value {
+        json!({
+            "severity": found.severity,
+            "code": found.code,
+            "pointer": found.pointer,
+            "line": found.line,
+            "column": found.column,
+            "message": said(found),
+        })
     }
 
     /// The input does not fit the schema of its definition.
@@ -180,6 +199,17 @@ impl Problem {
         Self::new(404, "unknown-definition", "No such definition", mend)
     }
 
+    /// The definition's version is not started any more.
+    pub fn removed_definition(detail: &str) -> Self {
+        let mend = format!("{detail}: start another version, or leave `version` out for the newest");
+        Self::new(410, "removed-definition", "The version was removed", mend)
+    }
+
+    /// Somebody needs the definition's version.
+    pub fn definition_in_use(detail: &str) -> Self {
+        Self::new(409, "definition-in-use", "The version is in use", detail)
+    }
+
     /// There is no such saga.
     pub fn unknown_saga(id: &str) -> Self {
         Self::new(404, "unknown-saga", "No such saga", format!("there is no saga `{id}`"))
@@ -240,6 +270,17 @@ impl Problem {
             document.insert("retry_after_ms".to_owned(), ms.into());
         }
         Value::Object(document)
+    }
+}
+
+/// How many errors of an unreadable definition are told in its detail.
+const DETAILED_MAX: usize = 5;
+
+/// What is wrong, and the mend.
+fn said(found: &Diagnostic) -> String {
+    match &found.mend {
+        Some(mend) => format!("{}: {mend}", found.message),
+        None => found.message.clone(),
     }
 }
 

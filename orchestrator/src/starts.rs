@@ -11,7 +11,7 @@ use snorri_saga::wire::{StartBody, header, limit};
 use tokio_util::sync::CancellationToken;
 
 use crate::definitions;
-use crate::engine::{Engine, Shared, StartError, StartRequest};
+use crate::engine::{Engine, Shared, StartError, StartRequest, Started};
 use crate::intake::{self, Intake};
 use crate::problem::Problem;
 use crate::requests::{self, Refused, Requests, key_of};
@@ -68,8 +68,16 @@ impl Requests for Starts {
             Some(key) => Some(intake::keyed(key.to_owned(), name, body.version, &body.input)?),
             None => message.stored_at_nanos().map(|at| own_key(at, message.subject(), &body)),
         };
-        let versioned = match intake.definitions.get(name, body.version).await {
+        let versioned = match intake.definitions.in_force(name, body.version).await {
             Ok(versioned) => versioned,
+            Err(error @ definitions::Error::Removed { version, .. }) => {
+                // One that came before the removal has its saga.
+                return match engine.begun(key.as_ref(), version).await {
+                    Ok(Some(started)) => Ok(told(&started)),
+                    Ok(None) => Err(Problem::from(error).into()),
+                    Err(error) => Err(refused(error)),
+                };
+            }
             Err(error @ definitions::Error::Unknown { .. }) => {
                 return Err(Problem::unknown_definition(&error.to_string()).into());
             }
@@ -82,19 +90,20 @@ impl Requests for Starts {
             key,
             traceparent: message.header(header::TRACEPARENT).and_then(intake::traceparent),
         };
-        match engine.start(request, START_TIMEOUT).await {
-            Ok(started) => Ok(serde_json::json!({
-                "saga_id": started.id, "version": started.version, "replayed": started.is_replay
-            })),
-            Err(error @ StartError::KeyReused(_)) => {
-                Err(Problem::key_reused(&error.to_string(), "start").into())
-            }
-            Err(StartError::InvalidInput(mismatches)) => Err(Problem::invalid_input(&mismatches).into()),
-            Err(StartError::Broken(why)) => Err(Problem::internal(&why).into()),
-            Err(StartError::Overloaded(_) | StartError::Unavailable | StartError::ShuttingDown) => {
-                Err(Refused::Later)
-            }
-        }
+        engine.start(request, START_TIMEOUT).await.map(|started| told(&started)).map_err(refused)
+    }
+}
+
+fn told(started: &Started) -> Value {
+    serde_json::json!({"saga_id": started.id, "version": started.version, "replayed": started.is_replay})
+}
+
+fn refused(error: StartError) -> Refused {
+    match error {
+        StartError::KeyReused(_) => Problem::key_reused(&error.to_string(), "start").into(),
+        StartError::InvalidInput(mismatches) => Problem::invalid_input(&mismatches).into(),
+        StartError::Broken(why) => Problem::internal(&why).into(),
+        StartError::Overloaded(_) | StartError::Unavailable | StartError::ShuttingDown => Refused::Later,
     }
 }
 

@@ -22,12 +22,13 @@ mod postgres;
 pub mod replicas;
 pub mod search;
 mod trust;
+pub mod versions;
 
 pub use postgres::Postgres;
 
 use dead_letters::DeadLetter;
 use journal::{Loaded, Transition};
-pub use replicas::{Beat, Entered, Gone, Heartbeat};
+pub use replicas::{Beat, Entered, Gone, Heartbeat, Resting, TakenOver};
 
 /// What the engine and the upkeep need of the store. An error that [is transient](Error::is_transient) leaves it open
 /// whether a write was done.
@@ -46,8 +47,8 @@ pub trait Store: Debug + Send + Sync {
     /// Puts a saga that cannot be read or decided aside, for a person. It is looked at again by and by.
     async fn quarantine(&self, id: SagaId, why: &str) -> Result<(), Error>;
 
-    /// Stores a definition under the next version, unless the newest has this digest already. Returns the
-    /// version and whether it is new.
+    /// Stores a definition under the next version, unless the newest in force has this digest already. Returns
+    /// the version and whether it is new.
     async fn submit_definition(
         &self,
         name: &Name,
@@ -55,7 +56,7 @@ pub trait Store: Debug + Send + Sync {
         body: &str,
     ) -> Result<(u32, bool), Error>;
 
-    /// One version of a definition, or its newest.
+    /// One version of a definition, removed or not, or its newest in force.
     async fn definition(
         &self,
         name: &str,
@@ -78,9 +79,10 @@ pub trait Store: Debug + Send + Sync {
     async fn leave(&self, name: &Name, incarnation: Uuid) -> Result<(), Error>;
 
     /// Takes over some of a dead replica's live sagas. Several takers get different ones.
-    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error>;
+    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<TakenOver, Error>;
 
-    /// The live sagas of a replica that started before the given time, page by page in the order of their ids.
+    /// The live sagas of a replica that started before the given time, page by page in the order of their ids. Those that are
+    /// at rest for long are left out: nothing of them is out.
     async fn owned(
         &self,
         owner: &Name,
@@ -104,6 +106,10 @@ pub trait Store: Debug + Send + Sync {
     /// Claims live sagas whose wake-up is due and re-arms them. A saga's owner goes first; ten seconds
     /// later anybody does.
     async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error>;
+
+    /// Sets the wake-ups of sagas that are at rest, unless they have moved since. Whatever moves one brings its wake-up back
+    /// ([`Transition::project`]).
+    async fn rest(&self, sagas: &[Resting]) -> Result<(), Error>;
 }
 
 /// What can go wrong with Postgres.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::engine::{Debt, Engine, Item, Owed, Recall, Shared};
-use crate::store::{self, Beat, Gone};
+use crate::store::{self, Beat, Gone, TakenOver};
 
 /// This binary's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -258,12 +258,12 @@ async fn follow(
 async fn take_over(engine: &Engine, shared: &Shared, dead: &Name) -> Result<(), store::Error> {
     let mut total = 0;
     loop {
-        let ids = shared.store.take_over(dead, &shared.replica, PAGE).await?;
-        if ids.is_empty() {
+        let TakenOver { ids, resting } = shared.store.take_over(dead, &shared.replica, PAGE).await?;
+        if ids.is_empty() && resting == 0 {
             break;
         }
         snorri_kill::point!(TakeoverClaimed, return Err(store::Error::injected()));
-        total += ids.len();
+        total += ids.len() + resting;
         for id in ids {
             engine.hand_over(id, Item::Resend(id)).await;
         }
@@ -388,12 +388,18 @@ async fn resend_patiently(engine: &Engine, shared: &Shared, what: &str) {
 }
 
 async fn sweep(engine: &Engine, shared: &Shared, stop: &CancellationToken) {
+    let mut is_full = false;
     while !stop.is_cancelled() {
         // Not in step with the others.
         let share = shared.dice.range(0.7..1.3);
-        sleep(SWEEP_EVERY.mul_f64(share)).await;
+        // Where many are due at once, the lanes' queues say how fast.
+        if !is_full {
+            sleep(SWEEP_EVERY.mul_f64(share)).await;
+        }
+        is_full = false;
         match shared.store.claim_due(&shared.replica, PAGE).await {
             Ok(due) => {
+                is_full = i64::try_from(due.len()).is_ok_and(|count| count >= PAGE);
                 snorri_kill::point!(SweepClaimed if !due.is_empty(), continue);
                 for id in due {
                     engine.hand_over(id, Item::Swept(id)).await;

@@ -17,6 +17,7 @@
 //! every part, every item and every few bytes of text cost something of. So an expression ends, at the same place on
 //! every machine. Nothing recurses deeper than the tree is high.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -182,12 +183,23 @@ impl Expression {
     }
 }
 
+/// How much of a name or of a part a message shows, in bytes.
+const SHOWN_MAX: usize = 80;
+
+/// A name or a part as a message shows it.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    match text.get(..text.floor_char_boundary(SHOWN_MAX)) {
+        Some(start) if start.len() < text.len() => Cow::Owned(format!("{start}…")),
+        _ => Cow::Borrowed(text),
+    }
+}
+
 /// Whether the items of a `for_each`, or a macro, may have that name in expressions; else why not, and the mend.
 pub fn variable(name: &str) -> Result<(), String> {
     let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !first || !rest {
-        let shown: String = name.chars().take(80).collect();
+        let shown = shown(name);
         return Err(format!(
             "`{shown}` is no name for an item: use letters, digits and `_`, beginning with a letter"
         ));

@@ -389,6 +389,20 @@ impl Saga {
         flights.chain(window).min()
     }
 
+    /// Until when it is at rest, if it is: nothing of it is out, and it only waits for time to pass, for somebody outside, or
+    /// for its parent. Nothing that could be lost on the way has to be said again.
+    pub fn rests_until(&self) -> Option<Timestamp> {
+        let is_at_rest = match self.phase {
+            Phase::Held => true,
+            Phase::Forward => {
+                let mut flights = self.in_flight().peekable();
+                flights.peek().is_some() && flights.all(|(_, flight)| matches!(flight.wait, Wait::Time(_)))
+            }
+            Phase::Backward | Phase::Ended(_) => false,
+        };
+        if is_at_rest { self.due_at() } else { None }
+    }
+
     /// When a held sub-saga asks its parent again what became of it: the parent tells by itself, and this is the net
     /// under it. At the end of the window first, and then less and less often.
     pub fn ask_at(&self) -> Timestamp {

@@ -11,6 +11,8 @@ use crate::expression::{
 use crate::json::Json;
 
 mod path;
+#[cfg(test)]
+mod tests;
 
 pub use path::Path;
 
@@ -136,54 +138,49 @@ impl Template {
     }
 
     /// What is wrong with its expressions, by names and types: each with a JSON pointer below the template, and its place
-    /// in the text there.
+    /// in the text there. The first hundred.
     pub fn check(&self, scope: &Scope) -> Vec<(String, BadExpression)> {
         let mut errors = Vec::new();
         self.each_checked("", scope, &mut |pointer, checked| {
             errors.extend(checked.err().into_iter().flatten().map(|bad| (pointer.to_owned(), bad)));
+            errors.truncate(REPORTED_MAX);
             errors.len() < REPORTED_MAX
         });
         errors
     }
 
-    /// What may fail for some sagas, in the same form. Expressions with errors have none.
+    /// What may fail for some sagas, in the same form: the first hundred. Expressions with errors have none.
     pub fn warnings(&self, scope: &Scope) -> Vec<(String, BadExpression)> {
         let mut warnings = Vec::new();
         self.each_checked("", scope, &mut |pointer, checked| {
             let found = checked.map(|checked| checked.warnings).unwrap_or_default();
             warnings.extend(found.into_iter().map(|bad| (pointer.to_owned(), bad)));
+            warnings.truncate(REPORTED_MAX);
             warnings.len() < REPORTED_MAX
         });
         warnings
     }
 
+    /// Answers whether the report may have more.
     fn each_checked(&self, pointer: &str, scope: &Scope, report: &mut Report<'_>) -> bool {
         let (checked, offset) = match self {
             Self::Literal(_) => return true,
             Self::Path(path) => (path.check(scope), path.offset),
             Self::Expression(placed) => (placed.expression.check(scope), placed.offset),
             Self::List(items) => {
-                return items
-                    .iter()
-                    .enumerate()
-                    .all(|(place, item)| item.each_checked(&format!("{pointer}/{place}"), scope, report));
+                let mut items = items.iter().enumerate();
+                return items.all(|(at, item)| item.each_checked(&format!("{pointer}/{at}"), scope, report));
             }
             Self::Object(fields) => {
-                return fields.iter().all(|(key, item)| {
-                    item.each_checked(&format!("{pointer}/{}", escaped(key)), scope, report)
-                });
+                let at = |key: &str| format!("{pointer}/{}", escaped(key));
+                return fields.iter().all(|(key, item)| item.each_checked(&at(key), scope, report));
             }
         };
         let shift = |all: Vec<BadExpression>| -> Vec<BadExpression> {
             all.into_iter().map(|bad| BadExpression { offset: bad.offset + offset, ..bad }).collect()
         };
-        report(
-            pointer,
-            match checked {
-                Ok(checked) => Ok(Checked { warnings: shift(checked.warnings), ..checked }),
-                Err(errors) => Err(shift(errors)),
-            },
-        )
+        let checked = checked.map_err(shift);
+        report(pointer, checked.map(|checked| Checked { warnings: shift(checked.warnings), ..checked }))
     }
 
     /// Fills the template in, up to `bytes_max` and no deeper than a payload may nest. Its expressions have one budget
@@ -215,11 +212,11 @@ impl Template {
     }
 }
 
-/// Takes what the check of an expression found out, with its JSON pointer, and says whether to go on.
+/// Takes what the check of an expression found out, with its JSON pointer. Answers whether there may be more.
 type Report<'r> = dyn FnMut(&str, Result<Checked, Vec<BadExpression>>) -> bool + 'r;
-
-/// The most errors, and the most warnings, that are reported of one template; what the last expression has comes on top.
+/// The most errors, and the most warnings, that are reported of one template.
 const REPORTED_MAX: usize = 100;
+
 /// How much of a text a message shows, in characters.
 const SHOWN_MAX: usize = 200;
 
@@ -273,143 +270,6 @@ impl Filling<'_> {
                 }
                 self.sink.raw("}")
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::expression::Facts;
-    use crate::ids::SagaId;
-    use serde_json::json;
-
-    /// Fills a template in for a saga with that input and those outputs.
-    fn fill(
-        template: &Template,
-        input: &Json,
-        output: impl Fn(&str) -> Option<Json>,
-        bytes_max: usize,
-    ) -> Result<Json, Unresolved> {
-        template.resolve(&names(input, &output), bytes_max)
-    }
-
-    fn names<'a>(input: &'a Json, output: &'a dyn Fn(&str) -> Option<Json>) -> Names<'a> {
-        let saga = Facts { id: SagaId(uuid::Uuid::nil()), definition: "order", version: 3 };
-        Names { input, output, each: None, saga }
-    }
-
-    #[test]
-    fn a_template_takes_from_the_input_and_from_earlier_outputs() {
-        let template = Template::parse(&json!({
-            "order": "${{ input.order.id }}", "hold": "${{ steps.pay.output }}", "first": "${{input.lines.0}}",
-            "note": "as is", "n": [1, "${{ input.order.id }}"]
-        }))
-        .expect("a template");
-        let input = Json::from_value(&json!({"order": {"id": 7}, "lines": ["a", "b"]}));
-        let output = |step: &str| (step == "pay").then(|| Json::from_value(&json!({"id": "h1"})));
-        let filled = fill(&template, &input, output, 1000).expect("filled in").to_value();
-        assert_eq!(
-            filled,
-            json!({"order": 7, "hold": {"id": "h1"}, "first": "a", "note": "as is", "n": [1, 7]})
-        );
-    }
-
-    #[test]
-    fn a_path_to_nothing_names_itself() {
-        let template = Template::parse(&json!("${{ input.a.b }}")).expect("a template");
-        let missing = fill(&template, &Json::null(), |_| None, 1000).expect_err("nothing there");
-        assert_eq!(missing.to_string(), "`input.a.b` names nothing in this saga");
-    }
-
-    #[test]
-    fn a_small_template_that_names_a_large_payload_many_times_stops_at_the_limit() {
-        let many = vec!["${{ steps.a.output }}"; 999];
-        let template = Template::parse(&json!(many)).expect("a template");
-        let large = Json::from_value(&json!("x".repeat(60_000)));
-        let filled = fill(&template, &Json::null(), |_| Some(large.clone()), 65_536);
-        assert_eq!(filled, Err(Unresolved::TooLarge(65_536)));
-        let more = vec!["${{ input }}"; 1001];
-        assert!(Template::parse(&json!(more)).is_err(), "and not as many as one likes");
-    }
-
-    #[test]
-    fn what_is_missing_already_is_told_from_what_is_still_to_come() {
-        let template = Template::parse(&json!({
-            "a": "${{ input.a }}", "b": ["${{ steps.done.output.id }}", "${{ steps.later.output.id }}"]
-        }))
-        .expect("a template");
-        let missing = |input: serde_json::Value, done: serde_json::Value| {
-            let done = Json::from_value(&done);
-            let output = |step: &str| (step == "done").then(|| done.clone());
-            template.missing(&names(&Json::from_value(&input), &output)).map(|why| why.to_string())
-        };
-        assert_eq!(missing(json!({"a": null}), json!({"id": 1})), None);
-        assert_eq!(
-            missing(json!({}), json!({"id": 1})).as_deref(),
-            Some("`input.a` names nothing in this saga")
-        );
-        let gone = "`steps.done.output.id` names nothing in this saga";
-        assert_eq!(missing(json!({"a": 1}), json!([])).as_deref(), Some(gone));
-    }
-
-    #[test]
-    fn what_is_no_path_is_refused_with_its_place() {
-        for (text, pointer) in [
-            (json!({"a": ["${{ now() }}"]}), "/a/0"),
-            (json!({"a/b": "${{ steps.pay.result }}"}), "/a~1b"),
-            (json!("${{ input.a"), ""),
-            (json!("id ${{ input.a }}"), ""),
-            (json!("${{ input..a }}"), ""),
-            (json!("${{ steps }}"), ""),
-        ] {
-            assert_eq!(Template::parse(&text).expect_err("refused").pointer, pointer, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_template_has_at_most_so_many_levels_and_values() {
-        let nested = |levels: usize| (1..levels).fold(json!("${{ input }}"), |inner, _| json!([inner]));
-        assert!(Template::parse(&nested(32)).is_ok());
-        let refused = Template::parse(&nested(33)).expect_err("one too many");
-        assert_eq!(
-            (refused.pointer, refused.message),
-            ("/0".repeat(32), "nests deeper than 32 levels".to_owned())
-        );
-        // Lists and objects count as values too.
-        let pairs = |n: usize| json!(vec![json!({"a": 1, "b": null}); n]);
-        assert!(Template::parse(&pairs(333)).is_ok());
-        let refused = Template::parse(&pairs(334)).expect_err("too many");
-        assert_eq!(refused.message, "1003 values: a template has at most 1000");
-    }
-
-    #[test]
-    fn what_fills_its_limit_to_the_byte_fits() {
-        let template =
-            Template::parse(&json!({"a": "${{ input }}", "b": [1, "${{ input }}"]})).expect("a template");
-        let (input, filled) = (Json::from_value(&json!("xyz")), r#"{"a":"xyz","b":[1,"xyz"]}"#);
-        let fill = |bytes_max| fill(&template, &input, |_| None, bytes_max);
-        assert_eq!(fill(filled.len()).expect("filled in").get(), filled);
-        assert_eq!(fill(filled.len() - 1), Err(Unresolved::TooLarge(filled.len() - 1)));
-    }
-
-    #[test]
-    fn a_field_is_named_by_letters_digits_underscores_and_hyphens() {
-        let input = Json::from_value(&json!({"order_id": {"line-2": {"größe": ["s", "m"]}}}));
-        let pick = |path: &str| {
-            let template =
-                Template::parse(&json!(format!("${{{{ {path} }}}}"))).map_err(|bad| bad.message)?;
-            fill(&template, &input, |_| None, 1000).map_err(|why| why.to_string()).map(|json| json.to_value())
-        };
-        assert_eq!(pick("input.order_id.line-2.größe.1"), Ok(json!("m")));
-        for nothing in ["input.order_id.line-2.größe.2", "input.order_id.line-2.größe.m", "input.0"] {
-            assert_eq!(pick(nothing), Err(format!("`{nothing}` names nothing in this saga")));
-        }
-        for (path, message) in [
-            ("input.a b", "expected an operator or the end, found `b`"),
-            ("input.", "expected a field's name behind `.`, found the end"),
-        ] {
-            assert_eq!(pick(path), Err(message.to_owned()));
         }
     }
 }

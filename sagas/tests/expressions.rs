@@ -10,6 +10,8 @@ mod oracle;
 mod random;
 #[path = "expressions/saga.rs"]
 mod saga;
+#[path = "expressions/syntax.rs"]
+mod syntax;
 #[path = "expressions/types.rs"]
 mod types;
 #[path = "expressions/values.rs"]

@@ -1,7 +1,6 @@
 //! Everything around the engine dies, and it goes on. These tests have servers of their own to kill.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,19 +10,19 @@ use snorri_bus::headers::reply;
 use snorri_saga::ids::Name;
 use snorri_stack::{Options, Stack, StopMode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
 
+use crate::process::{free_port, spawn, up};
 use crate::support::{Hand, Place, Rest, definition, eventually, ok};
 
-struct Own {
+pub(crate) struct Own {
     stack: Arc<Stack>,
-    place: Place,
+    pub(crate) place: Place,
     dir: PathBuf,
 }
 
 impl Own {
     /// Servers of this test alone.
-    async fn servers(hint: &'static str) -> Self {
+    pub(crate) async fn servers(hint: &'static str) -> Self {
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{hint}-{}", std::process::id()));
         let options = Options { fsync: false, ..Options::new(&dir) };
         let stack = tokio::task::spawn_blocking(move || {
@@ -41,12 +40,12 @@ impl Own {
         Self { stack: Arc::new(stack), place, dir }
     }
 
-    async fn with_stack(&self, work: impl FnOnce(&Stack) + Send + 'static) {
+    pub(crate) async fn with_stack(&self, work: impl FnOnce(&Stack) + Send + 'static) {
         let stack = self.stack.clone();
         tokio::task::spawn_blocking(move || work(&stack)).await.expect("not cancelled");
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         let (stack, dir) = (self.stack, self.dir);
         let ended = tokio::task::spawn_blocking(move || {
             drop(stack);
@@ -294,38 +293,11 @@ async fn a_commit_whose_answer_is_lost_is_found_out_and_what_follows_from_it_is_
     orchestrator.shut_down().await;
 }
 
-fn spawn(place: &Place, replica: &str, port: u16, admin: u16) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_snorri"))
-        .args(["serve", "--until-stdin-closes", "--replica", replica, "--log-format", "text"])
-        .args(["--database-url", &place.database_url, "--nats-url", &place.nats_url])
-        .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
-        .args(["--namespace", place.prefix.as_str(), "--stream-bytes", "8388608"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the orchestrator starts")
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its number").port()
-}
-
-async fn up(rest: &Rest) {
-    eventually("the orchestrator is up", async || {
-        let answer = rest.http.get(format!("{}/v1/definitions", rest.base)).send().await.ok()?;
-        answer.status().is_success().then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orchestrator_killed_in_the_middle_of_its_work_goes_on_when_it_is_restarted() {
     let place = Place::shared("killed").await;
     let (port, admin) = (free_port(), free_port());
-    let mut orchestrator = spawn(&place, "only", port, admin);
+    let mut orchestrator = spawn(&place, "only", port, admin, None);
     let hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
     let rest = Rest::at(&format!("http://127.0.0.1:{port}"));
     up(&rest).await;
@@ -337,7 +309,7 @@ async fn an_orchestrator_killed_in_the_middle_of_its_work_goes_on_when_it_is_res
     }
     let ids = starts.join_all().await;
     orchestrator.kill().await.expect("killed");
-    let mut orchestrator = spawn(&place, "only", port, admin);
+    let mut orchestrator = spawn(&place, "only", port, admin, None);
     up(&rest).await;
     for id in &ids {
         let saga = rest.ended(id).await;
@@ -354,7 +326,7 @@ async fn an_orchestrator_killed_in_the_middle_of_its_work_goes_on_when_it_is_res
 async fn the_sagas_of_a_killed_replica_are_taken_over_by_another_within_seconds() {
     let place = Place::shared("takeover").await;
     let (port, admin) = (free_port(), free_port());
-    let mut victim = spawn(&place, "victim", port, admin);
+    let mut victim = spawn(&place, "victim", port, admin, None);
     let survivor = place.replica("survivor").await;
     let hand = Hand::play(&place, "hand", |command| {
         if command.reply_to.split('.').next_back() == Some("victim") { vec![] } else { vec![ok()] }

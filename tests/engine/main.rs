@@ -6,7 +6,12 @@
 mod support;
 
 mod announcements;
+mod family;
+#[cfg(debug_assertions)]
+mod family_killed;
 mod faults;
+mod process;
 mod replicas;
 mod sequence;
+mod waits;
 mod wire;

@@ -112,9 +112,9 @@ async fn a_replica_that_has_come_back_keeps_its_sagas() {
     let store = Postgres::connect(&place.database_url, 1).expect("a store");
     let (dead, taker) = (Name::new("one").expect("a name"), Name::new("two").expect("a name"));
     // Seen dead, and back before the other one comes to it.
-    assert!(store.take_over(&dead, &taker, 10).await.expect("asked").is_empty());
+    assert!(store.take_over(&dead, &taker, 10).await.expect("asked").ids.is_empty());
     one.shut_down().await;
-    assert_eq!(store.take_over(&dead, &taker, 10).await.expect("asked").len(), 1);
+    assert_eq!(store.take_over(&dead, &taker, 10).await.expect("asked").ids.len(), 1);
     store.close().await;
 }
 

@@ -14,9 +14,11 @@ use crate::fault::Fault;
 use crate::ledger::Entry;
 use crate::participants::{LOOK, PEEK, Services};
 use crate::plan::Mode;
+use crate::shape::{Shape, Step, Work};
 use crate::store::Database;
-use crate::tables::{DefinitionRow, Tables};
+use crate::tables::Tables;
 use crate::world::World;
+use crate::{effects, families};
 
 /// All that is looked at.
 pub(crate) struct Audit<'a> {
@@ -40,34 +42,80 @@ pub(crate) struct Totals {
     pub(crate) dead_letters: u64,
     /// Journals with a gap, after a failover that lost the tail.
     pub(crate) torn: u64,
+    /// Sagas that are parts of others, and those of them that were done and undone with their whole.
+    pub(crate) parts: u64,
+    pub(crate) parts_undone: u64,
+    /// Lists that were worked on, steps that were skipped, signals and decisions that came.
+    pub(crate) lists: u64,
+    pub(crate) skipped: u64,
+    pub(crate) acts: u64,
 }
 
-/// A step, as the text of the definition has it.
-struct Step {
-    name: String,
-    kind: String,
-    action: String,
-    has_undo: bool,
+impl Totals {
+    /// Adds what another simulation came to.
+    pub(crate) fn add(&mut self, of: &Self) {
+        self.sagas += of.sagas;
+        self.completed += of.completed;
+        self.compensated += of.compensated;
+        self.not_ended += of.not_ended;
+        self.windows_missed += of.windows_missed;
+        self.effects += of.effects;
+        self.dead_letters += of.dead_letters;
+        self.torn += of.torn;
+        self.parts += of.parts;
+        self.parts_undone += of.parts_undone;
+        self.lists += of.lists;
+        self.skipped += of.skipped;
+        self.acts += of.acts;
+    }
+
+    fn count(&mut self, story: &Story<'_>) {
+        let size = |length: usize| length as u64;
+        self.sagas += 1;
+        self.windows_missed += u64::from(story.is_missed);
+        self.parts += u64::from(story.started.parent.is_some());
+        self.parts_undone += u64::from(story.was_held_and_undone);
+        self.lists += size(story.items.len());
+        self.skipped += size(story.skipped.len());
+        self.acts += size(story.signals.len() + story.decisions.len());
+        match story.end {
+            Some((End::Completed, _)) => self.completed += 1,
+            Some((End::Compensated, _)) => self.compensated += 1,
+            None => self.not_ended += 1,
+        }
+    }
 }
 
 /// A saga's journal, as it reads.
-struct Story<'a> {
-    id: SagaId,
-    started: &'a Started,
-    end: Option<(End, Timestamp)>,
+pub(crate) struct Story<'a> {
+    pub(crate) id: SagaId,
+    pub(crate) started: &'a Started,
+    pub(crate) end: Option<(End, Timestamp)>,
     status: &'static str,
     is_missed: bool,
+    /// The end of its window; of a part that is to be undone, that of this.
+    deadline: Timestamp,
+    /// A part that was done, and then waited for its whole.
+    was_held: bool,
+    was_held_and_undone: bool,
+    /// Steps whose condition was false.
+    pub(crate) skipped: BTreeSet<&'a str>,
+    /// The items of its lists.
+    pub(crate) items: BTreeMap<&'a str, Vec<Value>>,
+    /// The ids of the signals that came, and the steps on which a person decided, with what they said.
+    signals: BTreeSet<&'a str>,
+    decisions: BTreeMap<&'a str, bool>,
 }
 
 /// The books of all participants together.
-struct Books {
-    entries: BTreeMap<EffectId, Vec<Entry>>,
+pub(crate) struct Books {
+    pub(crate) entries: BTreeMap<EffectId, Vec<Entry>>,
     outcomes: BTreeMap<EffectId, Vec<Option<String>>>,
-    left: BTreeMap<EffectId, u64>,
+    pub(crate) left: BTreeMap<EffectId, u64>,
 }
 
 impl Books {
-    fn of(&self, id: SagaId, step: &str, direction: Direction) -> &[Entry] {
+    pub(crate) fn of(&self, id: SagaId, step: &str, direction: Direction) -> &[Entry] {
         let Ok(step) = step.parse() else { return &[] };
         let effect = EffectId { saga: id, step, direction };
         self.entries.get(&effect).map_or(&[], Vec::as_slice)
@@ -85,14 +133,14 @@ impl Audit<'_> {
         ids.extend(tables.sagas.keys());
         let mut keys: BTreeMap<&str, Vec<SagaId>> = BTreeMap::new();
         let (mut expected, mut found) = (0_i64, 0_i64);
+        let mut told = Vec::new();
         for id in &ids {
             if self.database.checks.is_torn(*id) {
                 totals.torn += 1;
                 continue;
             }
             let Some(story) = self.read(&tables, *id) else { continue };
-            totals.sagas += 1;
-            totals.windows_missed += u64::from(story.is_missed);
+            totals.count(&story);
             if let Some(key) = &story.started.key {
                 keys.entry(key).or_default().push(*id);
             }
@@ -102,12 +150,7 @@ impl Audit<'_> {
                 self.world.violated("I9", format!("{id} has no definition"));
                 continue;
             };
-            let steps = steps_of(definition);
-            match story.end {
-                Some((End::Completed, _)) => totals.completed += 1,
-                Some((End::Compensated, _)) => totals.compensated += 1,
-                None => totals.not_ended += 1,
-            }
+            let shape = Shape::of(&definition.body);
             if tainted.contains(id) {
                 // Less is promised of what they did, but they end all the same.
                 if self.is_over && story.end.is_none() {
@@ -115,11 +158,14 @@ impl Audit<'_> {
                 }
                 continue;
             }
-            let (should, is) = self.check_effects(&story, &steps, &books);
+            let (should, is) = effects::check(self.world, &story, &shape, &books);
             expected += should;
             found += is;
             self.check_end(&tables, &story);
+            self.check_acts(&story);
+            told.push((story, shape));
         }
+        families::check(self.world, &told, &books, &tainted, self.is_over);
         if expected != found {
             self.world.violated("I8", format!("the books have {found}, and should have {expected}"));
         }
@@ -170,6 +216,9 @@ impl Audit<'_> {
             return None;
         };
         let (mut end, mut is_backward, mut is_missed) = (None, false, false);
+        let (mut deadline, mut was_held, mut was_held_and_undone) = (started.deadline, false, false);
+        let (mut skipped, mut items) = (BTreeSet::new(), BTreeMap::new());
+        let (mut signals, mut decisions) = (BTreeSet::new(), BTreeMap::new());
         let mut blocked: BTreeSet<&StepKey> = BTreeSet::new();
         for (_, row) in &rows {
             for event in &row.events {
@@ -185,6 +234,23 @@ impl Audit<'_> {
                         blocked.remove(step);
                     }
                     Event::WindowMissed => is_missed = true,
+                    Event::Held => was_held = true,
+                    Event::UndoAsked { deadline: until } => {
+                        was_held_and_undone = was_held;
+                        (deadline, was_held) = (*until, false);
+                    }
+                    Event::Skipped { step } => {
+                        skipped.insert(step.as_str());
+                    }
+                    Event::Listed { step, items: list } => {
+                        items.insert(step.as_str(), serde_json::from_str(list.get()).unwrap_or_default());
+                    }
+                    Event::Signalled { id, .. } => {
+                        signals.insert(id.as_str());
+                    }
+                    Event::Decided { step, approve, .. } => {
+                        decisions.insert(step.as_str(), *approve);
+                    }
                     Event::Ended { .. } if end.is_some() => {
                         self.world.violated("I9", format!("{id} ends twice"));
                     }
@@ -200,76 +266,20 @@ impl Audit<'_> {
             (None, None, true) => "compensating",
             (None, None, false) => "running",
         };
-        Some(Story { id, started, end, status, is_missed })
-    }
-
-    /// The effects of one saga against its end. Returns what its steps should have moved, and what they did.
-    fn check_effects(&self, story: &Story<'_>, steps: &[Step], books: &Books) -> (i64, i64) {
-        let (id, world) = (story.id, self.world);
-        let amount: i64 = serde_json::from_str::<Value>(story.started.input.get())
-            .ok()
-            .and_then(|input| input.get("amount")?.as_i64())
-            .unwrap_or(1);
-        let (mut should, mut is) = (0, 0);
-        let mut undone: Vec<(u64, &str)> = Vec::new();
-        for step in steps.iter().filter(|step| step.kind != "read") {
-            let actions = books.of(id, &step.name, Direction::Action);
-            let undos = books.of(id, &step.name, Direction::Compensation);
-            let name = &step.name;
-            let is_done = !actions.is_empty();
-            let is_left = name.parse().is_ok_and(|step| {
-                books.left.contains_key(&EffectId { saga: id, step, direction: Direction::Action })
-            });
-            match story.end {
-                None => continue,
-                Some((End::Completed, _)) => {
-                    if !is_done || !undos.is_empty() {
-                        let (done, undos) = (actions.len(), undos.len());
-                        world.violated(
-                            "I4",
-                            format!("{id} is completed; {name} was done {done} times, undone {undos}"),
-                        );
-                    }
-                    should += amount;
-                }
-                Some((End::Compensated, _)) if step.has_undo => {
-                    if (is_done || is_left) && undos.len() != 1 {
-                        let count = undos.len();
-                        world.violated(
-                            "I5",
-                            format!("{id} is compensated; {name} was done, and undone {count} times"),
-                        );
-                    }
-                    if let (Some(action), Some(undo)) = (actions.first(), undos.first())
-                        && action.input != undo.input
-                    {
-                        world.violated(
-                            "E13",
-                            format!("{id}: {name} is undone by another input than it was done"),
-                        );
-                    }
-                    undone.extend(undos.first().map(|undo| (undo.order, name.as_str())));
-                }
-                Some((End::Compensated, _)) => {
-                    if is_done && step.kind != "compensatable" {
-                        world.violated(
-                            "I5",
-                            format!("{id} is compensated; {name}, which nobody can undo, was done"),
-                        );
-                    }
-                    should += if is_done { amount } else { 0 };
-                }
-            }
-            is += actions.iter().map(|entry| entry.amount).sum::<i64>();
-            // What a rejection left is undone, and was never in the books.
-            let booked = if is_done { undos.iter().map(|entry| entry.amount).sum::<i64>() } else { 0 };
-            is -= booked;
-        }
-        let orders: Vec<u64> = undone.iter().map(|(order, _)| *order).collect();
-        if orders.windows(2).any(|pair| pair.first() < pair.last()) {
-            world.violated("I5", format!("{id} is not undone in reverse order: {undone:?}"));
-        }
-        (should, is)
+        Some(Story {
+            id,
+            started,
+            end,
+            status,
+            is_missed,
+            deadline,
+            was_held,
+            was_held_and_undone,
+            skipped,
+            items,
+            signals,
+            decisions,
+        })
     }
 
     /// The end of one saga: its row, its window, its announcement; and that there is one.
@@ -294,7 +304,7 @@ impl Audit<'_> {
             }
             return;
         };
-        if at > story.started.deadline && !story.is_missed {
+        if at > story.deadline && !story.is_missed && !story.was_held {
             world.violated("I9", format!("{id} ended after its window, and nobody says so"));
         }
         if story.is_missed && world.plan.is_calm() {
@@ -302,6 +312,33 @@ impl Audit<'_> {
         }
         if self.is_over && !self.database.checks.was_announced(id) && !self.may_be_unannounced(id) {
             world.violated("A1", format!("{id} has ended, and it was never announced"));
+        }
+    }
+
+    /// What was answered to those who sent a signal or decided on something.
+    fn check_acts(&self, story: &Story<'_>) {
+        let told = self.clients.told();
+        for signal in told.signals.get(&story.id).into_iter().flatten() {
+            if !story.signals.contains(signal.as_str()) {
+                self.world
+                    .violated("I1", format!("{}: the signal {signal} was taken, and is not there", story.id));
+            }
+        }
+        for (step, approve) in told.decisions.get(&story.id).into_iter().flatten() {
+            // A yes may have been the answer to silence already.
+            let is_kept = match story.decisions.get(step.as_str()) {
+                Some(kept) => kept == approve,
+                None => *approve,
+            };
+            if !is_kept {
+                let said = if *approve { "yes" } else { "no" };
+                self.world
+                    .violated("I1", format!("{}: {said} to {step} was taken, and is not there", story.id));
+            }
+        }
+        let is_refused = story.decisions.values().any(|approve| !approve);
+        if is_refused && matches!(story.end, Some((End::Completed, _))) {
+            self.world.violated("I4", format!("{} is completed, and somebody said no to it", story.id));
         }
     }
 
@@ -342,7 +379,7 @@ impl Audit<'_> {
             let is_ok = rows.iter().any(|row| row.as_deref() == Some("ok"));
             let is_fenced = rows.iter().any(|row| row.as_deref() == Some("tombstone"));
             let has_entry = books.entries.contains_key(effect);
-            let is_read = reads.contains(&(effect.saga, effect.step.to_string()));
+            let is_read = reads.contains(&(effect.saga, effect.step.step().to_owned()));
             if is_ok && !has_entry && !is_read {
                 world
                     .violated("B1", format!("the barrier says that {effect} was done, and the books do not"));
@@ -372,9 +409,11 @@ impl Audit<'_> {
         let mut reads = BTreeSet::new();
         for (id, row) in &tables.sagas {
             if let Some((_, definition)) = tables.definition(&row.definition, Some(row.version)) {
-                let steps = steps_of(definition)
-                    .into_iter()
-                    .filter(|step| [LOOK, PEEK].contains(&step.action.as_str()));
+                let is_read = |step: &Step| match &step.work {
+                    Work::Participant(action) => [LOOK, PEEK].contains(&action.as_str()),
+                    Work::Part(_) | Work::Signal | Work::Approval | Work::Delay => false,
+                };
+                let steps = Shape::of(&definition.body).steps.into_iter().filter(is_read);
                 reads.extend(steps.map(|step| (*id, step.name)));
             }
         }
@@ -382,7 +421,7 @@ impl Audit<'_> {
         let lost = self.database.checks.tainted();
         for effect in self.services.ledgers.iter().flat_map(|ledger| ledger.model.rows().into_keys()) {
             if lost.contains(&effect.saga) && !tables.sagas.contains_key(&effect.saga) {
-                reads.insert((effect.saga, effect.step.to_string()));
+                reads.insert((effect.saga, effect.step.step().to_owned()));
             }
         }
         reads
@@ -413,23 +452,4 @@ impl Audit<'_> {
             }
         }
     }
-}
-
-fn steps_of(definition: &DefinitionRow) -> Vec<Step> {
-    let body: Value = serde_json::from_str(&definition.body).unwrap_or_default();
-    let text =
-        |step: &Value, field: &str| step.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let steps = body.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
-    steps
-        .iter()
-        .map(|step| Step {
-            name: text(step, "name"),
-            kind: match text(step, "kind") {
-                kind if kind.is_empty() => "compensatable".to_owned(),
-                kind => kind,
-            },
-            action: text(step, "action"),
-            has_undo: step.get("compensation").is_some_and(|undo| undo.as_str() != Some("none")),
-        })
-        .collect()
 }

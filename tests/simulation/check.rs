@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use snorri_bus::Outgoing;
+use snorri_saga::decide::forward_deadline;
+use snorri_saga::definition::{Definition, Draft};
 use snorri_saga::ids::{CommandId, Direction, SagaId};
-use snorri_saga::journal::Event;
+use snorri_saga::journal::{Event, Started};
 use snorri_saga::saga::{Phase, Saga};
 
 use crate::process::Process;
@@ -26,6 +28,10 @@ struct Inner {
     folds: BTreeMap<SagaId, (Saga, i32)>,
     tainted: BTreeSet<SagaId>,
     torn: BTreeSet<SagaId>,
+    /// The whole that each part belongs to, and its whole if it is a part itself.
+    wholes: BTreeMap<SagaId, SagaId>,
+    /// As they are known by now.
+    definitions: BTreeMap<(String, u32), Option<Arc<Definition>>>,
     announced: BTreeSet<SagaId>,
     ended: BTreeMap<SagaId, Ending>,
     seen: Seen,
@@ -48,6 +54,23 @@ pub(crate) struct Seen {
     pub(crate) commands: u64,
 }
 
+impl Inner {
+    /// The saga that this one is a part of, if it is one.
+    fn whole(&self, id: SagaId) -> SagaId {
+        self.wholes.get(&id).copied().unwrap_or(id)
+    }
+
+    fn definition(&mut self, tables: &Tables, started: &Started) -> Option<Arc<Definition>> {
+        let key = (started.definition.to_string(), started.version);
+        let read = || {
+            let (_, row) = tables.definition(&key.0, Some(key.1))?;
+            let draft: Draft = serde_json::from_str(&row.body).ok()?;
+            Definition::from_draft(&draft).ok().map(Arc::new)
+        };
+        self.definitions.entry(key.clone()).or_insert_with(read).clone()
+    }
+}
+
 impl Checks {
     pub(crate) fn new(world: Arc<World>) -> Self {
         Self { world, inner: Mutex::default() }
@@ -61,14 +84,20 @@ impl Checks {
         self.inner().seen
     }
 
-    /// The sagas of which a lossy failover lost something: of them less is promised.
+    /// The sagas of which, or of whose family, a lossy failover lost something: of them less is promised.
     pub(crate) fn tainted(&self) -> BTreeSet<SagaId> {
-        self.inner().tainted.clone()
+        let inner = self.inner();
+        let families: BTreeSet<SagaId> = inner.tainted.iter().map(|id| inner.whole(*id)).collect();
+        let others = inner.wholes.iter().filter(|(_, whole)| families.contains(whole)).map(|(id, _)| *id);
+        inner.tainted.iter().copied().chain(families.iter().copied()).chain(others).collect()
     }
 
-    /// Of these, the journal has a gap since a lossy failover: nobody can read them any more.
+    /// Of these, the journal has a gap since a lossy failover: nobody can read them any more. Their families wait for them
+    /// for ever.
     pub(crate) fn is_torn(&self, id: SagaId) -> bool {
-        self.inner().torn.contains(&id)
+        let inner = self.inner();
+        let whole = inner.whole(id);
+        inner.torn.iter().any(|torn| inner.whole(*torn) == whole)
     }
 
     pub(crate) fn was_announced(&self, id: SagaId) -> bool {
@@ -130,7 +159,17 @@ impl Checks {
             if inner.torn.contains(&id) {
                 continue;
             }
-            let folded = fold(&self.world, before, write, &row.events);
+            let definition = match tables.journal.get(&(id, 1)).and_then(|row| row.events.first()) {
+                Some(Event::Started(started)) => {
+                    if let Some(parent) = &started.parent {
+                        let whole = inner.whole(parent.saga);
+                        inner.wholes.insert(id, whole);
+                    }
+                    inner.definition(tables, started)
+                }
+                _ => None,
+            };
+            let folded = fold(&self.world, definition.as_deref(), before, write, &row.events);
             if let Some(saga) = folded {
                 if saga.ended_at.is_some()
                     && row.events.iter().any(|event| matches!(event, Event::Ended { .. }))
@@ -150,6 +189,10 @@ impl Checks {
         };
         if (row.ended_at.is_none()) != row.wake_at.is_some() {
             self.world.violated("I10", format!("{}: {row:?}", saga.id));
+        }
+        // What is out must be looked after.
+        if row.resting && saga.rests_until().is_none() {
+            self.world.violated("I10", format!("{} is not at rest: {row:?}", saga.id));
         }
         if row.quarantine.is_none() && row.status != saga.status().as_str() {
             let (id, status) = (saga.id, saga.status());
@@ -222,6 +265,17 @@ fn is_event(word: &str) -> bool {
             | "late_reply"
             | "window_at_risk"
             | "window_missed"
+            | "skipped"
+            | "listed"
+            | "waiting"
+            | "signalled"
+            | "signal_taken"
+            | "decided"
+            | "curtailed"
+            | "stopping"
+            | "held"
+            | "asked_parent"
+            | "undo_asked"
             | "ended"
     )
 }
@@ -237,7 +291,13 @@ fn is_continued(before: Option<&(Saga, i32)>, write: &Write, events: &[Event]) -
 }
 
 /// Folds a row in, and compares with what the writer thought.
-fn fold(world: &World, before: Option<(Saga, i32)>, write: &Write, events: &[Event]) -> Option<Saga> {
+fn fold(
+    world: &World,
+    definition: Option<&Definition>,
+    before: Option<(Saga, i32)>,
+    write: &Write,
+    events: &[Event],
+) -> Option<Saga> {
     let id = write.id;
     let mut events = events.iter();
     let mut saga = match (before, write.seq) {
@@ -260,13 +320,13 @@ fn fold(world: &World, before: Option<(Saga, i32)>, write: &Write, events: &[Eve
         if was_ended && !matches!(event, Event::LateReply { .. }) {
             world.violated("I9", format!("{id} has ended, and then: {event:?}"));
         }
+        saga.evolve(write.at, event);
         if let Event::Sent { direction: Direction::Action, attempt: 1, step, .. } = event
             && !saga.pivot_sent
-            && write.at >= saga.forward_deadline
+            && definition.is_some_and(|definition| write.at >= forward_deadline(definition, &saga))
         {
             world.violated("I13", format!("{id} begins {step} after its forward deadline"));
         }
-        saga.evolve(write.at, event);
     }
     if saga != write.after {
         world.violated(

@@ -9,13 +9,14 @@ use snorri::engine::{ActError, StartError, StartRequest};
 use snorri::intake;
 use snorri_bus::{Bus, Bytes, HeaderMap, Outgoing};
 use snorri_saga::decide::Input;
-use snorri_saga::ids::{Name, SagaId};
+use snorri_saga::ids::{Name, SagaId, StepKey};
 use snorri_saga::json::Json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::bus::{BusPort, Server};
 use crate::orchestrators::Orchestrator;
 use crate::process::{Kind, Process};
+use crate::shape::{Shape, Work};
 use crate::world::World;
 
 /// How long a client waits for an answer.
@@ -33,6 +34,10 @@ pub(crate) struct Told {
     /// How many clients are at work.
     pub(crate) at_work: usize,
     pub(crate) gave_up: u64,
+    /// The signals that were taken, by their ids.
+    pub(crate) signals: BTreeMap<SagaId, BTreeSet<String>>,
+    /// The decisions that were taken.
+    pub(crate) decisions: BTreeMap<SagaId, BTreeMap<String, bool>>,
 }
 
 /// All clients.
@@ -41,7 +46,7 @@ pub(crate) struct Clients {
     world: Arc<World>,
     server: Arc<Server>,
     orchestrators: Vec<Orchestrator>,
-    definitions: Vec<String>,
+    definitions: BTreeMap<String, Shape>,
     bus: Bus,
     told: Mutex<Told>,
 }
@@ -59,7 +64,7 @@ impl Clients {
     pub(crate) fn new(
         server: &Arc<Server>,
         orchestrators: &[Orchestrator],
-        definitions: Vec<String>,
+        definitions: BTreeMap<String, Shape>,
     ) -> Arc<Self> {
         let process = Process::new(&server.world, "a client", Kind::Client, true);
         let bus = Bus::over(BusPort::new(server, &process), server.subjects.clone());
@@ -97,14 +102,22 @@ impl Clients {
 
     async fn one(&self, number: usize) {
         let world = &self.world;
-        let definition = world.pick(&self.definitions).cloned().unwrap_or_default();
+        let names: Vec<&String> = self.definitions.keys().collect();
+        let definition = world.pick(&names).copied().cloned().unwrap_or_default();
         let note = if world.chance(world.plan.large_inputs) { "y".repeat(50_000) } else { String::new() };
-        let input = json!({"amount": world.below(100), "order": format!("o{number}"), "note": note});
+        let rows: Vec<Value> = (0..world.below(5)).map(|_| json!({"amount": world.below(100)})).collect();
+        let input = json!({
+            "amount": world.below(100), "order": format!("o{number}"), "note": note, "rows": rows,
+            "odd": number % 2 == 1
+        });
         let over_nats = world.chance(world.plan.over_nats);
         let keyed = world.chance(world.plan.keyed);
         let key = keyed.then(|| format!("k{number}"));
         let wish = Wish { definition, input: input.to_string(), key, number };
         let id = if over_nats { self.over_nats(&wish).await } else { self.over_rest(&wish).await };
+        if let Some(id) = id {
+            self.act_on(id, &wish.definition, rows.len()).await;
+        }
         // A client that is not sure asks again although it was answered.
         if wish.key.is_some() && world.chance(0.2) {
             sleep(world.ms(0, 20_000)).await;
@@ -209,6 +222,77 @@ impl Clients {
             None => self.world.violated("I12", format!("the start {} is refused: {body}", wish.number)),
         }
         id
+    }
+
+    /// Gives the signals and makes the decisions that a saga and its parts wait for: early or late, twice, or never.
+    async fn act_on(&self, id: SagaId, definition: &str, rows: usize) {
+        let mut sagas = vec![(id, definition)];
+        while let Some((id, definition)) = sagas.pop() {
+            let Some(shape) = self.definitions.get(definition) else { continue };
+            for step in &shape.steps {
+                match &step.work {
+                    Work::Part(part) => {
+                        let keys = match step.is_list {
+                            true => (0..rows).map(|row| format!("{}:{row}", step.name)).collect(),
+                            false => vec![step.name.clone()],
+                        };
+                        let keys = keys.iter().filter_map(|key| key.parse::<StepKey>().ok());
+                        sagas.extend(keys.map(|key| (id.child(&key), part.as_str())));
+                    }
+                    Work::Signal => self.signal(id, &step.name).await,
+                    Work::Approval => self.decide(id, &step.name).await,
+                    Work::Participant(_) | Work::Delay => {}
+                }
+            }
+        }
+    }
+
+    async fn signal(&self, id: SagaId, step: &str) {
+        let world = &self.world;
+        if world.chance(0.15) {
+            return;
+        }
+        sleep(world.ms(0, 8_000)).await;
+        let Ok(name) = Name::new(step) else { return };
+        let times = if world.chance(0.3) { 2 } else { 1 };
+        let key = format!("{id}-{step}");
+        for _ in 0..times {
+            let payload = Json::from_value(&json!({"by": "a client"}));
+            let input = Input::Signal { name: name.clone(), id: key.clone(), payload };
+            if self.act(id, input).await {
+                world.say(format_args!("the signal {key} is taken"));
+                self.told().signals.entry(id).or_default().insert(key.clone());
+            }
+        }
+    }
+
+    async fn decide(&self, id: SagaId, step: &str) {
+        let world = &self.world;
+        if world.chance(0.15) {
+            return;
+        }
+        let Ok(name) = Name::new(step) else { return };
+        let approve = world.chance(0.75);
+        // Before it is asked for, nobody can decide.
+        for _ in 0..4 {
+            sleep(world.ms(0, 4_000)).await;
+            let (by, comment) = ("a client".to_owned(), "as agreed".to_owned());
+            let input = Input::Decide { step: name.clone(), approve, by, comment };
+            if self.act(id, input).await {
+                world.say(format_args!("{step} of {id} is decided"));
+                self.told().decisions.entry(id).or_default().insert(step.to_owned(), approve);
+                return;
+            }
+        }
+    }
+
+    /// Asks something of a saga, once, at one of the doors. `true`: it was done.
+    async fn act(&self, id: SagaId, input: Input) -> bool {
+        let open: Vec<_> = self.orchestrators.iter().filter_map(Orchestrator::door).collect();
+        let Some(door) = self.world.pick(&open).cloned() else { return false };
+        let asked = door.engine.act(id, input, PATIENCE);
+        let answer = timeout(PATIENCE + Duration::from_secs(1), asked).await;
+        matches!(answer, Ok(Ok(_)))
     }
 
     async fn cancel(&self, id: SagaId) {

@@ -13,12 +13,13 @@ use crate::bug::Bug;
 use crate::bus::Server;
 use crate::check::Seen;
 use crate::clients::Clients;
-use crate::definitions;
+use crate::definitions::{self, Drawn};
 use crate::fault::Fault;
 use crate::orchestrators::Orchestrator;
 use crate::participants::{self, Services};
 use crate::plan::{Mode, Plan};
 use crate::process_slot::Slot;
+use crate::shape::Shape;
 use crate::store::Database;
 use crate::weather::Weather;
 use crate::world::{Violation, World};
@@ -82,7 +83,7 @@ async fn simulate(plan: Plan, bug: Option<Bug>) -> Outcome {
     let database = Database::new(&world);
     let server = Server::new(&world, &database);
     let services = Services::new(&world, &server);
-    let names = submit_definitions(&world, &database);
+    let definitions = submit_definitions(&world, &database);
 
     let orchestrators: Vec<Orchestrator> = (0..plan.orchestrators)
         .map(|number| Orchestrator::new(Slot::new(&world, format!("o{number}"))))
@@ -98,7 +99,7 @@ async fn simulate(plan: Plan, bug: Option<Bug>) -> Outcome {
             slots.push(slot);
         }
     }
-    let clients = Clients::new(&server, &orchestrators, names);
+    let clients = Clients::new(&server, &orchestrators, definitions);
     tokio::spawn(clients.clone().run());
     let weather = Weather {
         world: world.clone(),
@@ -127,19 +128,17 @@ async fn simulate(plan: Plan, bug: Option<Bug>) -> Outcome {
     }
 }
 
-fn submit_definitions(world: &Arc<World>, database: &Arc<Database>) -> Vec<String> {
+fn submit_definitions(world: &Arc<World>, database: &Arc<Database>) -> BTreeMap<String, Shape> {
     let now = database.now();
-    (0..world.plan.definitions)
-        .filter_map(|number| {
-            let name = format!("d{number}");
-            let text = definitions::draw(world, &name);
-            let (draft, _) = Definitions::check(&text).ok()?;
-            let body = serde_json::to_string(&draft).ok()?;
-            world.say(format_args!("definition {body}"));
-            database.tables().submit_definition(&name, [0; 32], &body, now);
-            Some(name)
-        })
-        .collect()
+    let mut shapes = BTreeMap::new();
+    for Drawn { name, text, .. } in definitions::draw_all(world) {
+        let (draft, _) = Definitions::check(&text).expect("it was checked when it was drawn");
+        let body = serde_json::to_string(&draft).expect("a draft is JSON");
+        world.say(format_args!("definition {body}"));
+        database.tables().submit_definition(&name, [0; 32], &body, now);
+        shapes.insert(name, Shape::of(&body));
+    }
+    shapes
 }
 
 fn is_anything_live(database: &Database) -> bool {

@@ -54,15 +54,7 @@ impl Sum {
         for (fault, count) in &outcome.counts {
             *self.counts.entry(*fault).or_default() += count;
         }
-        let (totals, of) = (&mut self.totals, outcome.totals);
-        totals.sagas += of.sagas;
-        totals.completed += of.completed;
-        totals.compensated += of.compensated;
-        totals.not_ended += of.not_ended;
-        totals.windows_missed += of.windows_missed;
-        totals.effects += of.effects;
-        totals.dead_letters += of.dead_letters;
-        totals.torn += of.torn;
+        self.totals.add(&outcome.totals);
         let (seen, of) = (&mut self.seen, outcome.seen);
         seen.commits += of.commits;
         seen.transitions += of.transitions;
@@ -97,6 +89,11 @@ impl Sum {
             share(totals.compensated, totals.sagas),
             totals.not_ended,
             totals.windows_missed,
+        );
+        println!(
+            "{} of them parts of others, {} of these undone when they were done; {} lists, {} steps skipped, {} signals \
+             and decisions",
+            totals.parts, totals.parts_undone, totals.lists, totals.skipped, totals.acts,
         );
         println!(
             "{} commits of {} transitions, {} lost to another writer, {} sagas taken over, {} commands, {} effects, \
@@ -169,6 +166,12 @@ fn no_seed_breaks_an_invariant() {
             .collect();
         assert!(never.is_empty(), "these faults never happened: {never:?}");
         assert!(sum.totals.compensated * 10 > sum.totals.sagas, "too few sagas turned round");
+        let Totals { parts_undone, lists, skipped, acts, .. } = sum.totals;
+        for (what, count) in
+            [("parts undone", parts_undone), ("lists", lists), ("skips", skipped), ("acts", acts)]
+        {
+            assert!(count > 0, "there were no {what}");
+        }
         assert!(
             sum.seen.taken_over > 0 && sum.seen.races_lost > 0,
             "nobody took over, or nobody lost a race"

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use snorri::store::Gone;
 use snorri::store::journal::Transition;
+use snorri::store::{Gone, Resting, TakenOver};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::Saga;
@@ -45,6 +45,7 @@ pub(crate) struct SagaRow {
     pub(crate) blocked_reason: Option<String>,
     pub(crate) owner: String,
     pub(crate) wake_at: Option<Timestamp>,
+    pub(crate) resting: bool,
     pub(crate) quarantine: Option<String>,
 }
 
@@ -280,6 +281,7 @@ impl Tables {
                 blocked_reason: None,
                 owner: String::new(),
                 wake_at: None,
+                resting: false,
                 quarantine: None,
             };
             self.project(replica, write, fresh);
@@ -292,7 +294,10 @@ impl Tables {
 
     fn project(&mut self, replica: &str, write: &Write, row: SagaRow) {
         let saga = &write.after;
-        let wake_at = saga.ended_at.is_none().then(|| row.wake_at.unwrap_or(write.at + WAKE_AFTER));
+        let wake_at = saga.ended_at.is_none().then(|| {
+            let soon = write.at + WAKE_AFTER;
+            row.wake_at.map_or(soon, |standing| standing.min(soon))
+        });
         let row = SagaRow {
             status: saga.status().as_str().to_owned(),
             ended_at: saga.ended_at,
@@ -300,6 +305,7 @@ impl Tables {
             blocked_reason: saga.first_blocked().map(|blocked| blocked.reason.as_str().to_owned()),
             owner: replica.to_owned(),
             wake_at,
+            resting: false,
             quarantine: None,
             ..row
         };
@@ -323,6 +329,7 @@ impl Tables {
                 status: "blocked".to_owned(),
                 blocked_reason: Some("quarantined".to_owned()),
                 wake_at: Some(now + Millis::secs(60)),
+                resting: false,
                 ..row.clone()
             };
             self.put_saga(id, row);
@@ -408,20 +415,28 @@ impl Tables {
         }
     }
 
-    pub(crate) fn take_over(&mut self, dead: &str, taker: &str, limit: usize, now: Timestamp) -> Vec<SagaId> {
+    pub(crate) fn take_over(&mut self, dead: &str, taker: &str, limit: usize, now: Timestamp) -> TakenOver {
         let is_back = |row: &ReplicaRow| !row.left && row.heartbeat_at >= now - Millis::secs(2);
         if self.replicas.get(dead).is_some_and(is_back) {
-            return Vec::new();
+            return TakenOver::default();
         }
-        let ids: Vec<SagaId> =
-            self.live().filter(|(_, row)| row.owner == dead).map(|(id, _)| id).take(limit).collect();
-        for id in &ids {
-            if let Some(row) = self.sagas.get(id) {
-                self.put_saga(*id, SagaRow { owner: taker.to_owned(), ..row.clone() });
+        let taken: Vec<(SagaId, SagaRow)> = self
+            .live()
+            .filter(|(_, row)| row.owner == dead)
+            .map(|(id, row)| (id, row.clone()))
+            .take(limit)
+            .collect();
+        let mut of = TakenOver::default();
+        for (id, row) in taken {
+            if row.resting {
+                of.resting += 1;
+            } else {
+                of.ids.push(id);
             }
+            self.put_saga(id, SagaRow { owner: taker.to_owned(), ..row });
         }
         self.end_transaction();
-        ids
+        of
     }
 
     pub(crate) fn owned(
@@ -433,7 +448,8 @@ impl Tables {
     ) -> Vec<SagaId> {
         self.live()
             .filter(|(id, row)| {
-                row.owner == owner && after.is_none_or(|after| *id > after) && row.started_at < started_before
+                let is_next = after.is_none_or(|after| *id > after) && row.started_at < started_before;
+                row.owner == owner && is_next && !row.resting
             })
             .map(|(id, _)| id)
             .take(limit)
@@ -470,6 +486,17 @@ impl Tables {
         true
     }
 
+    pub(crate) fn rest(&mut self, sagas: &[Resting]) {
+        for Resting { id, seq, wake_at } in sagas {
+            let newest = self.rows(*id).next_back().map(|(seq, _)| seq);
+            let row = self.sagas.get(id).filter(|row| row.wake_at.is_some() && row.quarantine.is_none());
+            if let Some(row) = row.filter(|_| newest == Some(*seq)).cloned() {
+                self.put_saga(*id, SagaRow { wake_at: Some(*wake_at), resting: true, ..row });
+            }
+        }
+        self.end_transaction();
+    }
+
     pub(crate) fn claim_due(&mut self, replica: &str, limit: usize, now: Timestamp) -> Vec<SagaId> {
         let mut due: Vec<(Timestamp, SagaId)> = self
             .live()
@@ -483,7 +510,10 @@ impl Tables {
         due.truncate(limit);
         for (_, id) in &due {
             if let Some(row) = self.sagas.get(id) {
-                self.put_saga(*id, SagaRow { wake_at: Some(now + WAKE_AFTER), ..row.clone() });
+                self.put_saga(
+                    *id,
+                    SagaRow { wake_at: Some(now + WAKE_AFTER), resting: false, ..row.clone() },
+                );
             }
         }
         self.end_transaction();

@@ -312,6 +312,8 @@ impl Lane {
                 .map_err(|error| store::Error::Corrupt(format!("events of {}: {error}", one.work.id)))?;
             let status_changed =
                 one.before.as_ref().is_none_or(|before| before.status() != one.after.status());
+            // One that was at rest may have its wake-up far away, and now something of it may be out.
+            let was_at_rest = one.before.as_ref().is_some_and(|before| before.rests_until().is_some());
             // One that has ended stays with who ended it: it is looked for there if it is not announced yet.
             let was_ended = one.before.as_ref().is_some_and(|before| before.ended_at.is_some());
             transitions.push(Transition {
@@ -319,7 +321,7 @@ impl Lane {
                 seq: one.seq,
                 at: one.at,
                 events,
-                project: status_changed || (!one.is_ours && !was_ended),
+                project: status_changed || was_at_rest || (!one.is_ours && !was_ended),
                 fingerprint: match one.work.items.first() {
                     Some(Item::Start(start)) => start.fingerprint,
                     _ => None,

@@ -52,6 +52,9 @@ pub(super) struct Cache {
 /// What a saga takes in memory beside its payloads, about.
 const ENTRY_BYTES: usize = 2048;
 
+/// So many timers are kept without a look at whose they are.
+const TIMERS_MIN: usize = 1024;
+
 fn bytes_of(saga: &Saga) -> usize {
     saga.bytes.saturating_add(ENTRY_BYTES)
 }
@@ -155,6 +158,15 @@ impl Cache {
         due
     }
 
+    /// Forgets the timers of sagas that were let go, once they are the most.
+    pub(super) fn compact(&mut self) {
+        if self.timers.len() > 2 * self.sagas.len() + TIMERS_MIN {
+            let sagas = &self.sagas;
+            self.timers
+                .retain(|Reverse((at, id))| sagas.get(id).is_some_and(|entry| entry.armed == Some(*at)));
+        }
+    }
+
     #[cfg(test)]
     fn timers(&self) -> usize {
         self.timers.len()
@@ -202,6 +214,22 @@ mod tests {
         }
         let now = began + Millis::secs(101);
         assert_eq!(cache.take_due(now, 256, |_, _| false).len(), 10, "and none is forgotten");
+    }
+
+    #[test]
+    fn timers_of_sagas_that_were_let_go_are_forgotten() {
+        let mut cache = Cache::default();
+        let now = Timestamp(1_000_000_000_000_000);
+        for n in 1..=2000 {
+            let (saga, versioned) = saga(n, now);
+            cache.put(saga, 1, versioned, true, None);
+        }
+        for n in 11..=2000 {
+            assert!(cache.take(SagaId(uuid::Uuid::from_u128(n))).is_some());
+        }
+        cache.compact();
+        assert_eq!((cache.len(), cache.timers()), (10, 10));
+        assert_eq!(cache.take_due(now + Millis::secs(2), 256, |_, _| false).len(), 10);
     }
 
     #[test]

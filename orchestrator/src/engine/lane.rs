@@ -19,6 +19,7 @@ use super::owed::Recalls;
 use super::publisher::{Backlog, Job, Publisher};
 use super::queue::Queue;
 use super::{BATCH_MAX, Item, Shared};
+use crate::store::Resting;
 
 /// How long after NATS or Postgres came back answers are waited for before timeouts count again.
 const GRACE: Duration = Duration::from_secs(2);
@@ -39,6 +40,8 @@ pub(super) struct Lane {
     pub(super) recalls: Recalls,
     /// Transitions whose commit was not answered.
     pub(super) limbo: Vec<Decided>,
+    /// Sagas at rest that were let go, and whose wake-ups are to be set.
+    pub(super) resting: Vec<Resting>,
     /// When Postgres failed this lane last.
     pub(super) trouble_at: Option<Instant>,
     /// How often each saga's load or decision failed in a row; cleared by a success.
@@ -60,6 +63,7 @@ impl Lane {
             backlog,
             recalls: Recalls::default(),
             limbo: Vec::new(),
+            resting: Vec::new(),
             trouble_at: None,
             troubles: HashMap::new(),
             counted: (0, 0),
@@ -96,6 +100,7 @@ impl Lane {
                 self.process(works).await;
             }
             self.republish().await;
+            self.put_to_rest();
             self.count();
         }
         snorri_kill::point!(Draining, return);

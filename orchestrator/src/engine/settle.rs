@@ -7,6 +7,7 @@ use super::batch::{Decided, Work};
 use super::deciding::Verdict;
 use super::lane::Lane;
 use super::publisher::Job;
+use super::rest;
 use super::{ActError, Acted, Debt, Item, StartError, Started};
 use crate::aside::dead_letter;
 use snorri_saga::decide::{Refusal, pending_effects};
@@ -39,6 +40,7 @@ impl Lane {
             self.shared.waiters.ended(work.id);
         }
         let mut repeat = work.may_be_in;
+        let is_swept = work.items.iter().any(|item| matches!(item, Item::Swept(_)));
         let mut owed: Vec<Arc<Debt>> = work.owed.into_iter().collect();
         for (item, verdict) in work.items.into_iter().zip(verdicts) {
             match item {
@@ -99,8 +101,19 @@ impl Lane {
             effects = pending_effects(definition, &after, self.shared.clock.now());
         }
         job.add(&self.shared, work.id, effects, &owed);
-        let is_ours = is_ours || !events.is_empty();
-        self.cache.put(after, seq, versioned, is_ours, armed);
+        let resting =
+            if events.is_empty() { rest::resting(&after, seq, self.shared.clock.now()) } else { None };
+        // In memory, each has a timer.
+        let was_in_memory = armed.is_some();
+        match resting {
+            Some(resting) if is_swept => self.resting.push(resting),
+            // What was not in memory is not kept there for a question: its wake-up stands, or the sweep comes.
+            Some(_) if !was_in_memory => {}
+            Some(_) | None => {
+                let is_ours = is_ours || !events.is_empty();
+                self.cache.put(after, seq, versioned, is_ours, armed);
+            }
+        }
     }
 
     /// A saga that nobody knows.

@@ -1,29 +1,49 @@
 //! `/v1/definitions`: submitted, listed, read.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
+use bytes::Bytes;
 use serde::Serialize;
-use snorri_saga::definition::Draft;
+use serde_json::Value;
+use snorri_language::check::{File, Report};
+use snorri_language::diagnostic::Diagnostic;
+use snorri_language::explore::{Bounds, Role};
+use snorri_language::pin::Child;
+use snorri_language::text::{Format, TEXT_BYTES_MAX};
 use snorri_saga::ids::Name;
-use snorri_saga::json::{Json, deeper_than};
+use snorri_saga::json::Json;
 use snorri_saga::time::Timestamp;
-use snorri_saga::wire::limit;
 
 use super::params::{Params, page};
-use super::sagas::{Segment, segment};
+use super::sagas::Segment;
+use super::versions::{NameAndVersion, name_and_version, name_of};
 use super::{Rest, body, gate};
-use crate::definitions::{self, Definitions, Submitted, TEXT_BYTES_MAX};
+use crate::definitions::{self, Definitions, Submitted, Wanted};
 use crate::problem::Problem;
 use crate::store;
+use crate::store::definitions::Stored;
+use crate::store::versions::Running;
 
 const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 500;
 /// How many definitions are read at once: a large one takes a core for some time.
 pub(super) const READING_MAX: usize = 2;
+
+/// How far a submission is explored: the command explores farther, and takes its time.
+const EXPLORED: Bounds = Bounds {
+    faults: 1,
+    states: 20_000,
+    time: Duration::from_millis(250),
+    attempts: 2,
+    items: 2,
+    role: Role::Alone,
+};
 
 #[derive(Debug, Serialize)]
 struct SubmittedView<'a> {
@@ -31,73 +51,124 @@ struct SubmittedView<'a> {
     version: u32,
     new: bool,
     digest: String,
+    warnings: Value,
+    /// How many sagas run on older versions; nothing if they could not be counted.
+    running_on_older: Option<Vec<Running>>,
 }
 
 /// Submits a definition.
 pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     let work = async {
-        let (parts, content) = request.into_parts();
-        let bytes = body::read(&parts.headers, content, TEXT_BYTES_MAX).await?;
-        let is_json = match body::content_type(&parts.headers).as_deref() {
-            None | Some("text/yaml" | "application/yaml" | "application/x-yaml" | "text/x-yaml") => false,
-            Some("application/json") => true,
-            Some(other) => {
-                return Err(Problem::unsupported_media_type(other, "application/yaml or application/json"));
-            }
-        };
-        Params::of(&parts.uri, &[])?;
-        let draft = read(&rest, bytes, is_json).await?;
-        let submitted = rest.api.definitions.submit_draft(&draft).await?;
-        answer(&submitted)
+        let report = report(&rest, request).await?;
+        let warnings = report.files.iter().flat_map(|file| &file.diagnostics);
+        let warnings = Value::Array(warnings.map(Problem::violation).collect());
+        let (draft, definition) = Definitions::checked(report)?;
+        let submitted = Box::pin(rest.api.definitions.submit(draft, definition)).await?;
+        answer(&rest, &submitted, warnings).await
     };
     gate::run(&rest, "POST /v1/definitions", work).await
 }
 
-/// Reads the text beside the runtime's threads, which serve everybody.
-async fn read(rest: &Rest, bytes: axum::body::Bytes, is_json: bool) -> Result<Draft, Problem> {
-    let turn = rest.reading.clone().acquire_owned().await.map_err(|_| Problem::shutting_down())?;
-    let reading = tokio::task::spawn_blocking(move || {
-        // Held to the end, even when nobody waits for it any more.
-        let _turn = turn;
+/// Checks a definition and stores nothing. That it has errors is an answer like any other.
+pub(super) async fn check(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    let work = async {
+        let report = report(&rest, request).await?;
+        body::json(StatusCode::OK, &report)
+    };
+    gate::run(&rest, "POST /v1/definitions/check", work).await
+}
+
+/// What is known of the definition in a request.
+async fn report(rest: &Arc<Rest>, request: Request) -> Result<Report, Problem> {
+    let (parts, content) = request.into_parts();
+    let bytes = body::read(&parts.headers, content, TEXT_BYTES_MAX).await?;
+    let format = match body::content_type(&parts.headers).as_deref() {
+        None | Some("text/yaml" | "application/yaml" | "application/x-yaml" | "text/x-yaml") => Format::Yaml,
+        Some("application/json") => Format::Json,
+        Some(other) => {
+            return Err(Problem::unsupported_media_type(other, "application/yaml or application/json"));
+        }
+    };
+    Params::of(&parts.uri, &[])?;
+    let (mut found, wanted) = read(rest, bytes.clone(), format, HashMap::new()).await?;
+    if !wanted.is_empty() {
+        let children = rest.api.definitions.children(&wanted).await?;
+        found = read(rest, bytes, format, children).await?.0;
+    }
+    beside(rest, move || {
+        let began = Instant::now();
+        found.explore(&EXPLORED, &|| began.elapsed());
+        Ok(found)
+    })
+    .await
+}
+
+/// Checks the text beside the runtime's threads, which serve everybody. With it, the sub-sagas that it names.
+async fn read(
+    rest: &Rest,
+    bytes: Bytes,
+    format: Format,
+    children: HashMap<Wanted, Child>,
+) -> Result<(Report, Vec<Wanted>), Problem> {
+    beside(rest, move || {
         let text = std::str::from_utf8(&bytes).map_err(|error| {
             Problem::unreadable_definition(&format!(
                 "the text is not UTF-8 from byte {} on",
                 error.valid_up_to()
             ))
         })?;
-        let draft = if is_json { read_json(text)? } else { read_yaml(text)? };
-        // Postgres and people's terminals take none, and no definition needs one.
-        if serde_json::to_string(&draft).is_ok_and(|text| text.contains("\\u0000")) {
-            return Err(Problem::unreadable_definition("the text has the character U+0000"));
+        let name = match format {
+            Format::Yaml => "definition.yaml",
+            Format::Json => "definition.json",
+        };
+        let wanted = RefCell::new(Vec::new());
+        let found = snorri_language::check::check(&[File { name, text, format }], |name, version| {
+            let wanted_now = (name.to_owned(), version);
+            let child = children.get(&wanted_now).cloned();
+            wanted.borrow_mut().push(wanted_now);
+            child
+        });
+        // Nested too deep is a word of its own, as everywhere else in this interface.
+        let is_too_deep = |diagnostic: &Diagnostic| diagnostic.code == "too-deep";
+        if format == Format::Json && found.files.iter().flat_map(|file| &file.diagnostics).any(is_too_deep) {
+            return Err(Problem::too_deep());
         }
-        Ok(draft)
+        Ok((found, wanted.into_inner()))
+    })
+    .await
+}
+
+/// Does what takes long beside the runtime's threads, which serve everybody.
+pub(super) async fn beside<T: Send + 'static>(
+    rest: &Rest,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = rest.reading.clone().acquire_owned().await.map_err(|_| Problem::shutting_down())?;
+    let working = tokio::task::spawn_blocking(move || {
+        // Held to the end, even when nobody waits for it any more.
+        let _turn = turn;
+        work()
     });
-    reading.await.map_err(|error| {
+    working.await.map_err(|error| {
         tracing::error!(%error, "a definition could not be read");
         Problem::internal("the definition could not be read; the log of this replica has the reason")
     })?
 }
 
-/// JSON is read as JSON: as YAML, which it nearly is, some escapes and long keys would not pass.
-fn read_json(text: &str) -> Result<Draft, Problem> {
-    if deeper_than(text.as_bytes(), limit::JSON_DEPTH_MAX) {
-        return Err(Problem::too_deep());
-    }
-    serde_json::from_str(text).map_err(|error| Problem::unreadable_definition(&error.to_string()))
-}
-
-fn read_yaml(text: &str) -> Result<Draft, Problem> {
-    Definitions::read(text).map_err(Problem::from)
-}
-
-fn answer(submitted: &Submitted) -> Result<Response, Problem> {
+async fn answer(rest: &Rest, submitted: &Submitted, warnings: Value) -> Result<Response, Problem> {
     let definition = &submitted.versioned.definition;
     let version = submitted.versioned.version;
+    // It is submitted, whether they can be counted or not.
+    let running = rest.api.store.running_below(&definition.name, version).await.inspect_err(|error| {
+        tracing::debug!(error = error.chain(), "the sagas on older versions could not be counted");
+    });
     let view = SubmittedView {
         name: definition.name.as_str(),
         version,
         new: submitted.is_new,
         digest: hex(&submitted.digest),
+        warnings,
+        running_on_older: running.ok(),
     };
     let status = if submitted.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = body::json(status, &view)?;
@@ -141,50 +212,53 @@ struct DefinitionView {
     name: String,
     version: u32,
     submitted_at: Timestamp,
+    removed_at: Option<Timestamp>,
     definition: Json,
 }
 
 /// The newest version of a definition.
-pub(super) async fn newest(State(rest): State<Arc<Rest>>, name: Segment, uri: Uri) -> Response {
+pub(super) async fn newest(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri) -> Response {
     let work = async {
         Params::of(&uri, &[])?;
-        show(&rest, &segment(name)?, None).await
+        show(&rest, &name_of(path)?, None).await
+    };
+    gate::run(&rest, "GET /v1/definitions/{name}", work).await
+}
+
+/// The newest version of the definition that is called `check`, whose path is another's, too.
+pub(super) async fn newest_check(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
+    let work = async {
+        Params::of(&uri, &[])?;
+        show(&rest, &name_of(Ok(axum::extract::Path("check".to_owned())))?, None).await
     };
     gate::run(&rest, "GET /v1/definitions/{name}", work).await
 }
 
 /// One version of a definition.
-pub(super) async fn version(
-    State(rest): State<Arc<Rest>>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    uri: Uri,
-) -> Response {
+pub(super) async fn version(State(rest): State<Arc<Rest>>, path: NameAndVersion, uri: Uri) -> Response {
     let work = async {
         Params::of(&uri, &[])?;
-        let Path((name, version)) = path.map_err(|error| Problem::bad_request(&error.body_text()))?;
-        let number = version.parse::<u32>().ok().filter(|version| *version > 0);
-        let number = number.ok_or_else(|| {
-            let shown: String = version.chars().take(80).collect();
-            Problem::bad_parameter("version", &format!("`{shown}` is not a version, a number from 1"))
-        })?;
-        show(&rest, &name, Some(number)).await
+        let (name, version) = name_and_version(path)?;
+        show(&rest, &name, Some(version)).await
     };
     gate::run(&rest, "GET /v1/definitions/{name}/{version}", work).await
 }
 
-async fn show(rest: &Rest, name: &str, version: Option<u32>) -> Result<Response, Problem> {
-    let unknown = || {
-        let shown: String = name.chars().take(80).collect();
-        definitions::Error::Unknown { name: shown, version }
-    };
-    let name = Name::new(name).map_err(|_| unknown())?;
-    let stored = rest.api.store.definition(name.as_str(), version).await?.ok_or_else(unknown)?;
+/// A definition as it is stored: one version, removed or not, or the newest in force.
+pub(super) async fn stored(rest: &Rest, name: &Name, version: Option<u32>) -> Result<Stored, Problem> {
+    let stored = rest.api.store.definition(name.as_str(), version).await?;
+    stored.ok_or_else(|| definitions::Error::Unknown { name: name.to_string(), version }.into())
+}
+
+async fn show(rest: &Rest, name: &Name, version: Option<u32>) -> Result<Response, Problem> {
+    let stored = stored(rest, name, version).await?;
     let definition = Json::parse(&stored.body)
         .map_err(|error| store::Error::Corrupt(format!("definition {name}: {error}")))?;
     let view = DefinitionView {
         name: stored.name,
         version: stored.version,
         submitted_at: stored.submitted_at,
+        removed_at: stored.removed_at,
         definition,
     };
     body::json(StatusCode::OK, &view)

@@ -2,8 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use snorri_language::diagnostic::{Diagnostic, Severity};
 use snorri_saga::decide::Refusal;
-use snorri_saga::definition::Problem as Violation;
 
 use crate::engine::{ActError, StartError};
 use crate::problem::Problem;
@@ -41,29 +41,16 @@ impl From<definitions::Error> for Problem {
     fn from(error: definitions::Error) -> Self {
         match error {
             definitions::Error::Unknown { .. } => Self::unknown_definition(&error.to_string()),
-            definitions::Error::Invalid(violations) => Self::invalid_definition(&shown(violations)),
+            definitions::Error::Removed { .. } => Self::removed_definition(&error.to_string()),
+            definitions::Error::Invalid { diagnostics, is_readable } => {
+                let errors: Vec<Diagnostic> =
+                    diagnostics.into_iter().filter(|found| found.severity == Severity::Error).collect();
+                Self::invalid_definition(&errors, is_readable)
+            }
             definitions::Error::Unreadable(text) => Self::unreadable_definition(&text),
             definitions::Error::Store(error) => error.into(),
         }
     }
-}
-
-/// The most violations that one answer has, and the most characters of each.
-const VIOLATIONS_MAX: usize = 100;
-const VIOLATION_CHARS_MAX: usize = 300;
-
-/// Violations repeat what was sent: as much of it as people read.
-fn shown(mut violations: Vec<Violation>) -> Vec<Violation> {
-    violations.truncate(VIOLATIONS_MAX);
-    for violation in &mut violations {
-        for text in [&mut violation.pointer, &mut violation.message] {
-            if let Some((end, _)) = text.char_indices().nth(VIOLATION_CHARS_MAX) {
-                text.truncate(end);
-                text.push('…');
-            }
-        }
-    }
-    violations
 }
 
 impl From<StartError> for Problem {

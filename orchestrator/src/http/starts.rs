@@ -65,7 +65,10 @@ async fn begin(rest: &Rest, request: Request) -> Result<Response, Problem> {
         .map(|key| intake::keyed(key, &start.definition, start.version, &start.input))
         .transpose()?;
     let until = Instant::now() + START_TIMEOUT;
-    let versioned = definition(rest, &start, until).await?;
+    let versioned = match definition(rest, &start, until).await? {
+        Ok(versioned) => versioned,
+        Err(removed) => return replay(rest, &start, key.as_ref(), removed).await,
+    };
     let definition = versioned.definition.name.clone();
     let wanted = StartRequest {
         versioned,
@@ -79,24 +82,47 @@ async fn begin(rest: &Rest, request: Request) -> Result<Response, Problem> {
             .and_then(intake::traceparent),
     };
     let started = api.engine.start(wanted, until.saturating_duration_since(Instant::now())).await?;
+    answer(rest, &started, definition.as_str()).await
+}
+
+/// A start that came before its version was removed has its saga.
+async fn replay(
+    rest: &Rest,
+    start: &StartBody<'_>,
+    key: Option<&(String, [u8; 32])>,
+    removed: definitions::Error,
+) -> Result<Response, Problem> {
+    // Only a version that is named can be a removed one.
+    match rest.api.engine.begun(key, start.version.unwrap_or_default()).await? {
+        Some(started) => answer(rest, &started, &start.definition).await,
+        None => Err(removed.into()),
+    }
+}
+
+async fn answer(rest: &Rest, started: &Started, definition: &str) -> Result<Response, Problem> {
     let status: Cow<'static, str> = if started.is_replay {
-        match api.store.line(started.id).await? {
+        match rest.api.store.line(started.id).await? {
             Some(line) => line.status.into(),
             None => return Err(Problem::unknown_saga(&started.id.to_string())),
         }
     } else {
         "running".into()
     };
-    Ok(answer(&started, definition.as_str(), &status))
+    Ok(told(started, definition, &status))
 }
 
 /// The definition, nearly always from memory.
-async fn definition(rest: &Rest, start: &StartBody<'_>, until: Instant) -> Result<Arc<Versioned>, Problem> {
-    match timeout_at(until, rest.api.definitions.get(&start.definition, start.version)).await {
+async fn definition(
+    rest: &Rest,
+    start: &StartBody<'_>,
+    until: Instant,
+) -> Result<Result<Arc<Versioned>, definitions::Error>, Problem> {
+    match timeout_at(until, rest.api.definitions.in_force(&start.definition, start.version)).await {
         Ok(Ok(versioned)) => {
             rest.breaker.answered();
-            Ok(versioned)
+            Ok(Ok(versioned))
         }
+        Ok(Err(error @ definitions::Error::Removed { .. })) => Ok(Err(error)),
         Ok(Err(error)) => {
             if matches!(&error, definitions::Error::Store(error) if error.is_transient()) {
                 rest.breaker.failed();
@@ -110,7 +136,7 @@ async fn definition(rest: &Rest, start: &StartBody<'_>, until: Instant) -> Resul
     }
 }
 
-fn answer(started: &Started, definition: &str, status: &str) -> Response {
+fn told(started: &Started, definition: &str, status: &str) -> Response {
     let Started { id, version, is_replay } = started;
     // Names and ids need no escaping.
     let text =

@@ -127,6 +127,7 @@ pub(super) struct Series {
     step_duration: Histograms<ByDirection>,
     pub(super) sagas_live: Gauge,
     pub(super) sagas_blocked: Gauge,
+    pub(super) sagas_resting: Gauge,
     pub(super) windows_at_risk: Counter,
     pub(super) windows_missed: Counter,
     pub(super) dead_letters: Family<ByReason, Counter>,
@@ -162,6 +163,7 @@ impl Series {
             step_duration: Family::new_with_constructor(|| Histogram::new(STEP_BUCKETS)),
             sagas_live: Gauge::default(),
             sagas_blocked: Gauge::default(),
+            sagas_resting: Gauge::default(),
             windows_at_risk: Counter::default(),
             windows_missed: Counter::default(),
             dead_letters: Family::default(),
@@ -220,6 +222,11 @@ impl Series {
         to.register("snorri_sagas_started", "Sagas that were accepted", self.sagas_started.clone());
         to.register("snorri_sagas_ended", "Sagas that ended, by how", self.sagas_ended.clone());
         to.register("snorri_saga_causes", "Sagas that turned round, by why", self.saga_causes.clone());
+        to.register(
+            "snorri_sagas_resting",
+            "Sagas that wait for long and are in no memory, of all replicas together (take the max, not the sum)",
+            self.sagas_resting.clone(),
+        );
         to.register("snorri_signals", "Signals that came, by what was answered", self.signals.clone());
         to.register(
             "snorri_decisions",

@@ -1,4 +1,4 @@
-//! The count of blocked sagas. It is asked of the database and not added up from transitions: a replica
+//! The counts of blocked sagas and of those at rest. They are asked of the database and not added up from transitions: a replica
 //! that took over, or that was restarted, would have to know what the one before it had counted. So every
 //! replica says the same number, and who adds replicas up takes the maximum.
 
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Metrics;
 use crate::store::Postgres;
+use crate::store::journal::LiveCounts;
 
 /// How often the database is asked at the least.
 const EVERY: Duration = Duration::from_secs(5);
@@ -22,7 +23,10 @@ pub(crate) async fn watch(metrics: Arc<Metrics>, store: Postgres, stop: Cancella
     let count = async {
         loop {
             match store.live_counts().await {
-                Ok(counts) => metrics.blocked(counts.get(&Status::Blocked).copied().unwrap_or(0)),
+                Ok(LiveCounts { by_status, resting }) => {
+                    metrics.blocked(by_status.get(&Status::Blocked).copied().unwrap_or(0));
+                    metrics.resting(resting);
+                }
                 // The last count stands; that Postgres is away has a metric of its own.
                 Err(error) => tracing::debug!(error = error.chain(), "no count of blocked sagas"),
             }

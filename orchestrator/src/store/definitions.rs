@@ -17,9 +17,11 @@ pub struct Stored {
     pub body: String,
     /// When.
     pub submitted_at: Timestamp,
+    /// Since when it is not started any more.
+    pub removed_at: Option<Timestamp>,
 }
 
-/// A definition as it is listed: its newest version, without its body.
+/// A definition as it is listed: its newest version in force, without its body.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Listed {
     /// Its name.
@@ -31,7 +33,8 @@ pub struct Listed {
 }
 
 impl Postgres {
-    /// Stores a definition: the version that has this digest already, if it is the newest, or the next.
+    /// Stores a definition: the version that has this digest already, if it is the newest in force, or the next. The number of a
+    /// removed version is not used again.
     /// Returns the version and whether it is new.
     pub async fn submit_definition(
         &self,
@@ -45,11 +48,12 @@ impl Postgres {
                     let row = sqlx::query(
                         "-- submit_definition
                     WITH newest AS (
-                        SELECT version, digest FROM snorri.definitions WHERE name = $1
+                        SELECT version, digest FROM snorri.definitions WHERE name = $1 AND removed_at IS NULL
                         ORDER BY version DESC LIMIT 1
                     ), added AS (
                         INSERT INTO snorri.definitions (name, version, digest, body)
-                        SELECT $1, coalesce((SELECT version FROM newest), 0) + 1, $2, $3::json
+                        SELECT $1, coalesce((SELECT max(version) FROM snorri.definitions WHERE name = $1), 0) + 1,
+                               $2, $3::json
                         WHERE NOT EXISTS (SELECT 1 FROM newest WHERE digest = $2)
                         RETURNING version
                     )
@@ -73,12 +77,13 @@ impl Postgres {
         }
     }
 
-    /// A definition, the newest when no version is named.
+    /// A definition: the version that is named, removed or not, or the newest in force.
     pub async fn definition(&self, name: &str, version: Option<u32>) -> Result<Option<Stored>, Error> {
         let select = sqlx::query(
             "-- definition
-            SELECT name, version, body::text, submitted_at FROM snorri.definitions
-            WHERE name = $1 AND ($2::int4 IS NULL OR version = $2) ORDER BY version DESC LIMIT 1",
+            SELECT name, version, body::text, submitted_at, removed_at FROM snorri.definitions
+            WHERE name = $1 AND (version = $2 OR $2::int4 IS NULL AND removed_at IS NULL)
+            ORDER BY version DESC LIMIT 1",
         )
         .bind(name)
         .bind(version.map(|version| i32::try_from(version).unwrap_or(i32::MAX)));
@@ -87,14 +92,14 @@ impl Postgres {
         row.as_ref().map(stored).transpose()
     }
 
-    /// The names after the given one, in their order, each with its newest version. Without the bodies, which may
+    /// The names after the given one, in their order, each with its newest version in force. Without the bodies, which may
     /// be large.
     pub async fn definition_names(&self, after: Option<&str>, limit: i64) -> Result<Vec<Listed>, Error> {
         self.within(async {
             let rows = sqlx::query(
                 "-- definition_names
                 SELECT DISTINCT ON (name) name, version, submitted_at FROM snorri.definitions
-                WHERE $1::text IS NULL OR name > $1 ORDER BY name, version DESC LIMIT $2",
+                WHERE removed_at IS NULL AND ($1::text IS NULL OR name > $1) ORDER BY name, version DESC LIMIT $2",
             )
             .bind(after)
             .bind(limit)
@@ -120,5 +125,6 @@ fn stored(row: &sqlx::postgres::PgRow) -> Result<Stored, Error> {
         version: u32::try_from(row.try_get::<i32, _>(1)?).unwrap_or(0),
         body: row.try_get(2)?,
         submitted_at: Timestamp::from_offset(row.try_get(3)?),
+        removed_at: row.try_get::<Option<_>, _>(4)?.map(Timestamp::from_offset),
     })
 }

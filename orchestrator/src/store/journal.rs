@@ -49,10 +49,20 @@ pub struct Transition<'a> {
     pub at: Timestamp,
     /// The facts, as a JSON list.
     pub events: String,
-    /// The projection must be written: the status changed, or the saga changed hands.
+    /// The projection must be written: the status changed, the saga changed hands, or it was at rest and may have a wake-up
+    /// that is far away.
     pub project: bool,
     /// The fingerprint of a start that has an idempotency key.
     pub fingerprint: Option<[u8; 32]>,
+}
+
+/// How many live sagas there are.
+#[derive(Debug, Clone, Default)]
+pub struct LiveCounts {
+    /// By their status.
+    pub by_status: HashMap<Status, i64>,
+    /// Of them, those that are at rest for long: in no replica's memory.
+    pub resting: i64,
 }
 
 /// How long after the start, or after a sweep, a live saga is looked at whatever else happens.
@@ -85,8 +95,8 @@ WITH k AS (
 )
 UPDATE snorri.sagas AS t
 SET status = u.status, changed_at = u.at, ended_at = u.ended_at, cause = u.cause,
-    blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4,
-    wake_at = CASE WHEN u.ended_at IS NULL THEN coalesce(t.wake_at, u.at + interval '30 seconds') END
+    blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4, resting = false,
+    wake_at = CASE WHEN u.ended_at IS NULL THEN least(t.wake_at, u.at + interval '30 seconds') END
 FROM UNNEST($19::uuid[], $20::text[], $21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[])
      AS u (id, status, at, ended_at, cause, blocked_reason)
 WHERE t.id = u.id";
@@ -116,8 +126,8 @@ WITH k AS (
 ), p AS (
     UPDATE snorri.sagas AS t
     SET status = u.status, changed_at = u.at, ended_at = u.ended_at, cause = u.cause,
-        blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4,
-        wake_at = CASE WHEN u.ended_at IS NULL THEN coalesce(t.wake_at, u.at + interval '30 seconds') END
+        blocked_reason = u.blocked_reason, quarantine = NULL, owner = $4, resting = false,
+        wake_at = CASE WHEN u.ended_at IS NULL THEN least(t.wake_at, u.at + interval '30 seconds') END
     FROM UNNEST($19::uuid[], $20::text[], $21::timestamptz[], $22::timestamptz[], $23::text[], $24::text[])
          AS u (id, status, at, ended_at, cause, blocked_reason)
     WHERE t.id = u.id AND u.id IN (SELECT saga_id FROM j)
@@ -286,7 +296,7 @@ impl Postgres {
             sqlx::query(
                 "-- quarantine
                 UPDATE snorri.sagas SET quarantine = $2, status = 'blocked', blocked_reason = 'quarantined',
-                    changed_at = now(), wake_at = now() + interval '60 seconds'
+                    changed_at = now(), wake_at = now() + interval '60 seconds', resting = false
                 WHERE id = $1 AND ended_at IS NULL",
             )
             .bind(id.0)
@@ -298,21 +308,23 @@ impl Postgres {
         .await
     }
 
-    /// How many live sagas there are, by status.
-    pub async fn live_counts(&self) -> Result<HashMap<Status, i64>, Error> {
+    /// How many live sagas there are, by status and at rest.
+    pub async fn live_counts(&self) -> Result<LiveCounts, Error> {
         self.within(async {
             let rows = sqlx::query(
                 "-- live_counts
-                SELECT status, count(*) FROM snorri.sagas WHERE wake_at IS NOT NULL GROUP BY status",
+                SELECT status, count(*), count(*) FILTER (WHERE resting)
+                FROM snorri.sagas WHERE wake_at IS NOT NULL GROUP BY status",
             )
             .fetch_all(&self.upkeep)
             .await?;
-            let mut counts = HashMap::new();
+            let mut counts = LiveCounts::default();
             for row in rows {
                 let word: String = row.try_get(0)?;
                 if let Some(status) = Status::ALL.into_iter().find(|status| status.as_str() == word) {
-                    counts.insert(status, row.try_get(1)?);
+                    counts.by_status.insert(status, row.try_get(1)?);
                 }
+                counts.resting += row.try_get::<i64, _>(2)?;
             }
             Ok(counts)
         })

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::dead_letters::DeadLetter;
 use super::journal::{Loaded, Transition};
-use super::replicas::{Beat, Entered, Heartbeat};
+use super::replicas::{Beat, Entered, Heartbeat, Resting, TakenOver};
 use super::{Error, Postgres, Store, definitions};
 
 #[async_trait]
@@ -67,7 +67,7 @@ impl Store for Postgres {
         self.leave(name, incarnation).await
     }
 
-    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
+    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<TakenOver, Error> {
         self.take_over(dead, taker, limit).await
     }
 
@@ -97,5 +97,9 @@ impl Store for Postgres {
 
     async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
         self.claim_due(replica, limit).await
+    }
+
+    async fn rest(&self, sagas: &[Resting]) -> Result<(), Error> {
+        self.rest(sagas).await
     }
 }

@@ -54,6 +54,26 @@ pub struct Heartbeat {
     pub dead: Vec<Gone>,
 }
 
+/// Some of a dead replica's live sagas, now another's.
+#[derive(Debug, Clone, Default)]
+pub struct TakenOver {
+    /// Those of which something may be under way.
+    pub ids: Vec<SagaId>,
+    /// How many more are at rest for long: nothing of them is out, and their wake-ups stand.
+    pub resting: usize,
+}
+
+/// A saga that is at rest for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resting {
+    /// The saga.
+    pub id: SagaId,
+    /// The sequence number of the last row at which it is so.
+    pub seq: i32,
+    /// When it is to be looked at.
+    pub wake_at: Timestamp,
+}
+
 impl Postgres {
     /// Enters this replica, anew if the name was there before. What it owes stays as it is until its first heartbeat, so
     /// that this can be repeated, and a death in between forgets nothing.
@@ -158,28 +178,31 @@ impl Postgres {
 
     /// Takes over some of a dead replica's live sagas. Several takers get different ones. Of one that has come back since it was
     /// seen dead, none: two replicas that both take a saga for theirs do each other's work.
-    pub async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
+    pub async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<TakenOver, Error> {
         self.within(async {
-            let ids: Vec<Uuid> = sqlx::query_scalar(
+            let rows: Vec<(Uuid, bool)> = sqlx::query_as(
                 "-- take_over
                 UPDATE snorri.sagas SET owner = $2 WHERE id IN (
                     SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1
                         AND NOT EXISTS (SELECT 1 FROM snorri.replicas WHERE name = $1 AND left_at IS NULL
                             AND heartbeat_at >= clock_timestamp() - interval '2 seconds')
                     LIMIT $3 FOR UPDATE SKIP LOCKED)
-                RETURNING id",
+                RETURNING id, resting",
             )
             .bind(dead.as_str())
             .bind(taker.as_str())
             .bind(limit)
             .fetch_all(&self.upkeep)
             .await?;
-            Ok(ids.into_iter().map(SagaId).collect())
+            let resting = rows.iter().filter(|(_, rests)| *rests).count();
+            let ids = rows.into_iter().filter(|(_, rests)| !rests).map(|(id, _)| SagaId(id)).collect();
+            Ok(TakenOver { ids, resting })
         })
         .await
     }
 
     /// The live sagas of a replica that started before the given time, page by page in the order of their ids.
+    /// Those that are at rest for long are left out.
     pub async fn owned(
         &self,
         owner: &Name,
@@ -190,7 +213,8 @@ impl Postgres {
         self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- owned
-                SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1 AND id > $2 AND started_at < $4
+                SELECT id FROM snorri.sagas
+                WHERE wake_at IS NOT NULL AND NOT resting AND owner = $1 AND id > $2 AND started_at < $4
                 ORDER BY id LIMIT $3",
             )
             .bind(owner.as_str())
@@ -255,7 +279,7 @@ impl Postgres {
         self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- claim_due
-                UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds' WHERE id IN (
+                UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds', resting = false WHERE id IN (
                     SELECT id FROM snorri.sagas
                     WHERE wake_at <= now() AND (owner = $1 OR wake_at <= now() - interval '10 seconds')
                     ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED)
@@ -266,6 +290,42 @@ impl Postgres {
             .fetch_all(&self.upkeep)
             .await?;
             Ok(ids.into_iter().map(SagaId).collect())
+        })
+        .await
+    }
+
+    /// Sets the wake-ups of sagas that are at rest, unless they have moved since. A row that somebody is writing is left: that
+    /// saga moves. The rows are locked by a statement of their own, so that the next one sees what was committed before.
+    pub async fn rest(&self, sagas: &[Resting]) -> Result<(), Error> {
+        self.within(async {
+            let mut work = self.upkeep.begin().await?;
+            let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.id.0).collect();
+            let locked: Vec<Uuid> = sqlx::query_scalar(
+                "-- rest_lock
+                SELECT id FROM snorri.sagas WHERE id = ANY ($1) AND wake_at IS NOT NULL ORDER BY id
+                FOR UPDATE SKIP LOCKED",
+            )
+            .bind(ids)
+            .fetch_all(&mut *work)
+            .await?;
+            let sagas: Vec<&Resting> = sagas.iter().filter(|saga| locked.contains(&saga.id.0)).collect();
+            let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.id.0).collect();
+            let seqs: Vec<i32> = sagas.iter().map(|saga| saga.seq).collect();
+            let wakes: Vec<OffsetDateTime> = sagas.iter().map(|saga| saga.wake_at.to_offset()).collect();
+            sqlx::query(
+                "-- rest
+                UPDATE snorri.sagas AS t SET wake_at = u.wake_at, resting = true
+                FROM UNNEST($1::uuid[], $2::int4[], $3::timestamptz[]) AS u (id, seq, wake_at)
+                WHERE t.id = u.id AND t.quarantine IS NULL
+                    AND NOT EXISTS (SELECT 1 FROM snorri.journal j WHERE j.saga_id = u.id AND j.seq > u.seq)",
+            )
+            .bind(ids)
+            .bind(seqs)
+            .bind(wakes)
+            .execute(&mut *work)
+            .await?;
+            work.commit().await?;
+            Ok(())
         })
         .await
     }

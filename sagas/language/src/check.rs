@@ -1,17 +1,18 @@
 //! Checking: everything that can be known of definitions before they run. Of a set of files, sub-sagas are looked for
 //! among them first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde::Serialize;
 use snorri_saga::definition::{Definition, Draft, Problem};
 use snorri_saga::ids::Name;
-use snorri_saga::time::Millis;
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::explore::{Bounds, Exploration, Role, explore};
 use crate::input_schema::InputSchema;
 use crate::pin::{self, Child};
-use crate::text::{Finding, Findings, Format, Lines, Places, Reading, read, shown};
+use crate::text::{Finding, Findings, Format, Lines, Places, Position, Reading, read, shown};
 use crate::worst_case::WorstCase;
 use crate::{lint, types};
 
@@ -48,30 +49,19 @@ pub struct FileReport {
     pub diagnostics: Vec<Diagnostic>,
     /// How long it may take at worst; nothing when there are errors.
     pub worst_case: Option<WorstCase>,
-    /// What came of exploring all that may happen to it; nothing when it was not explored.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub explored: Option<Explored>,
+    /// What came of exploring all that may happen to it, alone and, if another of the files has it as a sub-saga, as a part;
+    /// nothing when it was not explored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub explored: Vec<Exploration>,
+    /// It has the shape of a definition: what is wrong with it, if anything is, is what it says.
+    #[serde(skip)]
+    pub is_readable: bool,
     /// The draft, its sub-sagas pinned, if it is free of errors.
     #[serde(skip)]
     pub draft: Option<Draft>,
     /// The definition, if it is free of errors.
     #[serde(skip)]
     pub definition: Option<Definition>,
-}
-
-/// What came of exploring a definition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Explored {
-    /// How many different states were seen.
-    pub states: u64,
-    /// How long it took.
-    pub time: Millis,
-    /// All states there are within the bounds were seen.
-    pub complete: bool,
-    /// What the bounds are, in words.
-    pub bounds: String,
-    /// What goes wrong, as a story of events, if anything does.
-    pub violations: Vec<String>,
 }
 
 impl FileReport {
@@ -98,6 +88,47 @@ pub fn check(files: &[File<'_>], known: impl Fn(&str, Option<u32>) -> Option<Chi
     Report { errors: count(Severity::Error), warnings: count(Severity::Warning), files }
 }
 
+impl Report {
+    /// Explores what is free of errors, each definition within the bounds. `clock` tells how much time has passed since
+    /// any moment. A run that breaks a law is an error of the definition's file.
+    pub fn explore(&mut self, bounds: &Bounds, clock: &dyn Fn() -> Duration) {
+        let parts: HashSet<String> = self
+            .files
+            .iter()
+            .filter_map(|file| file.draft.as_ref())
+            .flat_map(sub_sagas)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for file in &mut self.files {
+            let Some(definition) = &file.definition else { continue };
+            let is_part = file.name.as_ref().is_some_and(|name| parts.contains(name));
+            for role in [Role::Alone, Role::Part].into_iter().take(if is_part { 2 } else { 1 }) {
+                let began = clock();
+                let bounds = Bounds { role, ..*bounds };
+                let exploration = explore(definition, &bounds, &|| clock().saturating_sub(began));
+                if let Some(story) = &exploration.violation {
+                    file.diagnostics.push(Diagnostic {
+                        severity: Severity::Error,
+                        code: "broken-law",
+                        file: file.file.clone(),
+                        line: 1,
+                        column: 1,
+                        end: Position { line: 1, column: 1 },
+                        pointer: String::new(),
+                        message: format!("a run of this definition breaks a law: {}", story.wrong),
+                        mend: Some(
+                            "this is a fault of Snorri's: please report it with the story below".to_owned(),
+                        ),
+                        source: String::new(),
+                    });
+                    self.errors += 1;
+                }
+                file.explored.push(exploration);
+            }
+        }
+    }
+}
+
 /// The sub-sagas that a draft names, with the version where it says one.
 pub fn sub_sagas(draft: &Draft) -> Vec<(&str, Option<u32>)> {
     let named = draft.steps.iter().filter_map(|step| Some((step.saga.as_deref()?, step.version)));
@@ -120,6 +151,7 @@ struct State<'a> {
     places: Places<'a>,
     findings: Findings,
     spoilt: Vec<String>,
+    is_readable: bool,
     draft: Option<Draft>,
     definition: Option<Definition>,
 }
@@ -144,6 +176,7 @@ impl<'a> Checker<'a, '_> {
     fn add(&mut self, file: &File<'a>) {
         let Reading { lines, places, draft, mut findings, spoilt } = read(file.text, file.format);
         let at = self.files.len();
+        let is_readable = !findings.has_errors();
         if let Some(draft) = draft.as_ref().filter(|draft| !draft.name.is_empty()) {
             match self.by_name.get(&draft.name) {
                 None => {
@@ -162,7 +195,17 @@ impl<'a> Checker<'a, '_> {
         }
         let name = file.name.to_owned();
         let stage = Stage::Read;
-        self.files.push(State { name, stage, lines, places, findings, spoilt, draft, definition: None });
+        self.files.push(State {
+            name,
+            stage,
+            lines,
+            places,
+            findings,
+            spoilt,
+            is_readable,
+            draft,
+            definition: None,
+        });
     }
 
     /// Checks a file, and before it those that its sub-sagas are in.
@@ -276,7 +319,7 @@ impl State<'_> {
         }
         for found in types::check(draft) {
             // Of what the names alone say, the types say no more.
-            if !told.iter().any(|pointer| *pointer == found.problem.pointer) {
+            if !told.contains(&found.problem.pointer) {
                 self.finding(found.severity, found.problem);
             }
         }
@@ -339,7 +382,8 @@ impl State<'_> {
         FileReport {
             name,
             worst_case: definition.as_ref().map(WorstCase::of),
-            explored: None,
+            explored: Vec::new(),
+            is_readable: self.is_readable,
             draft: self.draft.filter(|_| !has_errors),
             definition,
             diagnostics,

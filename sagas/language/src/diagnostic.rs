@@ -60,15 +60,17 @@ impl Paint {
     /// With escapes for colours.
     pub const COLOURED: Self = Self { is_on: true };
 
-    fn with<'a>(self, code: &'a str, text: &str) -> String {
+    fn with(self, code: &str, text: &str) -> String {
         if self.is_on { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    pub(crate) fn bold(self, text: &str) -> String {
+    /// What stands out.
+    pub fn bold(self, text: &str) -> String {
         self.with("1", text)
     }
 
-    pub(crate) fn dim(self, text: &str) -> String {
+    /// What steps back.
+    pub fn dim(self, text: &str) -> String {
         self.with("2", text)
     }
 

@@ -20,8 +20,16 @@ const MESSAGE_CHARS_MAX: usize = 300;
 /// The largest compiled pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 64 * 1024;
 
+/// Telling every error evaluates each part of the schema that may apply to a value, and says of each what is wrong: some
+/// microseconds each. Beyond so many, parts times values, the first error must do.
+const TOLD_MAX: u64 = 100_000;
+
 /// A compiled schema.
-pub struct InputSchema(Validator);
+pub struct InputSchema {
+    validator: Validator,
+    /// The schemas within the schema, with each reference written out.
+    parts: u64,
+}
 
 impl fmt::Debug for InputSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,7 +59,7 @@ pub struct Mismatch {
 impl InputSchema {
     /// Compiles a schema.
     pub fn compile(schema: &Value) -> Result<Self, BadSchema> {
-        bounds::check(schema)?;
+        let parts = bounds::check(schema)?;
         jsonschema::options()
             .with_draft(Draft::Draft202012)
             .should_validate_formats(true)
@@ -60,7 +68,7 @@ impl InputSchema {
             )
             .offline()
             .build(schema)
-            .map(Self)
+            .map(|validator| Self { validator, parts })
             .map_err(|error| {
                 let pointer = error.instance_path().as_str().to_owned();
                 let message = match explained(&pointer) {
@@ -71,13 +79,39 @@ impl InputSchema {
             })
     }
 
-    /// What of an input does not fit, at most [`ERRORS_MAX`] of it.
+    /// How many schemas there are within the schema, with each reference written out. Times the values of an input it is a
+    /// measure of what checking that input may take at worst.
+    pub fn parts(&self) -> u64 {
+        self.parts
+    }
+
+    /// Whether an input fits. Much faster than asking what does not.
+    pub fn fits(&self, input: &Value) -> bool {
+        self.validator.is_valid(input)
+    }
+
+    /// What of an input does not fit, at most [`ERRORS_MAX`] of it. Where telling all would take long, it is the first.
     pub fn validate(&self, input: &Value) -> Vec<Mismatch> {
         let mismatch = |error: jsonschema::ValidationError<'_>| Mismatch {
             pointer: cut(error.instance_path().as_str()),
             message: cut(&error.masked_with("this").to_string()),
         };
-        self.0.iter_errors(input).take(ERRORS_MAX).map(mismatch).collect()
+        if self.fits(input) {
+            return Vec::new();
+        }
+        if self.parts.saturating_mul(values(input)) > TOLD_MAX {
+            return self.validator.validate(input).err().map(mismatch).into_iter().collect();
+        }
+        self.validator.iter_errors(input).take(ERRORS_MAX).map(mismatch).collect()
+    }
+}
+
+/// How many values there are within a value, itself among them.
+fn values(of: &Value) -> u64 {
+    1 + match of {
+        Value::Array(items) => items.iter().map(values).sum::<u64>(),
+        Value::Object(fields) => fields.values().map(values).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 
@@ -152,6 +186,16 @@ mod tests {
         let errors = schema.validate(&json!(vec![secret; 1000]));
         assert_eq!(errors.len(), ERRORS_MAX);
         assert!(errors.iter().all(|error| error.message.len() < 400 && !error.message.contains("4111")));
+    }
+
+    #[test]
+    fn where_telling_all_would_take_long_the_first_is_told() {
+        let words: Vec<Value> = (0..1000).map(|n| json!({"const": format!("w{n}")})).collect();
+        let schema = compiled(&json!({"items": {"anyOf": words}}));
+        assert_eq!(schema.validate(&json!(["w1", 7, 8])).len(), 2);
+        let many = schema.validate(&json!(vec![7; 1000]));
+        assert_eq!((many.len(), many[0].pointer.as_str()), (1, "/0"));
+        assert_eq!(schema.validate(&json!(vec!["w7"; 1000])), []);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod explore;
 pub mod input_schema;
 pub mod picture;
 pub mod pin;
+pub mod reference;
 pub mod schema;
 pub mod text;
 pub mod worst_case;

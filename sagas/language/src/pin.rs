@@ -65,20 +65,18 @@ pub fn pin(draft: &mut Draft, mut resolve: impl FnMut(&str, Option<u32>) -> Opti
             ));
             continue;
         }
-        match resolve(&name, step.version) {
-            Some(child) => pin_step(&mut problems, &at, step, &child),
-            None => {
-                let place = if step.version.is_some() { "version" } else { "saga" };
-                let version =
-                    step.version.map(|version| format!(" in version {version}")).unwrap_or_default();
-                problems.push(problem(
-                    &format!("{at}/{place}"),
-                    "unknown-sub-saga",
-                    format!("there is no definition `{}`{version}", shown(&name)),
-                    "submit the sub-saga before its parent; name its file, too, when you check files",
-                ));
-            }
+        if let Some(child) = resolve(&name, step.version) {
+            pin_step(&mut problems, &at, step, &child);
+            continue;
         }
+        let place = if step.version.is_some() { "version" } else { "saga" };
+        let version = step.version.map(|version| format!(" in version {version}")).unwrap_or_default();
+        problems.push(problem(
+            &format!("{at}/{place}"),
+            "unknown-sub-saga",
+            format!("there is no definition `{}`{version}", shown(&name)),
+            "submit the sub-saga before its parent; name its file, too, when you check files",
+        ));
     }
     problems
 }
@@ -149,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    fn draft(steps: Value) -> Draft {
+    fn draft(steps: &Value) -> Draft {
         serde_json::from_value(json!({"name": "parent", "window": "1h", "steps": steps})).expect("a draft")
     }
 
@@ -159,8 +157,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn pinned(step: Value, child: &Child) -> (Step, Vec<String>) {
-        let mut draft = draft(json!([step]));
+    fn pinned(step: &Value, child: &Child) -> (Step, Vec<String>) {
+        let mut draft = draft(&json!([step]));
         let problems = pin(&mut draft, |name, _| (name == "shipment").then(|| child.clone()));
         let definition = Definition::from_draft(&draft).expect("a definition");
         let step = definition.steps.first().cloned().expect("a step");
@@ -169,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_sub_saga_is_pinned_with_its_times() {
-        let (step, problems) = pinned(json!({"name": "ship", "saga": "shipment"}), &child(false));
+        let (step, problems) = pinned(&json!({"name": "ship", "saga": "shipment"}), &child(false));
         assert_eq!((problems, step.timeout), (vec![], Millis::secs(60)));
         assert_eq!(
             step.compensation.map(|undo| (undo.timeout, undo.retry.attempts)),
@@ -177,30 +175,30 @@ mod tests {
         );
         let said =
             json!({"name": "ship", "saga": "shipment", "timeout": "2m", "compensation": {"timeout": "30s"}});
-        let (step, _) = pinned(said, &child(false));
+        let (step, _) = pinned(&said, &child(false));
         assert_eq!(step.timeout, Millis::secs(120));
         assert_eq!(step.compensation.map(|undo| undo.timeout), Some(Millis::secs(30)));
     }
 
     #[test]
     fn what_cannot_be_undone_is_the_parents_pivot() {
-        let (_, problems) = pinned(json!({"name": "ship", "saga": "shipment"}), &child(true));
+        let (_, problems) = pinned(&json!({"name": "ship", "saga": "shipment"}), &child(true));
         assert_eq!(problems, ["sub-saga-with-a-pivot"]);
         let (step, problems) =
-            pinned(json!({"name": "ship", "saga": "shipment", "kind": "pivot"}), &child(true));
+            pinned(&json!({"name": "ship", "saga": "shipment", "kind": "pivot"}), &child(true));
         assert_eq!((problems, step.compensation), (vec![], None));
     }
 
     #[test]
     fn a_sub_saga_needs_its_input_and_its_time() {
         let step = json!({"name": "ship", "saga": "shipment", "input": {"parcel": 1}, "timeout": "1s"});
-        let (_, problems) = pinned(step, &child(false));
+        let (_, problems) = pinned(&step, &child(false));
         assert_eq!(problems, ["timeout-shorter-than-sub-saga", "sub-saga-input"]);
     }
 
     #[test]
     fn one_that_is_not_there_or_is_the_parent_itself_is_refused() {
-        let mut draft = draft(json!([
+        let mut draft = draft(&json!([
             {"name": "a", "saga": "nowhere"}, {"name": "b", "saga": "shipment", "version": 9}, {"name": "c", "saga": "parent"}
         ]));
         let problems = pin(&mut draft, |_, _| None);

@@ -126,12 +126,6 @@ pub(crate) fn read(text: &str, format: Format) -> Reading<'_> {
     reading(Some((tree, root)), draft, findings, spoilt)
 }
 
-/// Reads a text as a draft alone, if nothing is wrong with its shape.
-pub fn draft(text: &str, format: Format) -> Option<Draft> {
-    let reading = read(text, format);
-    reading.draft.filter(|_| !reading.findings.has_errors())
-}
-
 /// Postgres and people's terminals take no U+0000, and no definition needs one.
 fn nul(tree: &Tree<'_>, findings: &mut Findings) {
     for node in &tree.nodes {
@@ -153,5 +147,117 @@ pub(crate) fn shown(text: &str) -> String {
         text.chars().take(SHOWN_MAX).map(clean).chain(['…']).collect()
     } else {
         text.chars().map(clean).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snorri_saga::definition::{
+        DraftApproval, DraftCompensation, DraftCompensationFields, DraftForEach, DraftSignal, DraftStep,
+        OnNoDecision, OnSilence, SiblingFailure, StepKind,
+    };
+    use snorri_saga::retry::RetryPolicy;
+    use snorri_saga::time::Millis;
+
+    use super::*;
+
+    /// Every field there is: one that is added must be read, too.
+    fn whole() -> Draft {
+        let retry =
+            RetryPolicy { attempts: 7, backoff: Millis(70), factor: 1.5, cap: Millis(700), jitter: 0.7 };
+        let step = DraftStep {
+            name: "a".to_owned(),
+            needs: Some(vec!["b".to_owned()]),
+            when: Some("input.x > 0".to_owned()),
+            for_each: Some(DraftForEach {
+                items: serde_json::json!([1, "two", null]),
+                name: Some("row".to_owned()),
+                concurrency: Some(4),
+                max: Some(9),
+            }),
+            participant: Some("p".to_owned()),
+            action: Some("do".to_owned()),
+            saga: Some("s".to_owned()),
+            version: Some(3),
+            signal: Some(DraftSignal {
+                name: Some("paid".to_owned()),
+                timeout: Millis(1000),
+                on_timeout: Some(OnSilence::Continue),
+                default: Some(serde_json::json!({"amount": 12.5})),
+            }),
+            approval: Some(DraftApproval { timeout: Millis(2000), on_timeout: Some(OnNoDecision::Approve) }),
+            delay: Some(Millis(3000)),
+            kind: Some(StepKind::Retriable),
+            compensation: Some(DraftCompensation::Long(DraftCompensationFields {
+                action: Some("undo".to_owned()),
+                timeout: Some(Millis(4000)),
+                retry: Some(retry),
+            })),
+            timeout: Some(Millis(5000)),
+            retry: Some(retry),
+            input: Some(
+                serde_json::json!({"a/b~c": ["${{ input.x }}", true, -1.25e3, 12_345_678_901_234_567_890_u64]}),
+            ),
+        };
+        Draft {
+            name: "everything".to_owned(),
+            description: Some("é \"quoted\"\n😀".to_owned()),
+            window: Some(Millis(60_000)),
+            tags: [("k".to_owned(), "v".to_owned())].into(),
+            input: Some(serde_json::json!({"type": "object"})),
+            on_sibling_failure: Some(SiblingFailure::Race),
+            steps: vec![step, DraftStep { name: "b".to_owned(), ..DraftStep::default() }],
+        }
+    }
+
+    #[test]
+    fn every_field_is_read_from_both_formats() {
+        let text = serde_json::to_string_pretty(&whole()).expect("JSON");
+        for format in [Format::Json, Format::Yaml] {
+            let reading = read(&text, format);
+            assert!(!reading.findings.has_errors(), "{:?}", reading.findings);
+            assert_eq!(reading.draft.as_ref(), Some(&whole()), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn every_part_is_found_where_it_stands() {
+        let text = "# first\nname: order\ntags: { \"a/b\": \"x\" }\nsteps:\n  - name: pay\n    needs: [ b,  c ]\n    retry:\n      attempts: 3\n  - &x\n    delay: 5s\n  - *x\n";
+        let reading = read(text, Format::Yaml);
+        let at = |pointer: &str| {
+            let place = reading.places.of(pointer, None);
+            let start = reading.lines.position(place.start);
+            (start.line, start.column, text.get(place.start..place.end).unwrap_or("?"))
+        };
+        assert_eq!(at("/name"), (2, 7, "order"));
+        assert_eq!(at("/tags/a~1b"), (3, 16, "\"x\""));
+        assert_eq!(at("/tags"), (3, 1, "tags"));
+        assert_eq!(at("/steps/0/needs/1"), (6, 18, "c"));
+        assert_eq!(at("/steps/0/retry"), (7, 5, "retry"));
+        assert_eq!(at("/steps/0/retry/attempts"), (8, 17, "3"));
+        // An alias is what it stands for.
+        assert_eq!(at("/steps/2/delay"), (10, 12, "5s"));
+        // What is not there is missing in what it would be a part of.
+        assert_eq!(at("/steps/0/compensation/retry"), (5, 11, "pay"));
+        assert_eq!(at("/steps/1/name"), (10, 5, "delay"));
+        assert_eq!(at("/window"), (2, 7, "order"));
+        assert_eq!(at("/steps/7"), (4, 1, "steps"));
+    }
+
+    #[test]
+    fn what_yaml_merges_in_counts_where_nothing_else_is_said() {
+        let text = "name: a\nsteps:\n- &one { name: x, participant: p, action: one }\n- { <<: *one, name: y }\n- { name: z, <<: [*one, { timeout: 3s, action: two }] }\n";
+        let reading = read(text, Format::Yaml);
+        let steps = reading.draft.expect("a draft").steps;
+        let said = |step: &DraftStep| (step.name.clone(), step.action.clone(), step.timeout);
+        let one = Some("one".to_owned());
+        assert_eq!(
+            steps.iter().map(said).collect::<Vec<_>>(),
+            [
+                ("x".to_owned(), one.clone(), None),
+                ("y".to_owned(), one.clone(), None),
+                ("z".to_owned(), one, Some(Millis(3000)))
+            ]
+        );
     }
 }

@@ -129,10 +129,7 @@ impl<'a> Checker<'a> {
         match expression.check_list(scope) {
             Ok(checked) => {
                 self.all(pointer, Severity::Warning, checked.warnings.into_iter().map(moved));
-                match checked.ty {
-                    Type::List(item) => Type::clone(&item),
-                    _ => Type::Any,
-                }
+                checked.ty.item()
             }
             Err(errors) => {
                 self.all(pointer, Severity::Error, errors.into_iter().map(moved));

@@ -183,7 +183,7 @@ impl Problems {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
             Value::Array(_) | Value::Object(_) => {
-                below(pointer, value, |pointer, part| self.texts(pointer, part))
+                below(pointer, value, |pointer, part| self.texts(pointer, part));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The types of an expression against what is known of its saga. What would fail for every saga is an error; what may
-//! fail for some is a warning. Nothing that passes without a warning fails for its types at run time.
+//! fail for some is a warning. What passes without a warning, and goes through nothing of type any, does not fail for its
+//! types when it is evaluated.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use super::function::{Function, Macro};
 use super::scope::Scope;
 use super::syntax::{Fact, Kind, Node};
 use super::types::{Fields, Type};
-use super::{BadExpression, Expression, Span};
+use super::{BadExpression, Expression, Span, shown};
 use presence::path;
 
 mod names;
@@ -74,7 +76,7 @@ impl Expression {
                 );
             }
             (Wanted::List, ty) => {
-                checker.error(root.span.start, format!("this must be a list, and is {ty}: name a list"))
+                checker.error(root.span.start, format!("this must be a list, and is {ty}: name a list"));
             }
         }
         if checker.errors.is_empty() {
@@ -87,6 +89,7 @@ impl Expression {
 
 /// The most errors, and the most warnings, that are reported of one expression.
 const REPORTED_MAX: usize = 20;
+
 struct Checker<'c> {
     scope: &'c Scope,
     source: &'c str,
@@ -122,8 +125,9 @@ impl<'c> Checker<'c> {
         }
     }
 
-    fn text(&self, span: Span) -> &'c str {
-        self.source.get(span.start..span.end).unwrap_or("")
+    /// A part as a message shows it.
+    fn part(&self, span: Span) -> Cow<'c, str> {
+        shown(self.source.get(span.start..span.end).unwrap_or(""))
     }
 
     fn ty(&mut self, node: &Node) -> Type {
@@ -258,7 +262,10 @@ impl<'c> Checker<'c> {
             match (&key.kind, key_type) {
                 (Kind::Text(name), _) => {
                     if declared.insert(name.as_ref().to_owned(), ty).is_some() {
-                        self.error(key.span.start, format!("the object has the field `{name}` already"));
+                        self.error(
+                            key.span.start,
+                            format!("the object has the field `{}` already", shown(name)),
+                        );
                     }
                 }
                 (_, Type::String | Type::Any) => {

@@ -60,7 +60,8 @@ impl<'v, 'f> Evaluation<'v, 'f> {
     pub(crate) fn fails_for_certain(&mut self, expression: &'v Expression) -> Option<Unresolved> {
         self.waits = true;
         match self.value(expression.root()) {
-            Ok(_) | Err(Failure::NotYet) => None,
+            // What is still to come may also save the cost of looking further.
+            Ok(_) | Err(Failure::NotYet | Failure::Spent) => None,
             Err(failure) => Some(unresolved(expression, failure)),
         }
     }

@@ -1,6 +1,6 @@
 //! The functions and macros that there are, and what is said about those that there are not.
 
-use super::nearest;
+use super::{nearest, shown};
 
 /// A function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,24 +47,28 @@ impl Function {
         }
     }
 
-    /// The function of that name, if it is written as it must be.
-    pub(super) fn find(name: &str, is_method: bool, arguments: usize) -> Result<Self, String> {
-        let function = match name {
-            "size" => Self::Size,
-            "contains" => Self::Contains,
-            "startsWith" => Self::StartsWith,
-            "endsWith" => Self::EndsWith,
-            "int" => Self::Int,
-            "double" => Self::Double,
-            "string" => Self::String,
-            _ => return Err(unknown(name)),
-        };
-        let fits = match function {
+    /// The function of that name, or what is said where there is none.
+    pub(super) fn find(name: &str) -> Result<Self, String> {
+        match name {
+            "size" => Ok(Self::Size),
+            "contains" => Ok(Self::Contains),
+            "startsWith" => Ok(Self::StartsWith),
+            "endsWith" => Ok(Self::EndsWith),
+            "int" => Ok(Self::Int),
+            "double" => Ok(Self::Double),
+            "string" => Ok(Self::String),
+            _ => Err(unknown(name)),
+        }
+    }
+
+    /// Whether it is written as it must be, with so many arguments in its parentheses; else how it is written.
+    pub(super) fn fits(self, is_method: bool, arguments: usize) -> Result<Self, String> {
+        let fits = match self {
             Self::Size => arguments == usize::from(!is_method),
             Self::Contains | Self::StartsWith | Self::EndsWith => is_method && arguments == 1,
             Self::Int | Self::Double | Self::String => !is_method && arguments == 1,
         };
-        if fits { Ok(function) } else { Err(format!("`{name}` is written {}", function.usage())) }
+        if fits { Ok(self) } else { Err(format!("`{}` is written {}", self.name(), self.usage())) }
     }
 }
 
@@ -142,5 +146,7 @@ fn unknown(name: &str) -> String {
     };
     let because = if why.is_empty() { String::new() } else { format!(" ({why})") };
     let meant = nearest::hint(name, NAMES);
-    format!("there is no function `{name}`{because}{meant}; there are: {}", NAMES.join(", "))
+    let name = shown(name);
+    let there_are = if meant.is_empty() { ": there are" } else { " There are" };
+    format!("there is no function `{name}`{because}{meant}{there_are} {}", NAMES.join(", "))
 }

@@ -1,16 +1,20 @@
 //! "Did you mean": the nearest of the words that there are.
 
+const LENGTH_MAX: usize = 64;
+
 /// The nearest of the candidates, if it is near enough to be meant. The first of several that are equally near.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // A long word is nobody's slip of the pen, and the distance takes time in the product of the lengths.
-    let within = |text: &str| text.len() <= 64;
-    let far = (word.chars().count() / 3).clamp(1, 3) + 1;
+    let length = word.chars().count();
+    // A long word is nobody's slip of the pen, and a distance takes time in the product of the lengths.
+    if length > LENGTH_MAX {
+        return None;
+    }
+    let far = (length / 3).clamp(1, 3);
     candidates
         .into_iter()
-        .filter(|candidate| within(word) && within(candidate) && *candidate != word)
-        .filter(|candidate| word.chars().count().abs_diff(candidate.chars().count()) < far)
-        .map(|candidate| (distance(word, candidate, far), candidate))
-        .filter(|(distance, candidate)| *distance < far.min(candidate.chars().count().max(2)))
+        .filter(|candidate| *candidate != word && candidate.chars().count().abs_diff(length) <= far)
+        .map(|candidate| (distance(word, candidate, far + 1), candidate))
+        .filter(|(distance, candidate)| *distance <= far && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

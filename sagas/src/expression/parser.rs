@@ -8,6 +8,7 @@ use super::syntax::{Kind, Node, Operator};
 use super::token::{self, Token};
 use super::{
     BadExpression, COMPREHENSIONS_MAX, DEPTH_MAX, HEIGHT_MAX, NODES_MAX, References, SOURCE_BYTES_MAX, Span,
+    shown,
 };
 
 mod words;
@@ -317,14 +318,15 @@ impl<'s> Parser<'s> {
 
     /// `input.line-2` would be a subtraction to CEL and a field to those who wrote it. It is neither.
     fn refuse_hyphen(&self, name: &str, span: Span) -> Result<(), BadExpression> {
+        let shown = shown(name);
         let touches = |by: usize, end: usize| self.ahead(by).filter(|(_, span)| span.start == end);
         let Some((Token::Symbol("-"), hyphen)) = touches(0, span.end) else { return Ok(()) };
         match touches(1, hyphen.end) {
             Some((Token::Name(_) | Token::Int(_) | Token::Double(_), _)) => Err(bad(
                 span.start,
                 format!(
-                    "`{name}-` could be a name or a subtraction: put spaces around `-` to subtract, and write a field \
-                     with a hyphen as [\"{name}-...\"]"
+                    "`{shown}-` could be a name or a subtraction: put spaces around `-` to subtract, and write a field \
+                     with a hyphen as [\"{shown}-...\"]"
                 ),
             )),
             _ => Ok(()),
@@ -336,13 +338,11 @@ impl<'s> Parser<'s> {
         if let Some(kind) = Macro::find(name) {
             return self.comprehension(receiver, kind, span);
         }
-        // A function that there is not is said first, whatever its arguments.
-        Function::find(name, true, 1)
-            .or_else(|_| Function::find(name, true, 0))
-            .map_err(|message| bad(span.start, message))?;
+        // Whether there is such a function is said first, whatever its arguments.
+        let misused = |message: String| bad(span.start, message);
+        let function = Function::find(name).map_err(misused)?;
         let (mut arguments, end) = self.list(")")?;
-        let function =
-            Function::find(name, true, arguments.len()).map_err(|message| bad(span.start, message))?;
+        let function = function.fits(true, arguments.len()).map_err(misused)?;
         arguments.insert(0, receiver);
         self.node(Span { start, end }, Kind::Call { function, arguments })
     }

@@ -1,6 +1,6 @@
 //! From the source to tokens, each with its place. One pass, no recursion, at most one token for each byte.
 
-use super::{BadExpression, Span};
+use super::{BadExpression, Span, shown};
 
 /// A token of CEL.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ impl Token<'_> {
     /// How a message calls it.
     pub(super) fn shown(&self) -> String {
         match self {
-            Self::Name(name) | Self::Step(name) => format!("`{name}`"),
+            Self::Name(name) | Self::Step(name) => format!("`{}`", shown(name)),
             Self::Int(_) | Self::Double(_) => "a number".to_owned(),
             Self::Text(_) => "a text".to_owned(),
             Self::Symbol(symbol) => format!("`{symbol}`"),

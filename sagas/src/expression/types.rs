@@ -79,6 +79,12 @@ impl Type {
         Reader { document: schema, parts: PARTS_MAX }.read(schema, DEPTH_MAX, REFS_MAX)
     }
 
+    /// The type of the items, if it is a list: what a `for_each` over it calls by the name of its items.
+    #[must_use]
+    pub fn item(&self) -> Self {
+        if let Self::List(item) = self { item.taken() } else { Self::Any }
+    }
+
     /// The type of a value that is known.
     fn of_value(value: &Value) -> Self {
         match value {

@@ -118,6 +118,12 @@ fn hostile() -> Vec<(&'static str, String)> {
         ("spaces", fill(" ", 4096)),
         ("comments", fill("//\n", 4096)),
         ("noughts", fill("\0", 4096)),
+        ("a name of 4 KiB", format!("{}()", fill("n", 4094))),
+        ("a step's name of 4 KiB", format!("steps.{}", fill("n", 4090))),
+        ("a word of 4 KiB", format!("steps.a.{}", fill("n", 4088))),
+        ("a fact of 4 KiB", format!("saga.{}", fill("n", 4091))),
+        ("a field of 4 KiB", format!("input.{}-1", fill("n", 4088))),
+        ("a variable of 4 KiB", format!("[].map({}ü,1)", fill("n", 4085))),
         ("one byte too many", format!("'{}'", fill("x", 4095))),
         ("a mebibyte", fill("(", 1 << 20)),
         ("a mebibyte of text", format!("'{}'", fill("x", 1 << 20))),
@@ -150,13 +156,18 @@ fn what_an_enemy_writes_is_refused_at_once_on_a_small_stack() {
 
 /// What a debug build may take of the stack: a quarter of a thread's.
 const STACK: usize = 512 * 1024;
-/// Ten times what a release build takes at most, since a debug build on a busy machine is that slow.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A build without optimisation is some ten times slower.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 100 });
 
+/// What it gives and how long it takes: when it is too long, once more and once more, since others are at work too.
 #[expect(clippy::disallowed_methods, reason = "that it takes no time is what is tested")]
-fn timed<T>(inner: impl FnOnce() -> T) -> (T, Duration) {
-    let begin = Instant::now();
-    (inner(), begin.elapsed())
+fn timed<T>(inner: impl Fn() -> T) -> (T, Duration) {
+    let once = || {
+        let begin = Instant::now();
+        (inner(), begin.elapsed())
+    };
+    let again = |last: (T, Duration)| if last.1 < PATIENCE { last } else { once() };
+    again(again(once()))
 }
 
 #[test]
@@ -227,8 +238,5 @@ fn what_costs_most_takes_little_time() {
         let (result, took) = timed(|| expression.evaluate_bool(&saga.names(&output)));
         assert!(took < PATIENCE, "{source}: {took:?}");
         assert!(!matches!(result, Err(Unresolved::Failed { .. })), "{source}: {result:?}");
-        if cfg!(not(debug_assertions)) {
-            println!("{took:>12?} {source}");
-        }
     }
 }

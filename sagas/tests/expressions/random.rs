@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use snorri_saga::expression::{Checked, Expression, Scope, Type, Unresolved};
+use snorri_saga::template::Template;
 
 use crate::generate::{INPUT, Kind, SCHEMA, Writer};
 use crate::saga::{Saga, output};
@@ -161,6 +162,38 @@ proptest! {
             let value = expression.evaluate(&saga.names(&there));
             prop_assert!(missing.is_none() || value.is_err(), "{source}: {missing:?} {value:?}");
         }
+    }
+
+    /// A plain path of a template and the same path as an expression are one.
+    #[test]
+    fn a_path_is_the_expression_that_it_looks_like(
+        fields in prop::collection::vec(prop::sample::select(vec!["i", "rows", "deep", "er", "n", "none", "x", "s"]), 0..4),
+        at in prop::option::of(0..3_usize),
+    ) {
+        let mut path = "input".to_owned();
+        let mut source = path.clone();
+        for field in &fields {
+            path.extend([".", field]);
+            source.extend([".", field]);
+            if let Some(at) = at.filter(|_| *field == "rows") {
+                path.extend([".", &at.to_string()]);
+                source.extend(["[", &at.to_string(), "]"]);
+            }
+        }
+        let template = Template::parse(&json!(format!("${{{{ {path} }}}}"))).expect("a template");
+        let expression = Expression::parse(&source).expect("an expression");
+        let saga = Saga::with_input(INPUT);
+        let names = saga.names(&output);
+        let (filled, value) = (template.resolve(&names, 1000), expression.evaluate_within(&names, 1000));
+        prop_assert_eq!(filled.clone().ok(), value.clone().ok(), "{}", source);
+        if let (Err(Unresolved::Missing(path)), Err(Unresolved::Missing(part))) = (filled, value) {
+            prop_assert!(path.path.starts_with("input") && part.path.starts_with("input"));
+        }
+        let scope = Scope::new(Type::of_schema(&serde_json::from_str(SCHEMA).expect("JSON")));
+        let checked = expression.check(&scope);
+        let (errors, warnings) = (template.check(&scope).len(), template.warnings(&scope).len());
+        prop_assert_eq!(checked.as_ref().err().map_or(0, Vec::len), errors, "{}", source);
+        prop_assert_eq!(checked.map_or(0, |checked| checked.warnings.len()), warnings, "{}", source);
     }
 
     #[test]

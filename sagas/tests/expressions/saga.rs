@@ -56,3 +56,18 @@ pub(crate) fn evaluate_with(input: &str, source: &str) -> Result<String, String>
 pub(crate) const INPUT: &str = r#"{"a":1,"b":2.5,"s":"Grüße","t":"b","yes":true,"no":false,"nil":null,"list":[1,2,3],"texts":["a","b"],
     "object":{"k":"v","n":{"m":[10,20]}},"rows":[{"x":1,"ok":true},{"x":2},{"x":3,"ok":false}],"empty":[],
     "big":123456789012345678901234567890,"money":10.50,"whole":2.0,"größe":"m","line-2":"l","steps":{"a":1},"zero":0}"#;
+
+/// Each source has that value, as JSON text.
+pub(crate) fn values(table: &[(&str, &str)]) {
+    for (source, value) in table {
+        assert_eq!(evaluate_with(INPUT, source).as_deref(), Ok(*value), "{source}");
+    }
+}
+
+/// Each source fails, with a message that has that in it.
+pub(crate) fn failures(table: &[(&str, &str)]) {
+    for (source, message) in table {
+        let failure = evaluate_with(INPUT, source).expect_err(source);
+        assert!(failure.contains(message), "{source}: {failure}");
+    }
+}

@@ -101,24 +101,24 @@ fn what_would_fail_for_every_saga_is_an_error_with_its_place() {
     for (source, errors) in [
         (
             "inptu.n",
-            "0: nothing is called `inptu` here: did you mean `input`?; there is: input, saga, steps, row, index",
+            "0: nothing is called `inptu` here: did you mean `input`? There is input, saga, steps, row, index",
         ),
         (
             "input.nmae",
-            "6: there is no field `nmae`: did you mean `name`?; there is: address, any, n, name, note, pair, price, rows, yes",
+            "6: there is no field `nmae`: did you mean `name`? There is address, any, n, name, note, pair, price, rows, yes",
         ),
-        ("1 + input.rows[0].y", "18: there is no field `y`; there is: ok, x"),
+        ("1 + input.rows[0].y", "18: there is no field `y`: there is ok, x"),
         (
             "has(input.z)",
-            "9: there is no field `z`; there is: address, any, n, name, note, pair, price, rows, yes",
+            "9: there is no field `z`: there is address, any, n, name, note, pair, price, rows, yes",
         ),
         ("input.name.first", "11: string has no field `first`"),
         ("input.rows.x", "11: a list has no field `x`: an item is written [0]"),
         (
             "steps.pya.output",
-            "0: no step `pya` certainly ends before this: did you mean `pay`?; there is: gift-wrap, pay",
+            "0: no step `pya` certainly ends before this: did you mean `pay`? There is gift-wrap, pay",
         ),
-        ("has(steps.ship.output)", "0: no step `ship` certainly ends before this; there is: gift-wrap, pay"),
+        ("has(steps.ship.output)", "0: no step `ship` certainly ends before this: there is gift-wrap, pay"),
         (
             "input.n + input.name",
             "8: `+` does not take int and string: write string(x) to put it into a text",
@@ -157,7 +157,7 @@ fn what_would_fail_for_every_saga_is_an_error_with_its_place() {
         ("input.rows.map(r, r.x, 1)", "18: the condition of a macro is a bool, and this is int"),
         (
             "input.x + inptu.y",
-            "6: there is no field `x`; there is: address, any, n, name, note, pair, price, rows, yes\n10: nothing is called `inptu` here; there is: input, saga, steps, row, index",
+            "6: there is no field `x`: there is address, any, n, name, note, pair, price, rows, yes\n10: nothing is called `inptu` here: there is input, saga, steps, row, index",
         ),
     ] {
         assert_eq!(check(source).map(|checked| checked.ty), Err(errors.to_owned()), "{source}");
@@ -166,7 +166,7 @@ fn what_would_fail_for_every_saga_is_an_error_with_its_place() {
         Expression::parse("index").expect("an expression").check(&Scope::default()).expect_err("no for_each");
     assert_eq!(
         outside[0].message,
-        "`index` is the place of an item, and this is in no `for_each`; there is: input, saga"
+        "`index` is the place of an item, and this is in no `for_each`: there is input, saga"
     );
 }
 
@@ -226,10 +226,16 @@ fn a_condition_is_a_bool_and_items_are_a_list() {
     assert!(parse("input.yes").check_bool(&scope()).is_ok());
     assert!(parse("input.address.zip").check_bool(&scope()).is_ok(), "it may be one");
     let error = parse("input.n").check_bool(&scope()).expect_err("an int");
-    assert_eq!((error[0].offset, error[0].message.as_str()), (0, "a condition is a bool, and this is int"));
-    assert!(parse("input.rows").check_list(&scope()).is_ok());
+    assert_eq!(
+        (error[0].offset, error[0].message.as_str()),
+        (0, "a condition is true or false, and this is int: compare it with something")
+    );
+    let rows = parse("input.rows.map(r, r.x)").check_list(&scope()).expect("a list");
+    assert_eq!(rows.ty.item(), Type::Int);
+    let any = parse("input.address.zip").check_list(&scope()).expect("it may be one");
+    assert_eq!(any.ty.item(), Type::Any);
     let error = parse("input.pair").check_list(&scope()).expect_err("an object");
-    assert_eq!(error[0].message, "this must be a list, and is object");
+    assert_eq!(error[0].message, "this must be a list, and is object: name a list");
 }
 
 #[test]
@@ -239,6 +245,16 @@ fn so_many_errors_are_reported_and_no_more() {
     let source = vec!["x"; 60].join(" + ");
     let errors = Expression::parse(&source).expect("an expression").check(&scope()).expect_err("no `x`");
     assert_eq!(errors.len(), 20);
+    let texts = vec!["${{ x }}"; 1000];
+    let template = Template::parse(&json!({"a": [texts[..150], texts[..150]]})).expect("a template");
+    assert_eq!(template.check(&scope()).len(), 100);
+    let texts = vec!["${{ input.note }}"; 300];
+    let template = Template::parse(&json!(texts)).expect("a template");
+    assert_eq!(template.warnings(&scope()).len(), 100);
+    // A name is shown as far as one can tell it from others.
+    let long = Expression::parse(&format!("input.{}", "n".repeat(4000))).expect("an expression");
+    let errors = long.check(&scope()).expect_err("no such field");
+    assert!(errors[0].message.len() < 300, "{}", errors[0].message);
 }
 
 #[test]

@@ -44,7 +44,9 @@ pub(super) fn of_refusal(
 ) -> Option<String> {
     let is_due = before.saga.due_at().is_some_and(|due| due <= base.now);
     match input {
-        Some(Input::Woke) if is_due => Some(format!("something is due, and a wake-up changes nothing: {refusal}")),
+        Some(Input::Woke) if is_due => {
+            Some(format!("something is due, and a wake-up changes nothing: {refusal}"))
+        }
         Some(Input::Cancel { .. }) if before.saga.phase == Phase::Forward && !before.saga.pivot_sent => {
             Some(format!("a cancellation before the pivot is refused: {refusal}"))
         }
@@ -102,7 +104,9 @@ fn phases(step: &Transition<'_>) -> Option<String> {
         (Phase::Backward, Phase::Forward | Phase::Held | Phase::Ended(End::Completed)) => {
             return Some("the saga was being undone, and goes forwards again".to_owned());
         }
-        (Phase::Held, Phase::Forward) => return Some("the saga was done, and goes forwards again".to_owned()),
+        (Phase::Held, Phase::Forward) => {
+            return Some("the saga was done, and goes forwards again".to_owned());
+        }
         _ => {}
     }
     let ends = decision.events.iter().any(|event| matches!(event, Event::Ended { .. }));
@@ -158,11 +162,15 @@ fn events(step: &Transition<'_>) -> Option<String> {
                     return Some(format!("`{key}` begins, and the saga is stopping"));
                 }
             }
-            Event::Waiting { step: key, .. } | Event::Listed { step: key, .. } if is_stopping || is_undoing => {
+            Event::Waiting { step: key, .. } | Event::Listed { step: key, .. }
+                if is_stopping || is_undoing =>
+            {
                 return Some(format!("`{key}` begins, and the saga is stopping"));
             }
             Event::Sent { direction: Direction::Compensation, step: key, .. } if !is_undoing => {
-                return Some(format!("the compensation of `{key}` is sent, and the saga is not being undone"));
+                return Some(format!(
+                    "the compensation of `{key}` is sent, and the saga is not being undone"
+                ));
             }
             Event::GaveUp { step: key, .. } => {
                 if let Some(wrong) = given_up(step, key) {
@@ -255,10 +263,13 @@ fn effects(step: &Transition<'_>) -> Option<String> {
     decision.events.iter().find_map(|event| match event {
         Event::Sent { step, direction, attempt, .. } if !sent.contains(&(step, *direction, *attempt)) => {
             // What is given up in the same breath may be left out.
-            let is_open = decision.saga.step(step.as_str()).and_then(|run| run.flight).is_some_and(|flight| {
-                (flight.direction, flight.attempt) == (*direction, *attempt)
-            });
-            is_open.then(|| format!("the {} of `{step}` is recorded as sent, and is not sent", word(*direction)))
+            let is_open = decision
+                .saga
+                .step(step.as_str())
+                .and_then(|run| run.flight)
+                .is_some_and(|flight| (flight.direction, flight.attempt) == (*direction, *attempt));
+            is_open
+                .then(|| format!("the {} of `{step}` is recorded as sent, and is not sent", word(*direction)))
         }
         _ => None,
     })
@@ -303,7 +314,9 @@ fn send_is_lawful(
         return Some(format!("the {what} of `{key}` is sent, and there is no such step or item"));
     }
     let is_decided = decision.events.iter().any(|event| match event {
-        Event::Sent { step, direction: of, attempt: nth, .. } => (step, *of, *nth) == (key, direction, attempt),
+        Event::Sent { step, direction: of, attempt: nth, .. } => {
+            (step, *of, *nth) == (key, direction, attempt)
+        }
         Event::SentAgain { step } => step == key,
         _ => false,
     });
@@ -374,8 +387,11 @@ fn compensation_is_lawful(
     }
     let behind = definition.graph.descendants(at);
     for run in &after.saga.steps {
-        let Some(other) = Key::of(definition, &run.key).filter(|other| behind.has(other.step)) else { continue };
-        let Some(later) = definition.steps.get(other.step).filter(|later| later.compensation.is_some()) else {
+        let Some(other) = Key::of(definition, &run.key).filter(|other| behind.has(other.step)) else {
+            continue;
+        };
+        let Some(later) = definition.steps.get(other.step).filter(|later| later.compensation.is_some())
+        else {
             continue;
         };
         let is_list = later.for_each.is_some() && other.item.is_none();
@@ -397,7 +413,9 @@ fn time(step: &Transition<'_>) -> Option<String> {
         (None, _) => return Some("nothing will ever wake the saga again".to_owned()),
         (Some(_), Phase::Ended(_)) => return Some("the saga has ended, and is woken again".to_owned()),
         (Some(due), _) if matches!(step.input, Some(Input::Woke)) && due <= now => {
-            return Some("a wake-up leaves something due: it would be woken at once, again and again".to_owned());
+            return Some(
+                "a wake-up leaves something due: it would be woken at once, again and again".to_owned(),
+            );
         }
         (Some(_), _) => {}
     }
@@ -411,7 +429,11 @@ fn time(step: &Transition<'_>) -> Option<String> {
             && flight.wait.due() > limit
             && saga.blocked_at(&run.key).is_none();
         is_long.then(|| {
-            format!("`{}` is awaited until {}, when undoing would not fit any more", run.key, at(flight.wait.due()))
+            format!(
+                "`{}` is awaited until {}, when undoing would not fit any more",
+                run.key,
+                at(flight.wait.due())
+            )
         })
     })
 }
@@ -427,7 +449,10 @@ fn live(definition: &Definition, saga: &Saga) -> Option<String> {
             && definition.step(run.key.step()).is_some_and(|(_, step)| step.for_each.is_some());
         match run.state {
             StepState::Acting if saga.phase == Phase::Backward => {
-                return Some(format!("the saga is being undone, and the action of `{}` is under way", run.key));
+                return Some(format!(
+                    "the saga is being undone, and the action of `{}` is under way",
+                    run.key
+                ));
             }
             StepState::Acting | StepState::Undoing if run.flight.is_none() && !is_list => {
                 return Some(format!("`{}` is under way, and nothing will ever wake it", run.key));
@@ -437,13 +462,17 @@ fn live(definition: &Definition, saga: &Saga) -> Option<String> {
     }
     for blocked in &saga.blocked {
         if saga.step(blocked.step.as_str()).is_none_or(|run| run.flight.is_none()) {
-            return Some(format!("the saga is blocked at `{}`, where nothing is tried any more", blocked.step));
+            return Some(format!(
+                "the saga is blocked at `{}`, where nothing is tried any more",
+                blocked.step
+            ));
         }
     }
     for (position, step) in definition.steps.iter().enumerate() {
         let Some(each) = &step.for_each else { continue };
         let is_open = |run: &&StepRun| {
-            let is_item = Key::of(definition, &run.key).is_some_and(|key| key.step == position && key.item.is_some());
+            let is_item =
+                Key::of(definition, &run.key).is_some_and(|key| key.step == position && key.item.is_some());
             is_item && matches!(run.state, StepState::Acting | StepState::Undoing)
         };
         let open = saga.steps.iter().filter(is_open).count();
@@ -492,7 +521,10 @@ fn undone(definition: &Definition, world: &World) -> Option<String> {
     for (key, truth) in &world.truths {
         let step = definition.steps.get(key.step)?;
         if truth.is_left() && !may_stay(step) {
-            return Some(format!("the saga is compensated, and the effect of `{}` is left", key.name(definition)?));
+            return Some(format!(
+                "the saga is compensated, and the effect of `{}` is left",
+                key.name(definition)?
+            ));
         }
     }
     world.out.iter().find_map(|message| match message {

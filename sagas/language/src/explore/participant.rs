@@ -109,14 +109,7 @@ impl Truth {
     }
 
     /// A command that is new to the participant is answered with that.
-    pub(super) fn say(
-        &mut self,
-        step: &Step,
-        direction: Direction,
-        attempt: u32,
-        said: Said,
-        is_past: bool,
-    ) {
+    pub(super) fn say(&mut self, step: &Step, direction: Direction, attempt: u32, said: Said, is_past: bool) {
         match (direction, said) {
             (Direction::Action, Said::Failed) => self.failed.0 = self.failed.0.max(attempt),
             (Direction::Compensation, Said::Failed) => self.failed.1 = self.failed.1.max(attempt),

@@ -86,7 +86,13 @@ impl Printer {
         self.flags(&[is_stopping, saga.pivot_sent, saga.at_risk, saga.window_missed, saga.undo_asked]);
         self.flags(&[world.owed, world.announced, saga.asked > 0]);
         let family = world.family;
-        self.flags(&[family.told_done, family.told_refused, family.undo_asked, family.told_undone, family.released]);
+        self.flags(&[
+            family.told_done,
+            family.told_refused,
+            family.undo_asked,
+            family.told_undone,
+            family.released,
+        ]);
         for answer in world.answers.iter() {
             match answer {
                 None => self.byte(0),
@@ -111,7 +117,8 @@ impl Printer {
             saga.steps.iter().filter_map(|run| Some((Key::of(definition, &run.key)?, run))).collect();
         // Of two that wait for one signal, the first takes it.
         for (key, run) in &runs {
-            let is_signal = definition.steps.get(key.step).is_some_and(|step| matches!(step.work, Work::Signal { .. }));
+            let is_signal =
+                definition.steps.get(key.step).is_some_and(|step| matches!(step.work, Work::Signal { .. }));
             if is_signal && run.state == StepState::Acting {
                 self.key(*key);
             }

@@ -104,7 +104,9 @@ fn happened(explorer: &Explorer<'_>, step: &Successor, later: &[Successor]) -> S
                 let comes = later.iter().any(|step| comes_late(&step.happening, *key, *direction));
                 let fate = if comes { "late" } else { "lost" };
                 match said {
-                    None => format!("{} is not answered in time: its command is {fate}", what(key, *direction)),
+                    None => {
+                        format!("{} is not answered in time: its command is {fate}", what(key, *direction))
+                    }
                     Some(said) => {
                         let said = word(*said);
                         let what = what(key, *direction);
@@ -149,7 +151,9 @@ fn then(definition: &Definition, step: &Successor) -> Vec<String> {
     for (at, answer) in &step.answered {
         let Some(of) = definition.steps.get(*at) else { continue };
         match answer {
-            Answer::Run(items) if of.for_each.is_some() => then.push(format!("the list of {} has {items} items", of.name)),
+            Answer::Run(items) if of.for_each.is_some() => {
+                then.push(format!("the list of {} has {items} items", of.name))
+            }
             Answer::Cannot => then.push(format!("the request of {} names what is not there", of.name)),
             Answer::Run(_) | Answer::Skip => {}
         }
@@ -193,7 +197,9 @@ fn recorded(definition: &Definition, event: &Event) -> Option<String> {
         Event::CancelRequested { .. } => "it is to be undone".to_owned(),
         Event::CompensationBegan { .. } => "compensation begins".to_owned(),
         Event::Blocked { step, .. } => format!("a person is needed at {step}"),
-        Event::LateReply { step, neutralised: true, .. } => format!("{step} was done after all, and is undone"),
+        Event::LateReply { step, neutralised: true, .. } => {
+            format!("{step} was done after all, and is undone")
+        }
         Event::LateReply { step, neutralised: false, .. } => format!("{step} was done after all"),
         Event::Held => "all steps are done, and it is held".to_owned(),
         Event::Ended { end: End::Completed } => "the saga is completed".to_owned(),

@@ -46,8 +46,8 @@ fn bad(pointer: impl Into<String>, message: impl Into<String>) -> BadSchema {
     BadSchema { pointer: pointer.into(), message: message.into() }
 }
 
-/// Whether a schema keeps to the limits.
-pub(super) fn check(schema: &Value) -> Result<(), BadSchema> {
+/// Whether a schema keeps to the limits, and how many parts it has with each reference written out.
+pub(super) fn check(schema: &Value) -> Result<u64, BadSchema> {
     let mut seen = Seen::default();
     seen.take(schema, "", 0)?;
     let mut walk = Walk { root: schema, anchors: &seen.anchors, known: HashMap::new() };
@@ -58,7 +58,7 @@ pub(super) fn check(schema: &Value) -> Result<(), BadSchema> {
             format!("with each `$ref` written out it has more than {PARTS_MAX} parts: make it simpler"),
         ));
     }
-    Ok(())
+    Ok(parts)
 }
 
 /// What is counted of all of it, whether it is ever evaluated or not.

@@ -1,5 +1,7 @@
 //! Texts that are sent as they are and look as if they should not be.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::{Findings, Subject, shown};
@@ -64,14 +66,14 @@ fn walk(subject: &Subject<'_>, findings: &mut Findings, at: &mut String, key: &s
         }
         Value::Array(items) => {
             for (nth, item) in items.iter().enumerate() {
-                at.push_str(&format!("/{nth}"));
+                let _ = write!(at, "/{nth}");
                 walk(subject, findings, at, key, item);
                 at.truncate(length);
             }
         }
         Value::Object(fields) => {
             for (key, item) in fields {
-                at.push_str(&format!("/{}", escaped(key)));
+                let _ = write!(at, "/{}", escaped(key));
                 walk(subject, findings, at, key, item);
                 at.truncate(length);
             }

@@ -149,7 +149,7 @@ fn short(span: Millis) -> String {
 
 fn attempts(timeout: Millis, attempts: u32) -> String {
     match attempts {
-        1 => format!("{}, one attempt", short(timeout)),
+        1 => format!("up to {}", short(timeout)),
         more => format!("{} × {more} attempts", short(timeout)),
     }
 }

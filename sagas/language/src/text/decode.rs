@@ -136,7 +136,7 @@ impl<'a: 't, 't> Decoder<'a, 't, '_> {
         let mut found: Vec<(&'static str, Entry)> = Vec::new();
         let mut unknown = Vec::new();
         for entry in entries {
-            let name = tree.key(entry);
+            let name = tree.key(*entry);
             match shape.fields.iter().find(|known| **known == name) {
                 Some(known) => {
                     if matches!(tree.node(entry.value).data, Data::Null) {
@@ -157,12 +157,12 @@ impl<'a: 't, 't> Decoder<'a, 't, '_> {
             }
         }
         for entry in unknown {
-            self.unknown(&entry, at, shape, &mut found);
+            self.unknown(entry, at, shape, &mut found);
         }
         Some(Fields { found, tree })
     }
 
-    fn unknown(&mut self, entry: &Entry, at: &At<'_>, shape: &Shape, found: &mut Vec<(&'static str, Entry)>) {
+    fn unknown(&mut self, entry: Entry, at: &At<'_>, shape: &Shape, found: &mut Vec<(&'static str, Entry)>) {
         if self.findings.is_full() {
             return;
         }
@@ -187,7 +187,7 @@ impl<'a: 't, 't> Decoder<'a, 't, '_> {
         {
             // What is wrong with its value is told with the name that it has.
             self.spoilt.push(at.field(near).pointer());
-            found.push((near, *entry));
+            found.push((near, entry));
         }
     }
 
@@ -333,7 +333,7 @@ impl<'a: 't, 't> Decoder<'a, 't, '_> {
             Data::Map(entries) => {
                 let mut fields = Map::new();
                 for entry in entries {
-                    fields.insert(self.tree.key(entry).to_owned(), self.value(entry.value));
+                    fields.insert(self.tree.key(*entry).to_owned(), self.value(entry.value));
                 }
                 Value::Object(fields)
             }

@@ -144,7 +144,7 @@ mod tests {
             "{:?}",
             &source[at..]
         );
-        assert_eq!(&source[at..at + 1], &what[..1]);
+        assert_eq!(source[at..].chars().next(), first);
     }
 
     #[test]

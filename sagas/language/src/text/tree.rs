@@ -78,7 +78,7 @@ impl<'a> Tree<'a> {
     }
 
     /// A key's text.
-    pub(crate) fn key(&self, entry: &Entry) -> &str {
+    pub(crate) fn key(&self, entry: Entry) -> &str {
         match &self.node(entry.key).data {
             Data::Text(text, _) => text,
             Data::Null | Data::Bool(_) | Data::Number(_) | Data::List(_) | Data::Map(_) => "",
@@ -88,7 +88,7 @@ impl<'a> Tree<'a> {
     /// The field of that name.
     pub(crate) fn field(&self, map: Id, name: &str) -> Option<Entry> {
         match &self.node(map).data {
-            Data::Map(entries) => entries.iter().find(|entry| self.key(entry) == name).copied(),
+            Data::Map(entries) => entries.iter().find(|entry| self.key(**entry) == name).copied(),
             Data::Null | Data::Bool(_) | Data::Number(_) | Data::Text(..) | Data::List(_) => None,
         }
     }

@@ -4,13 +4,15 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 use snorri_saga::wire::limit;
 
 use super::findings::{Finding, Findings};
 use super::scalar::{self, Scalar};
 use super::tree::{Data, Entry, Id, Span, Style, Tree};
 use super::{TEXT_BYTES_MAX, VALUES_MAX, shown};
+
+mod errors;
 
 /// The most anchors, each of which is kept to the end.
 const ANCHORS_MAX: usize = 1000;
@@ -99,19 +101,12 @@ pub(super) fn read<'a>(text: &'a str, findings: &mut Findings) -> Option<(Tree<'
             return None;
         }
     }
-    let root = reader.root;
-    match root {
-        Some(root) => Some((reader.tree, root)),
-        None => {
-            let _ = reader.stop(
-                Span::new(0, 0),
-                "empty",
-                "there is nothing in it",
-                "a definition begins with its name: `name: order`",
-            );
-            None
-        }
-    }
+    let Some(root) = reader.root else {
+        let mend = "a definition begins with its name: `name: order`";
+        reader.findings.add(Finding::error("empty", Span::new(0, 0), "there is nothing in it").mend(mend));
+        return None;
+    };
+    Some((reader.tree, root))
 }
 
 impl<'a> Reader<'a, '_> {
@@ -428,93 +423,12 @@ impl<'a> Reader<'a, '_> {
 
     fn broken(&mut self, error: &ScanError) -> Result<(), Stopped> {
         let at = error.marker().byte_offset().unwrap_or(0);
-        let (code, message, mend) = explained(error.kind());
+        let (code, message, mend) = errors::explained(error.kind());
         // The tab itself, where the scanner has not come to it yet.
         let tab =
             self.text.get(at..).and_then(|rest| rest.find('\t')).filter(|_| message.starts_with("a tab"));
         let at = at + tab.unwrap_or(0);
         let length = self.text.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
         self.stop(Span::new(at, at + length), code, message, mend)
-    }
-}
-
-/// What a newcomer to YAML can do something with.
-fn explained(kind: &ErrorKind) -> (&'static str, String, &'static str) {
-    let said = |message: &str, mend| ("syntax", message.to_owned(), mend);
-    match kind {
-        ErrorKind::RecursionLimitExceeded => (
-            "too-deep",
-            format!("lists and mappings nest deeper than {} levels", limit::JSON_DEPTH_MAX),
-            "no definition needs that: is a bracket or an indentation wrong?",
-        ),
-        ErrorKind::TabInIndentation
-        | ErrorKind::TabNotAllowed
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabAtBlockScalarStart
-        | ErrorKind::TabInPlainScalar => said("a tab stands where YAML wants spaces", "indent with spaces"),
-        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => said(
-            "a `:` stands where no field can begin",
-            "put a text with a colon in quotes; else the line is indented wrongly or the line before is not finished",
-        ),
-        ErrorKind::InvalidIndentation
-        | ErrorKind::ExpectedBlockMappingKey
-        | ErrorKind::ExpectedBlockSequenceEntry
-        | ErrorKind::BlockSequenceEntryNotAllowed
-        | ErrorKind::MappingKeyNotAllowed
-        | ErrorKind::InvalidFlowScalarIndent
-        | ErrorKind::InvalidBlockScalarIndent
-        | ErrorKind::InvalidQuotedScalarIndent => said(
-            "this line is not indented as what it belongs to",
-            "fields of one mapping, and dashes of one list, begin in the same column",
-        ),
-        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
-            said("a field's name has no `:` behind it", "write `name: value`, with a space behind the colon")
-        }
-        ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
-            said("a text in quotes is not closed", "close it with the quote that it begins with")
-        }
-        ErrorKind::UnclosedFlowCollection { open } => {
-            ("syntax", format!("the `{open}` is not closed"), "close it, and indent what stands in it")
-        }
-        ErrorKind::MismatchedFlowCollectionEnd { open, close } => (
-            "syntax",
-            format!("a `{close}` closes what a `{open}` opened"),
-            "let each bracket and brace be closed by its own",
-        ),
-        ErrorKind::MisplacedFlowCollectionEnd => {
-            said("this closes what was not opened", "leave it out, or put the text in quotes")
-        }
-        ErrorKind::UnexpectedEofFlowSequence
-        | ErrorKind::UnexpectedEofFlowMapping
-        | ErrorKind::UnexpectedEofImplicitFlowMapping => {
-            said("the text ends inside brackets or braces", "close them")
-        }
-        ErrorKind::ExpectedFlowMappingSeparator => said(
-            "between braces, a `,` or the `}` is missing here",
-            "write `{ action: cancel, timeout: 5s }`",
-        ),
-        ErrorKind::ExpectedFlowSequenceSeparator => {
-            said("between brackets, a `,` or the `]` is missing here", "write `[hotel, flight]`")
-        }
-        ErrorKind::UnknownAnchor => said(
-            "the alias names an anchor that is not there before it",
-            "set it with `&name` before a value; a text that begins with `*` needs quotes",
-        ),
-        ErrorKind::UnexpectedCharacter { character } => (
-            "syntax",
-            format!("no text begins with `{}` without quotes", character.escape_default()),
-            "put the text in quotes",
-        ),
-        ErrorKind::UnknownQuotedScalarEscape => said(
-            "there is no such escape between double quotes",
-            "write `\\\\` for a backslash, or use single quotes, in which it is an ordinary character",
-        ),
-        ErrorKind::InvalidTrailingDoubleQuotedScalar | ErrorKind::InvalidTrailingSingleQuotedScalar => said(
-            "something stands behind a text in quotes",
-            "put all of it in quotes; a quote in single quotes is written twice",
-        ),
-        other => {
-            ("syntax", format!("this is not YAML: {other}"), "see what stands here and in the line before")
-        }
     }
 }

@@ -4,7 +4,7 @@ use super::presence::below;
 use super::{Checked, Checker};
 use crate::expression::scope::Scope;
 use crate::expression::types::{Fields, Type};
-use crate::expression::{BadExpression, Span, nearest};
+use crate::expression::{BadExpression, Span, nearest, shown};
 
 /// The most names that a message lists.
 const LISTED_MAX: usize = 20;
@@ -36,12 +36,11 @@ pub(crate) fn check_path(
         end = at + field.len();
         known = below(&known, field);
         let item = if let Type::List(item) = &ty { Some(item.as_ref().clone()) } else { None };
-        ty = match item.filter(|_| field.parse::<usize>().is_ok()) {
-            Some(item) => item,
-            None => {
-                let asked = checker.present.contains(&known);
-                checker.field(&ty, field, at, Span { start: 0, end }, asked)
-            }
+        ty = if let Some(item) = item.filter(|_| field.parse::<usize>().is_ok()) {
+            item
+        } else {
+            let asked = checker.present.contains(&known);
+            checker.field(&ty, field, at, Span { start: 0, end }, asked)
         };
     }
     if checker.errors.is_empty() {
@@ -74,17 +73,17 @@ impl Checker<'_> {
             return Some((ty.clone(), may_be_skipped));
         }
         let known: Vec<&str> = self.scope.steps().collect();
-        self.unknown(at, &format!("no step `{step}` certainly ends before this"), step, &known);
+        self.unknown(at, &format!("no step `{}` certainly ends before this", shown(step)), step, &known);
         None
     }
 
     pub(super) fn output(&mut self, step: &str, span: Span) -> Type {
         let Some((ty, may_be_skipped)) = self.known_step(step, span.start) else { return Type::Any };
         if may_be_skipped && !self.present.contains(&below("steps", step)) {
-            let shown = self.text(span);
+            let (name, part) = (shown(step), self.part(span));
             self.warn(
                 span.start,
-                format!("the step `{step}` may be skipped, and has no output then: ask `has({shown})` first"),
+                format!("the step `{name}` may be skipped, and has no output then: ask `has({part})` first"),
             );
         }
         ty
@@ -97,7 +96,7 @@ impl Checker<'_> {
         let roots = self.scope.roots();
         let what = match name {
             "index" => "`index` is the place of an item, and this is in no `for_each`".to_owned(),
-            name => format!("nothing is called `{name}` here"),
+            name => format!("nothing is called `{}` here", shown(name)),
         };
         self.unknown(at, &what, name, &roots);
         Type::Any
@@ -106,14 +105,14 @@ impl Checker<'_> {
     /// The type of a field. `at` is where its name stands, `span` the whole selection.
     pub(super) fn field(&mut self, object: &Type, field: &str, at: usize, span: Span, asked: bool) -> Type {
         let Some(fields) = self.fields(object, field, at) else { return Type::Any };
-        let shown = self.text(span);
+        let part = self.part(span);
         let is_there = asked || fields.required.contains(field);
         match (fields.declared.get(field), &fields.others) {
             (Some(ty), _) => {
                 if !is_there {
                     self.warn(
                         at,
-                        format!("`{shown}` is not required and may be missing: ask `has({shown})` first"),
+                        format!("`{part}` is not required and may be missing: ask `has({part})` first"),
                     );
                 }
                 ty.clone()
@@ -123,11 +122,11 @@ impl Checker<'_> {
                     self.warn(
                         at,
                         format!(
-                            "`{shown}` is not declared by the schema, and nothing is known of it: declare it"
+                            "`{part}` is not declared by the schema, and nothing is known of it: declare it"
                         ),
                     );
                 } else if !is_there {
-                    self.warn(at, format!("`{shown}` may be missing: ask `has({shown})` first"));
+                    self.warn(at, format!("`{part}` may be missing: ask `has({part})` first"));
                 }
                 others.as_ref().clone()
             }
@@ -144,11 +143,11 @@ impl Checker<'_> {
             Type::Any | Type::Nothing => None,
             Type::Object(fields) => Some(fields),
             Type::List(_) => {
-                self.error(at, format!("a list has no field `{field}`: an item is written [0]"));
+                self.error(at, format!("a list has no field `{}`: an item is written [0]", shown(field)));
                 None
             }
             ty @ (Type::Null | Type::Bool | Type::Int | Type::Double | Type::Number | Type::String) => {
-                self.error(at, format!("{ty} has no field `{field}`"));
+                self.error(at, format!("{ty} has no field `{}`", shown(field)));
                 None
             }
         }
@@ -156,7 +155,7 @@ impl Checker<'_> {
 
     fn no_field(&mut self, fields: &Fields, field: &str, at: usize) {
         let known: Vec<&str> = fields.declared.keys().map(String::as_str).collect();
-        self.unknown(at, &format!("there is no field `{field}`"), field, &known);
+        self.unknown(at, &format!("there is no field `{}`", shown(field)), field, &known);
     }
 
     /// What `has` asks for must be possible.
@@ -172,10 +171,10 @@ impl Checker<'_> {
 
 /// Names for a message.
 fn listed(names: &[&str]) -> String {
-    let shown: Vec<&str> = names.iter().copied().take(LISTED_MAX).collect();
-    match (shown.is_empty(), names.len() > LISTED_MAX) {
+    let some: Vec<_> = names.iter().copied().take(LISTED_MAX).map(shown).collect();
+    match (some.is_empty(), names.len() > LISTED_MAX) {
         (true, _) => "nothing".to_owned(),
-        (false, false) => shown.join(", "),
-        (false, true) => format!("{}, …", shown.join(", ")),
+        (false, false) => some.join(", "),
+        (false, true) => format!("{}, …", some.join(", ")),
     }
 }

@@ -63,17 +63,17 @@ pub(super) fn unresolved(expression: &Expression, failure: Failure) -> Unresolve
     match failure {
         Failure::Missing(span) => {
             let path = source.get(span.start..span.end).unwrap_or(source);
-            let within = (path != source).then(|| shown(source, span.start));
+            let within = (path != source).then(|| around(source, span.start));
             // Its end is what is missing.
-            Unresolved::Missing(Missing { path: shown(path, path.len()), within })
+            Unresolved::Missing(Missing { path: around(path, path.len()), within })
         }
         Failure::Wrong(offset, wrong) => {
-            Unresolved::Failed { expression: shown(source, offset), offset, message: message(wrong) }
+            Unresolved::Failed { expression: around(source, offset), offset, message: message(wrong) }
         }
-        Failure::Spent => Unresolved::TooCostly { expression: shown(source, 0), budget: COST_MAX },
+        Failure::Spent => Unresolved::TooCostly { expression: around(source, 0), budget: COST_MAX },
         // Only `fails_for_certain` waits, and it asks before.
         Failure::NotYet => Unresolved::Failed {
-            expression: shown(source, 0),
+            expression: around(source, 0),
             offset: 0,
             message: "it refers to what is still to come".to_owned(),
         },
@@ -81,7 +81,7 @@ pub(super) fn unresolved(expression: &Expression, failure: Failure) -> Unresolve
 }
 
 /// A source, or what stands around the place.
-fn shown(source: &str, place: usize) -> String {
+fn around(source: &str, place: usize) -> String {
     if source.len() <= SHOWN_MAX {
         return source.to_owned();
     }

@@ -6,7 +6,7 @@ use super::{Parser, bad};
 use crate::expression::function::{Function, Macro};
 use crate::expression::syntax::{Fact, Kind, Node};
 use crate::expression::token::Token;
-use crate::expression::{BadExpression, RESERVED, Span, nearest};
+use crate::expression::{BadExpression, RESERVED, Span, nearest, shown};
 
 impl<'s> Parser<'s> {
     pub(super) fn name(&mut self, name: &'s str, span: Span) -> Result<Node, BadExpression> {
@@ -77,12 +77,14 @@ impl<'s> Parser<'s> {
 
     fn output(&mut self, start: Span) -> Result<Node, BadExpression> {
         let (step, _) = self.member("steps")?;
-        let place = self.span();
-        let (word, span) = self.member(&format!("steps.{step}"))?;
+        let (word, span) = self.member(&format!("steps.{}", shown(&step)))?;
         if word != "output" {
-            let message =
-                format!("`{word}`: only a step's `output` can be referred to: write {}", usage("steps"));
-            return Err(bad(place.start.max(span.start), message));
+            let message = format!(
+                "`{}`: only a step's `output` can be referred to: write {}",
+                shown(&word),
+                usage("steps")
+            );
+            return Err(bad(span.start, message));
         }
         let step: Arc<str> = Arc::from(step);
         if !self.references.steps.contains(&step) {
@@ -95,7 +97,10 @@ impl<'s> Parser<'s> {
         let (word, span) = self.member("saga")?;
         let fact = Fact::of_word(&word).ok_or_else(|| {
             let meant = nearest::hint(&word, Fact::WORDS);
-            bad(span.start, format!("`saga` has no `{word}`{meant}; it has: {}", Fact::WORDS.join(", ")))
+            bad(
+                span.start,
+                format!("`saga` has no `{}`{meant}; it has: {}", shown(&word), Fact::WORDS.join(", ")),
+            )
         })?;
         self.node(Span { start: start.start, end: self.end() }, Kind::Fact(fact))
     }
@@ -122,20 +127,14 @@ impl<'s> Parser<'s> {
 
     fn function(&mut self, name: &str, span: Span) -> Result<Node, BadExpression> {
         self.at += 1;
-        if Macro::find(name).is_some() {
-            let usage = Macro::find(name).map_or("", Macro::usage);
-            return Err(bad(span.start, format!("`{name}` is written {usage}")));
+        let misused = |message: String| bad(span.start, message);
+        if let Some(kind) = Macro::find(name) {
+            return Err(misused(format!("`{name}` is written {}", kind.usage())));
         }
-        // A function that there is not is said first, whatever its arguments.
-        if let Err(message) = Function::find(name, false, 1)
-            && Function::find(name, true, 1).is_err()
-            && Function::find(name, true, 0).is_err()
-        {
-            return Err(bad(span.start, message));
-        }
+        // Whether there is such a function is said first, whatever its arguments.
+        let function = Function::find(name).map_err(misused)?;
         let (arguments, end) = self.list(")")?;
-        let function =
-            Function::find(name, false, arguments.len()).map_err(|message| bad(span.start, message))?;
+        let function = function.fits(false, arguments.len()).map_err(misused)?;
         self.node(Span { start: span.start, end }, Kind::Call { function, arguments })
     }
 }

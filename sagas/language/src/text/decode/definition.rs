@@ -151,14 +151,13 @@ pub(in super::super) fn definition(decoder: &mut Decoder<'_, '_, '_>, root: Id) 
     if fields.get("name").is_none() {
         decoder.missing(root, &at, "name", &DEFINITION, "sagas are started by it: `name: order`");
     }
-    let steps = match fields.get("steps") {
-        Some(id) => steps(decoder, id),
-        None => {
-            let mend =
-                "write at least one: `steps: [{ name: pay, participant: payments, compensation: refund }]`";
-            decoder.missing(root, &at, "steps", &DEFINITION, mend);
-            Vec::new()
-        }
+    let steps = if let Some(id) = fields.get("steps") {
+        steps(decoder, id)
+    } else {
+        let mend =
+            "write at least one: `steps: [{ name: pay, participant: payments, compensation: refund }]`";
+        decoder.missing(root, &at, "steps", &DEFINITION, mend);
+        Vec::new()
     };
     let siblings = [("wait", SiblingFailure::Wait), ("race", SiblingFailure::Race)];
     Some(Draft {
@@ -184,7 +183,7 @@ fn tags(decoder: &mut Decoder<'_, '_, '_>, id: Id) -> BTreeMap<String, String> {
     };
     let mut tags = BTreeMap::new();
     for entry in entries {
-        let key = tree.key(entry);
+        let key = tree.key(*entry);
         if let Some(text) = decoder.string(entry.value, &at.field(key)) {
             tags.insert(key.to_owned(), text);
         }

@@ -1,0 +1,94 @@
+//! Definitions are checked: without being stored, and at every submission.
+
+use serde_json::{Value, json};
+
+use crate::desk::Desk;
+
+const BROKEN: &str =
+    "name: order\nsteps:\n  - name: pay\n    participant: payments\n    when: input.total >\n";
+const CHILD: &str = "name: shipment\nwindow: 1m\nsteps:\n  - name: book\n    participant: shipping\n    compensation: \
+                     cancel\n    timeout: 1s\n";
+const PARENT: &str = "name: parent\nwindow: 10m\nsteps:\n  - name: ship\n    saga: shipment\n";
+
+fn codes(report: &Value) -> Vec<&str> {
+    let found = report["files"][0]["diagnostics"].as_array().expect("a list");
+    found.iter().map(|found| found["code"].as_str().expect("a code")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_says_everything_and_stores_nothing() {
+    let desk = Desk::open("rest_check").await;
+    let report = desk.post_text("/v1/definitions/check", "application/yaml", BROKEN).await.ok(200);
+    assert_eq!((&report["errors"], &report["files"][0]["worst_case"]), (&json!(2), &Value::Null));
+    assert_eq!(codes(&report), ["no-compensation", "bad-expression"]);
+    let second = &report["files"][0]["diagnostics"][1];
+    assert_eq!(
+        (&second["line"], &second["column"], &second["pointer"]),
+        (&json!(5), &json!(24), &json!("/steps/0/when"))
+    );
+
+    let report = desk.post_text("/v1/definitions/check", "application/yaml", CHILD).await.ok(200);
+    assert_eq!((&report["errors"], &report["files"][0]["name"]), (&json!(0), &json!("shipment")));
+    assert_eq!(report["files"][0]["worst_case"]["window"], "1m");
+    desk.get("/v1/definitions/shipment").await.problem(404, "unknown-definition");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_takes_what_a_submission_takes() {
+    let desk = Desk::open("rest_check_bodies").await;
+    let as_json = json!({"name": "a", "steps": [{"name": "b", "participant": "c", "compensation": "d"}]});
+    assert_eq!(desk.post("/v1/definitions/check", &as_json).await.ok(200)["errors"], 0);
+    let form = desk.post_text("/v1/definitions/check", "application/x-www-form-urlencoded", CHILD).await;
+    form.problem(415, "unsupported-media-type");
+    let large = "#".repeat(1024 * 1024 + 1);
+    desk.post_text("/v1/definitions/check", "application/yaml", large).await.problem(413, "too-large");
+    let deep = "[".repeat(100_000);
+    desk.post_text("/v1/definitions/check", "application/json", deep).await.problem(400, "too-deep");
+    let unreadable = desk.post_text("/v1/definitions/check", "application/yaml", "name: [").await.ok(200);
+    assert_eq!(codes(&unreadable), ["syntax"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_submission_has_the_lines_and_an_accepted_one_its_warnings() {
+    let desk = Desk::open("rest_check_submit").await;
+    let answer = desk.post_text("/v1/definitions", "application/yaml", BROKEN).await;
+    answer.problem(422, "invalid-definition");
+    let first = &answer.body["violations"][0];
+    assert_eq!(
+        (&first["code"], &first["line"], &first["column"], &first["pointer"]),
+        (&json!("no-compensation"), &json!(3), &json!(11), &json!("/steps/0/compensation"))
+    );
+    assert!(first["message"].as_str().is_some_and(|said| said.contains("compensation: none")), "{first}");
+    // Its shape is wrong: it is not known what it says.
+    let unknown = CHILD.replace("timeout", "timout");
+    let answer = desk.post_text("/v1/definitions", "application/yaml", unknown).await;
+    let detail = answer.problem(400, "unreadable-definition");
+    assert!(detail.starts_with("line 7, column 5: a step has no field `timout`: did you mean"), "{detail}");
+    assert_eq!(answer.body["violations"][0]["code"], "unknown-field");
+
+    let doubtful = CHILD.replace("window: 1m", "window: 1m\ndescription:");
+    let accepted = desk.post_text("/v1/definitions", "application/yaml", doubtful).await.ok(201);
+    assert_eq!(accepted["warnings"][0]["code"], "no-value");
+    assert_eq!(accepted["warnings"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sub_sagas_are_those_that_were_submitted() {
+    let desk = Desk::open("rest_check_children").await;
+    let check = async || desk.post_text("/v1/definitions/check", "application/yaml", PARENT).await.ok(200);
+    assert_eq!(codes(&check().await), ["unknown-sub-saga"]);
+    desk.post_text("/v1/definitions", "application/yaml", CHILD).await.ok(201);
+    let report = check().await;
+    assert_eq!(report["errors"], 0, "{report}");
+    // The sub-saga's window, then the longest that undoing it may take.
+    assert_eq!(report["files"][0]["worst_case"]["before"]["total"], "1m");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_may_be_called_check() {
+    let desk = Desk::open("rest_check_name").await;
+    desk.post_text("/v1/definitions", "application/yaml", CHILD.replace("shipment", "check")).await.ok(201);
+    assert_eq!(desk.get("/v1/definitions/check").await.ok(200)["version"], 1);
+    assert_eq!(desk.get("/v1/definitions/check/1").await.ok(200)["name"], "check");
+    desk.get("/v1/definitions/check?x=1").await.problem(400, "bad-parameter");
+}
