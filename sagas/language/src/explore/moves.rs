@@ -9,19 +9,22 @@
 
 use std::rc::Rc;
 
-use snorri_saga::decide::{Ask, AskKind, Decision, Effect, Input, Refusal, StartInput, forward_deadline};
-use snorri_saga::definition::{Definition, Step, Work};
+use snorri_saga::decide::{AskKind, Decision, Effect, Input, Refusal, StartInput};
+use snorri_saga::definition::{Definition, Work};
 use snorri_saga::ids::{Direction, Name, SagaId, StepKey};
 use snorri_saga::journal::{Event, Parent};
 use snorri_saga::json::Json;
-use snorri_saga::saga::{Phase, Saga, StepState, Wait};
+use snorri_saga::saga::Saga;
 use snorri_saga::wire::Outcome;
 
 use super::laws::{self, Transition};
 use super::model::{Answer, Answers, Model};
 use super::participant::Said;
-use super::world::{EPOCH, Family, Key, Message, World, awaited, is_saga, reply};
+use super::world::{EPOCH, Family, Key, Message, World, awaited};
 use super::{Bounds, Core, Role};
+
+mod arriving;
+mod outside;
 
 /// What happened, as far as a story tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +110,7 @@ struct Called {
 }
 
 /// How something happens.
+#[derive(Clone)]
 struct How {
     happening: Happening,
     faults: u8,
@@ -166,8 +170,8 @@ impl<'a> Explorer<'a> {
             parent: (self.role == Role::Part).then(|| self.parent.clone()),
         };
         let answers = self.model.nothing_answered();
-        let called = self
-            .call(&answers, faults, &|core, definition| Ok(core.start(definition, start.clone(), EPOCH)));
+        let called =
+            self.call(&answers, faults, &|core, definition| Ok(core.start(definition, start.clone(), EPOCH)));
         for one in called {
             let Ok(decision) = &one.came else { continue };
             let base = World {
@@ -243,336 +247,15 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    fn arrives(&mut self, world: &World, message: Message) {
-        match message {
-            Message::Release { key } => {
-                let mut after = world.clone();
-                after.remove(&message);
-                after.truths.entry(key).or_default().released = true;
-                self.found(Successor {
-                    happening: Happening::Releases { key },
-                    world: after,
-                    faults: 0,
-                    is_sure: true,
-                    events: Vec::new(),
-                    answered: Vec::new(),
-                    crash: None,
-                    wrong: None,
-                });
-            }
-            Message::Reply { key, direction, attempt, said } => {
-                let mut base = world.clone();
-                base.remove(&message);
-                self.hears(world, base, (key, direction, attempt, said), false);
-            }
-            Message::Command { key, direction, attempt, twice } => {
-                let run = world.run(&self.model.base, key);
-                let is_awaited = run.and_then(|run| run.flight).is_some_and(|flight| {
-                    (flight.direction, flight.attempt) == (direction, attempt)
-                        && matches!(flight.wait, Wait::Reply(_))
-                });
-                let Some(step) = self.model.step(key.step).cloned() else { return };
-                let mut base = world.clone();
-                base.remove(&message);
-                let what = (key, direction, attempt);
-                if is_awaited {
-                    self.answers(world, &base, &step, what, twice);
-                } else {
-                    self.is_late(world, &base, &step, what);
-                }
-            }
-        }
-    }
-
-    /// An awaited command is answered in time.
-    fn answers(
-        &mut self,
-        world: &World,
-        base: &World,
-        step: &Step,
-        (key, direction, attempt): (Key, Direction, u32),
-        twice: bool,
-    ) {
-        let Some(name) = key.name(&self.model.base) else { return };
-        let is_past = world.saga.pivot_sent;
-        let truth = world.truth(key);
-        let kept = truth.kept(step, direction, attempt);
-        let may = match kept {
-            Some((_, said)) => vec![(said, 0)],
-            None => truth.may_say(step, direction, is_past),
-        };
-        let answers = kept.map_or(direction, |(direction, _)| direction);
-        for (said, faults) in may {
-            if faults > self.left {
-                continue;
-            }
-            let mut after = base.clone();
-            if kept.is_none() {
-                after.truths.entry(key).or_default().say(step, direction, attempt, said, is_past);
-            }
-            if twice {
-                after.put(Message::Reply { key, direction: answers, attempt, said });
-            }
-            let input = Input::Reply(reply(world.saga.id, &name, answers, attempt, said));
-            let happening = Happening::Answers { key, direction: answers, said };
-            self.input(world, after, &input, How { happening, faults, is_sure: faults == 0 });
-        }
-    }
-
-    /// A command arrives when its answer is not awaited any more.
-    fn is_late(
-        &mut self,
-        world: &World,
-        base: &World,
-        step: &Step,
-        (key, direction, attempt): (Key, Direction, u32),
-    ) {
-        let truth = world.truth(key);
-        if let Some((direction, said)) = truth.kept(step, direction, attempt) {
-            self.hears(world, base.clone(), (key, direction, attempt, said), true);
-            return;
-        }
-        // `failed` does nothing, as the command that never arrives.
-        for (said, faults) in truth.may_say(step, direction, world.saga.pivot_sent) {
-            if faults > 0 {
-                continue;
-            }
-            let mut after = base.clone();
-            after.truths.entry(key).or_default().say(step, direction, attempt, said, world.saga.pivot_sent);
-            after.put(Message::Reply { key, direction, attempt, said });
-            let definition = self.model.with(&after.answers);
-            let wrong = laws::of_state(&definition, &after);
-            self.found(Successor {
-                happening: Happening::Handles { key, direction, attempt, said },
-                // A sub-saga that is told to undo itself after its parent's end is told so again and again.
-                is_sure: world.is_ended()
-                    && is_saga(&self.model.base, key)
-                    && direction == Direction::Compensation,
-                world: after,
-                faults: 0,
-                events: Vec::new(),
-                answered: Vec::new(),
-                crash: None,
-                wrong,
-            });
-        }
-    }
-
-    /// An answer arrives that nobody waits for any more.
-    fn hears(
-        &mut self,
-        world: &World,
-        base: World,
-        (key, direction, attempt, said): (Key, Direction, u32, Said),
-        is_command: bool,
-    ) {
-        let Some(name) = key.name(&self.model.base) else { return };
-        let input = Input::Reply(reply(world.saga.id, &name, direction, attempt, said));
-        let happening = Happening::Hears { key, direction, attempt, said, is_command };
-        self.input(world, base, &input, How { happening, faults: 0, is_sure: false });
-    }
-
-    /// What was answered before is answered once more.
-    fn twice(&mut self, world: &World) {
-        if self.left != 1 {
-            return;
-        }
-        for (key, truth) in &world.truths {
-            let Some(name) = key.name(&self.model.base) else { continue };
-            let attempts = world.saga.step(name.as_str()).map_or(1, |run| run.attempts.max(1));
-            let kept = [(Direction::Action, truth.action, attempts), (Direction::Compensation, truth.compensation, 1)];
-            for (direction, said, attempt) in kept {
-                let Some(said) = said else { continue };
-                let input = Input::Reply(reply(world.saga.id, &name, direction, attempt, said));
-                let happening = Happening::Again { key: *key, direction, said };
-                self.input(world, world.clone(), &input, How { happening, faults: 1, is_sure: false });
-            }
-        }
-    }
-
-    /// A held sub-saga that has heard nothing says once more that it is done.
-    fn children(&mut self, world: &World) {
-        if !world.is_ended() {
-            return;
-        }
-        for (key, truth) in &world.truths {
-            let is_held = is_saga(&self.model.base, *key) && truth.is_left() && !truth.released;
-            let is_told = world.out.iter().any(|message| match message {
-                Message::Release { key: of } => of == key,
-                Message::Command { key: of, direction, .. } => {
-                    of == key && *direction == Direction::Compensation
-                }
-                Message::Reply { .. } => false,
-            });
-            let Some(name) = key.name(&self.model.base).filter(|_| is_held && !is_told) else { continue };
-            let input = Input::Reply(reply(world.saga.id, &name, Direction::Action, 1, Said::Ok));
-            let how = How { happening: Happening::ChildAsks { key: *key }, faults: 0, is_sure: true };
-            self.input(world, world.clone(), &input, how);
-        }
-    }
-
-    /// The saga that this one is a part of.
-    fn parent(&mut self, world: &World) {
-        let family = world.family;
-        let ask = |kind| {
-            Input::Asked(Ask {
-                child: world.saga.id,
-                definition: self.model.base.name.clone(),
-                version: 1,
-                parent: self.parent.clone(),
-                input: world.saga.input.clone(),
-                kind,
-            })
-        };
-        // One with a pivot of its own is its parent's pivot, and never undone. Who is not answered asks again.
-        let is_unanswered = family.undo_asked && !family.told_undone && world.is_ended();
-        let may_undo = self.model.base.graph.pivot().is_none()
-            && !family.released
-            && (!family.undo_asked || is_unanswered);
-        let (undo, release) = (ask(AskKind::Undo(self.model.base.window)), ask(AskKind::Release));
-        if may_undo {
-            let mut base = world.clone();
-            base.family.undo_asked = true;
-            let how = How { happening: Happening::UndoAsked, faults: 0, is_sure: is_unanswered };
-            self.input(world, base, &undo, how);
-        }
-        if world.saga.phase == Phase::Held && family.told_done && !family.undo_asked {
-            let mut base = world.clone();
-            base.family.released = true;
-            let how = How { happening: Happening::ReleaseAsked, faults: 0, is_sure: true };
-            self.input(world, base, &release, how);
-        }
-    }
-
-    /// Time passes until something is due, and that happens. What was not heard of by then is a fault each.
-    fn wakes(&mut self, world: &World) {
-        let Some(due) = world.saga.due_at() else { return };
-        // It asks its parent again and again; once is walked.
-        let is_held = world.saga.phase == Phase::Held;
-        if is_held && world.saga.asked > 0 {
-            return;
-        }
-        let now = world.now.max(due);
-        let base = World { now, ..world.clone() };
-        let mut silent: Vec<(World, Vec<(Key, Direction, Option<Said>)>)> = vec![(base, Vec::new())];
-        let mut faults: u8 = 0;
-        for (key, _, flight) in awaited(&self.model.base, &world.saga) {
-            let Some(command) = world.command(key, flight).filter(|_| flight.wait.due() <= now) else {
-                continue;
-            };
-            faults = faults.saturating_add(1);
-            if faults > self.left {
-                return;
-            }
-            let Some(step) = self.model.step(key.step).cloned() else { continue };
-            let truth = world.truth(key);
-            let mut unheard = vec![None];
-            if truth.kept(&step, flight.direction, flight.attempt).is_none() {
-                let may = truth.may_say(&step, flight.direction, world.saga.pivot_sent);
-                unheard.extend(may.into_iter().filter(|(_, faults)| *faults == 0).map(|(said, _)| Some(said)));
-            }
-            let mut more = Vec::with_capacity(silent.len() * unheard.len());
-            for (base, told) in silent {
-                for said in &unheard {
-                    let (mut base, mut told) = (base.clone(), told.clone());
-                    told.push((key, flight.direction, *said));
-                    if let Some(said) = *said {
-                        let (direction, attempt) = (flight.direction, flight.attempt);
-                        base.remove(&command);
-                        base.truths.entry(key).or_default().say(
-                            &step,
-                            direction,
-                            attempt,
-                            said,
-                            world.saga.pivot_sent,
-                        );
-                        base.put(Message::Reply { key, direction, attempt, said });
-                    }
-                    more.push((base, told));
-                }
-            }
-            silent = more;
-        }
-        for (base, silent) in silent {
-            let happening = Happening::Wakes { silent };
-            let how = How { happening, faults, is_sure: faults == 0 && !is_held };
-            self.input(world, base, &Input::Woke, how);
-        }
-    }
-
-    /// Nobody wakes the saga until the time for going forwards, or the window, is over.
-    fn sleeps(&mut self, world: &World) {
-        if self.left != 1 || world.saga.phase == Phase::Held {
-            return;
-        }
-        let is_forward = world.saga.phase == Phase::Forward && !world.saga.pivot_sent;
-        let limit = is_forward.then(|| forward_deadline(&self.model.base, &world.saga));
-        let until = [(limit, "the time for going forwards is over"), (Some(world.saga.deadline), "the window is over")];
-        for (at, until) in until {
-            let Some(now) = at.filter(|at| *at > world.now) else { continue };
-            self.found(Successor {
-                happening: Happening::Sleeps { until },
-                world: World { now, ..world.clone() },
-                faults: 1,
-                is_sure: false,
-                events: Vec::new(),
-                answered: Vec::new(),
-                crash: None,
-                wrong: None,
-            });
-        }
-    }
-
-    /// What people and other services do when they like.
-    fn people(&mut self, world: &World) {
-        if world.saga.phase != Phase::Forward {
-            return;
-        }
-        if world.saga.stopping.is_none() {
-            let input = Input::Cancel { by: "somebody".to_owned(), reason: String::new() };
-            let how = How { happening: Happening::Cancels, faults: 0, is_sure: false };
-            self.input(world, world.clone(), &input, how);
-        }
-        for (nth, (name, times)) in self.signals.clone().into_iter().enumerate() {
-            let given = world.signals.get(nth).copied().unwrap_or(times);
-            if given >= times {
-                continue;
-            }
-            let mut base = world.clone();
-            if let Some(given) = base.signals.get_mut(nth) {
-                *given += 1;
-            }
-            let input = Input::Signal { id: format!("{name}-{given}"), name, payload: Json::null() };
-            let how = How { happening: Happening::Signals { nth }, faults: 0, is_sure: false };
-            self.input(world, base, &input, how);
-        }
-        for at in 0..self.model.base.steps.len() {
-            let key = Key { step: at, item: None };
-            let Some(step) = self.model.step(at).filter(|step| matches!(step.work, Work::Approval { .. })) else {
-                continue;
-            };
-            let name = step.name.clone();
-            if world.run(&self.model.base, key).is_none_or(|run| run.state != StepState::Acting) {
-                continue;
-            }
-            for yes in [true, false] {
-                let (by, comment) = ("somebody".to_owned(), String::new());
-                let input = Input::Decide { step: name.clone(), approve: yes, by, comment };
-                let how = How { happening: Happening::Decides { key, yes }, faults: 0, is_sure: false };
-                self.input(world, world.clone(), &input, how);
-            }
-        }
-    }
-
     /// The core decides on an input.
     fn input(&mut self, world: &World, base: World, input: &Input, how: How) {
         let left = self.left.saturating_sub(how.faults);
         let (saga, now) = (Rc::clone(&world.saga), base.now);
-        let called = self
-            .call(&base.answers, left, &|core, definition| core.decide(definition, &saga, input, now));
-        for one in called {
-            let how = How { happening: how.happening.clone(), ..how };
-            self.take(Some(world), base.clone(), Some(input), one, how);
+        let called =
+            self.call(&base.answers, left, &|core, definition| core.decide(definition, &saga, input, now));
+        let each = std::iter::repeat_n((base, how), called.len());
+        for (one, (base, how)) in called.into_iter().zip(each) {
+            self.take(Some(world), base, Some(input), one, how);
         }
     }
 

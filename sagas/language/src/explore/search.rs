@@ -228,13 +228,7 @@ impl<'a> Search<'a> {
         waiting.map(|waiting| (depth, waiting))
     }
 
-    fn queue(
-        &mut self,
-        successors: Vec<Successor>,
-        parent: u32,
-        faults: u8,
-        depth: u32,
-    ) -> Result<(), Halt> {
+    fn queue(&mut self, successors: Vec<Successor>, parent: u32, faults: u8, depth: u32) -> Result<(), Halt> {
         let looks = self.transitions / TRANSITIONS_PER_LOOK;
         self.transitions += successors.len();
         if self.nodes.len() >= self.bounds.states || self.bytes > BYTES_MAX {
@@ -273,7 +267,9 @@ impl<'a> Search<'a> {
         let mut open = vec![0_u32; self.nodes.len() - first];
         let mut before: Vec<(u32, u32)> = Vec::with_capacity(sure.len());
         for (from, print) in sure {
-            let Some(place) = usize::try_from(from).ok().and_then(|from| from.checked_sub(first)) else { continue };
+            let Some(place) = usize::try_from(from).ok().and_then(|from| from.checked_sub(first)) else {
+                continue;
+            };
             let Some(to) = self.known.get(&print) else { continue };
             if self.surely_ends.get(place + first) == Some(&true) {
                 continue;
@@ -284,7 +280,8 @@ impl<'a> Search<'a> {
             before.push((*to, from));
         }
         before.sort_unstable();
-        let mut ends: Vec<usize> = (0..self.nodes.len()).filter(|at| self.surely_ends.get(*at) == Some(&true)).collect();
+        let mut ends: Vec<usize> =
+            (0..self.nodes.len()).filter(|at| self.surely_ends.get(*at) == Some(&true)).collect();
         while let Some(end) = ends.pop() {
             let to = u32::try_from(end).unwrap_or(NOWHERE);
             let start = before.partition_point(|(of, _)| *of < to);
@@ -293,7 +290,9 @@ impl<'a> Search<'a> {
                     break;
                 }
                 let Ok(from) = usize::try_from(*from) else { continue };
-                let Some(open) = from.checked_sub(first).and_then(|place| open.get_mut(place)) else { continue };
+                let Some(open) = from.checked_sub(first).and_then(|place| open.get_mut(place)) else {
+                    continue;
+                };
                 *open -= 1;
                 if *open == 0
                     && let Some(ends_surely) = self.surely_ends.get_mut(from)
@@ -306,7 +305,8 @@ impl<'a> Search<'a> {
         let stuck = (first..self.nodes.len()).find(|at| self.surely_ends.get(*at) == Some(&false))?;
         let node = *self.nodes.get(stuck)?;
         let mut story = self.tell(node);
-        "from here on nothing has to happen that ends the saga: it may hang for ever".clone_into(&mut story.wrong);
+        "from here on nothing that happens by itself ends the saga: it may hang for ever"
+            .clone_into(&mut story.wrong);
         Some(story)
     }
 

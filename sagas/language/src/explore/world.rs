@@ -55,6 +55,7 @@ pub(super) enum Message {
 
 /// What a saga and the one that it is a part of have said to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each was said, or was not")]
 pub(super) struct Family {
     /// It said that all its steps are done.
     pub(super) told_done: bool,
@@ -133,7 +134,9 @@ impl World {
     /// Whether nothing of it is on its way.
     pub(super) fn is_quiet(&self, key: Key) -> bool {
         self.out.iter().all(|message| match message {
-            Message::Command { key: of, .. } | Message::Reply { key: of, .. } | Message::Release { key: of } => *of != key,
+            Message::Command { key: of, .. }
+            | Message::Reply { key: of, .. }
+            | Message::Release { key: of } => *of != key,
         })
     }
 

@@ -1,20 +1,21 @@
 //! The definitions that are explored.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use snorri_saga::definition::{Definition, Draft};
 
 /// The definition of these steps.
-pub(crate) fn definition(steps: Value) -> Definition {
-    checked(json!({"name": "it", "steps": steps}))
+pub(crate) fn definition(steps: &Value) -> Definition {
+    checked(&json!({"name": "it", "steps": steps}))
 }
 
 /// The same where what is in flight beside a failure is fenced off at once.
-pub(crate) fn racing(steps: Value) -> Definition {
-    checked(json!({"name": "it", "on_sibling_failure": "race", "steps": steps}))
+pub(crate) fn racing(steps: &Value) -> Definition {
+    checked(&json!({"name": "it", "on_sibling_failure": "race", "steps": steps}))
 }
 
-fn checked(draft: Value) -> Definition {
-    let draft: Draft = serde_json::from_value(draft).expect("a draft");
+fn checked(draft: &Value) -> Definition {
+    let draft: Draft = Draft::deserialize(draft).expect("a draft");
     Definition::from_draft(&draft).expect("a definition")
 }
 
