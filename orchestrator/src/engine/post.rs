@@ -88,15 +88,12 @@ impl Post {
     fn put(&self, letter: Letter, owed: &[Arc<Debt>]) {
         let about = letter.about();
         let mut inner = self.lock();
-        match inner.letters.get_mut(&about) {
-            Some((waiting, debts)) => {
-                *waiting = letter;
-                debts.extend(owed.iter().cloned());
-            }
-            None => {
-                inner.letters.insert(about.clone(), (letter, owed.to_vec()));
-                inner.order.push_back(about);
-            }
+        if let Some((waiting, debts)) = inner.letters.get_mut(&about) {
+            *waiting = letter;
+            debts.extend(owed.iter().cloned());
+        } else {
+            inner.letters.insert(about.clone(), (letter, owed.to_vec()));
+            inner.order.push_back(about);
         }
         let excess = inner.order.len().saturating_sub(WAITING_MAX);
         if excess > 0 {
