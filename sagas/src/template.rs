@@ -51,9 +51,14 @@ pub struct BadTemplate {
 
 const DEPTH_MAX: usize = 32;
 /// The most values of one template. Each may name a whole payload.
-const VALUES_MAX: usize = 1000;
+pub const VALUES_MAX: usize = 1000;
 
 impl Template {
+    /// Whether it has more values than a template may have. Then it is not looked into.
+    pub fn is_too_large(value: &Value) -> bool {
+        count(value) > VALUES_MAX
+    }
+
     /// Parses a template.
     pub fn parse(value: &Value) -> Result<Self, BadTemplate> {
         let values = count(value);

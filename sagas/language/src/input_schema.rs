@@ -13,6 +13,8 @@ use serde_json::Value;
 
 mod bounds;
 
+pub use bounds::VALUES_MAX;
+
 /// The most errors that are told of one input.
 pub const ERRORS_MAX: usize = 100;
 /// The longest message of one error, in characters.

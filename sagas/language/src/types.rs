@@ -86,7 +86,7 @@ impl<'a> Checker<'a> {
             let item = self.items(&format!("/steps/{at}/for_each/items"), &each.items, &scope);
             scope = scope.each(each.name.as_deref().unwrap_or("item"), item);
         }
-        if let Some(input) = &step.input {
+        if let Some(input) = step.input.as_ref().filter(|input| !Template::is_too_large(input)) {
             self.template(&format!("/steps/{at}/input"), input, &scope);
         }
     }
@@ -111,7 +111,9 @@ impl<'a> Checker<'a> {
     /// The type of the items of a list.
     fn items(&mut self, pointer: &str, items: &Value, scope: &Scope) -> Type {
         let Value::String(text) = items else {
-            self.template(pointer, items, scope);
+            if !Template::is_too_large(items) {
+                self.template(pointer, items, scope);
+            }
             return Type::Any;
         };
         let inside = text.trim().strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}"));

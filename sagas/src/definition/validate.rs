@@ -156,7 +156,9 @@ impl Problems {
             Ok(template) => Some(template),
             Err(error) => {
                 let told = self.found.len();
-                self.texts(&mut pointer.to_owned(), value);
+                if !Template::is_too_large(value) {
+                    self.texts(&mut pointer.to_owned(), value);
+                }
                 if self.found.len() == told {
                     // It is no text of it, but its size or its depth.
                     self.add_expression(

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::BadSchema;
 
 /// The most values of a schema: names, numbers, parts.
-const VALUES_MAX: usize = 5000;
+pub const VALUES_MAX: usize = 5000;
 /// The most parts of a schema that are schemas themselves, with each reference written out.
 const PARTS_MAX: u64 = 5000;
 /// The most patterns, each of which takes time to compile and memory for ever.

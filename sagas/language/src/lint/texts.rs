@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use snorri_saga::template::Template;
 
 use super::{Findings, Subject, shown};
 
@@ -25,11 +26,12 @@ pub(super) fn lint(subject: &Subject<'_>, findings: &mut Findings) {
         text_as_it_is(subject, findings, &at, text);
     }
     for (at, step) in subject.steps() {
-        if let Some(input) = &step.input {
+        if let Some(input) = step.input.as_ref().filter(|input| !Template::is_too_large(input)) {
             walk(subject, findings, &mut format!("{at}/input"), "", input);
         }
         if let Some(items) = step.for_each.as_ref().map(|each| &each.items)
             && items.is_array()
+            && !Template::is_too_large(items)
         {
             walk(subject, findings, &mut format!("{at}/for_each/items"), "", items);
         }

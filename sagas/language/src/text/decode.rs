@@ -322,6 +322,16 @@ impl<'a: 't, 't> Decoder<'a, 't, '_> {
         None
     }
 
+    /// A value that has a limit: one that is larger is not even looked at.
+    fn limited(&mut self, id: Id, at: &At<'_>, most: usize, what: &str) -> Option<Value> {
+        if !self.tree.is_larger(id, most) {
+            return Some(self.value(id));
+        }
+        let span = self.tree.place_of(id);
+        self.error("too-large", span, at, format!("{what} has more than {most} values"), "make it smaller");
+        None
+    }
+
     /// Any value.
     fn value(&self, id: Id) -> Value {
         match &self.tree.node(id).data {

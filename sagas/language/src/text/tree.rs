@@ -93,6 +93,24 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// Whether a value has more than so many parts, itself one of them.
+    pub(crate) fn is_larger(&self, id: Id, most: usize) -> bool {
+        let mut left = vec![id];
+        let mut count = 0;
+        while let Some(id) = left.pop() {
+            count += 1;
+            if count > most {
+                return true;
+            }
+            match &self.node(id).data {
+                Data::List(items) => left.extend(items.iter().take(most + 1)),
+                Data::Map(entries) => left.extend(entries.iter().take(most + 1).map(|entry| entry.value)),
+                Data::Null | Data::Bool(_) | Data::Number(_) | Data::Text(..) => {}
+            }
+        }
+        false
+    }
+
     /// What of a value is underlined: a scalar itself; of what has parts, its key, or the first part's key.
     fn mark(&self, key: Option<Id>, value: Id) -> Span {
         let node = self.node(value);

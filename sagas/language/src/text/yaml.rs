@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
+use snorri_saga::definition::STEPS_MAX;
 use snorri_saga::wire::limit;
 
 use super::findings::{Finding, Findings};
@@ -22,6 +23,8 @@ const ALIASES_MAX: usize = 5000;
 const ALIASED_VALUES_MAX: usize = 20_000;
 /// The most text that all aliases together stand for, in bytes.
 const ALIASED_BYTES_MAX: usize = 4 * TEXT_BYTES_MAX;
+/// So many steps are read, so that what is wrong with the first ones is told, too.
+const STEPS_READ_MAX: usize = 1000;
 /// The most fields that merges may put into mappings.
 const MERGED_MAX: usize = 20_000;
 
@@ -282,6 +285,16 @@ impl<'a> Reader<'a, '_> {
         let (entries, keys, key, merged) = match &mut open.parts {
             Parts::List(items) => {
                 items.push(id);
+                let is_far_too_long =
+                    items.len() > STEPS_READ_MAX && self.open.len() == 2 && self.is_in_steps();
+                if is_far_too_long {
+                    return self.stop(
+                        span,
+                        "too-many-steps",
+                        format!("more than {STEPS_READ_MAX} steps, the rest is not even read"),
+                        format!("at most {STEPS_MAX}; a sub-saga or `for_each` may do the work of many"),
+                    );
+                }
                 return Ok(());
             }
             Parts::Map { entries, keys, key, merged } => (entries, keys, key, merged),
@@ -305,6 +318,14 @@ impl<'a> Reader<'a, '_> {
             );
         }
         Ok(())
+    }
+
+    /// Whether what is open is the value of the definition's `steps`.
+    fn is_in_steps(&self) -> bool {
+        let Some(Open { parts: Parts::Map { key: Some(key), .. }, .. }) = self.open.first() else {
+            return false;
+        };
+        matches!(&self.tree.node(*key).data, Data::Text(text, _) if text == "steps")
     }
 
     /// A key is read. Whatever it looks like, it is a text.

@@ -197,10 +197,10 @@ pub(super) fn references(problems: &mut Problems, draft: &Draft, steps: &[Option
         if let Some(when) = &step.when {
             here.refers(problems, &format!("/steps/{at}/when"), when.source(), &when.steps_referred_to());
         }
-        if let Some(input) = &written.input {
+        if let Some(input) = written.input.as_ref().filter(|input| !Template::is_too_large(input)) {
             here.texts(problems, &mut format!("/steps/{at}/input"), input);
         }
-        if let Some(each) = &written.for_each {
+        if let Some(each) = written.for_each.as_ref().filter(|each| !Template::is_too_large(&each.items)) {
             here.texts(problems, &mut format!("/steps/{at}/for_each/items"), &each.items);
         }
         here.sense(problems, step);

@@ -8,11 +8,13 @@ use snorri_saga::definition::{
     OnNoDecision, OnSilence, STEPS_MAX, SiblingFailure, StepKind,
 };
 use snorri_saga::retry::RetryPolicy;
+use snorri_saga::template::VALUES_MAX;
 use snorri_saga::time::Millis;
 
 use super::super::findings::Finding;
 use super::super::tree::{Data, Id};
 use super::{At, Decoder, Shape};
+use crate::input_schema::VALUES_MAX as SCHEMA_VALUES_MAX;
 
 const DEFINITION: Shape = Shape {
     title: "a definition",
@@ -165,7 +167,9 @@ pub(in super::super) fn definition(decoder: &mut Decoder<'_, '_, '_>, root: Id) 
         description: fields.get("description").and_then(|id| decoder.string(id, &at.field("description"))),
         window: fields.get("window").and_then(|id| decoder.duration(id, &at.field("window"))),
         tags: fields.get("tags").map(|id| tags(decoder, id)).unwrap_or_default(),
-        input: fields.get("input").map(|id| decoder.value(id)),
+        input: fields
+            .get("input")
+            .and_then(|id| decoder.limited(id, &at.field("input"), SCHEMA_VALUES_MAX, "the schema")),
         on_sibling_failure: fields
             .get("on_sibling_failure")
             .and_then(|id| decoder.choice(id, &at.field("on_sibling_failure"), "answer", &siblings)),
@@ -260,7 +264,9 @@ fn step(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> DraftStep {
             .and_then(|id| compensation(decoder, id, &at.field("compensation"))),
         timeout: fields.get("timeout").and_then(|id| decoder.duration(id, &at.field("timeout"))),
         retry: fields.get("retry").and_then(|id| retry(decoder, id, &at.field("retry"))),
-        input: fields.get("input").map(|id| decoder.value(id)),
+        input: fields
+            .get("input")
+            .and_then(|id| decoder.limited(id, &at.field("input"), VALUES_MAX, "a template")),
     }
 }
 
@@ -287,16 +293,22 @@ fn when(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> Option<String
 
 fn for_each(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> Option<DraftForEach> {
     let fields = decoder.fields(id, at, &FOR_EACH)?;
-    let items = fields.get("items").map(|id| decoder.value(id));
+    let items = fields
+        .get("items")
+        .map(|id| decoder.limited(id, &at.field("items"), VALUES_MAX, "a template").unwrap_or_else(none));
     if items.is_none() {
         decoder.missing(id, at, "items", &FOR_EACH, "say the list: `items: \"${{ input.rows }}\"`");
     }
     Some(DraftForEach {
-        items: items.unwrap_or_else(|| Value::Array(Vec::new())),
+        items: items.unwrap_or_else(none),
         name: fields.get("as").and_then(|id| decoder.string(id, &at.field("as"))),
         concurrency: fields.get("concurrency").and_then(|id| decoder.whole(id, &at.field("concurrency"))),
         max: fields.get("max").and_then(|id| decoder.whole(id, &at.field("max"))),
     })
+}
+
+fn none() -> Value {
+    Value::Array(Vec::new())
 }
 
 fn signal(decoder: &mut Decoder<'_, '_, '_>, id: Id, at: &At<'_>) -> DraftSignal {
