@@ -65,6 +65,8 @@ pub struct Saga {
     pub undo_asked: bool,
     /// How often a held sub-saga asked its parent what became of it.
     pub asked: u32,
+    /// When it did so last, or when it began to be held.
+    pub asked_at: Option<Timestamp>,
     /// The size of all payloads together, in bytes.
     pub bytes: usize,
 }
@@ -292,6 +294,7 @@ impl Saga {
             parent: started.parent.clone(),
             undo_asked: false,
             asked: 0,
+            asked_at: None,
             bytes: started.input.len(),
         }
     }
@@ -406,8 +409,8 @@ impl Saga {
     /// When a held sub-saga asks its parent again what became of it: the parent tells by itself, and this is the net
     /// under it. At the end of the window first, and then less and less often.
     pub fn ask_at(&self) -> Timestamp {
-        let pause = Millis(ASK_PAUSE.0 << self.asked.min(10));
-        self.deadline + if self.asked == 0 { Millis(0) } else { pause }
+        let next = self.asked_at.unwrap_or(self.started_at) + Millis(ASK_PAUSE.0 << self.asked.min(10));
+        if self.asked == 0 { next.max(self.deadline) } else { next }
     }
 
     /// What the saga waits for, in plain words; nothing once it has ended. `who` gives the words for whom a step

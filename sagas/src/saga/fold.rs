@@ -117,8 +117,14 @@ impl Saga {
                 self.stopping = Some(Cause::Cancelled { by: by.clone(), reason: reason.clone() });
             }
             Event::Stopping { cause } => self.stopping = Some(cause.clone()),
-            Event::Held => self.phase = Phase::Held,
-            Event::AskedParent => self.asked = self.asked.saturating_add(1),
+            Event::Held => {
+                self.phase = Phase::Held;
+                self.asked_at = Some(at);
+            }
+            Event::AskedParent => {
+                self.asked = self.asked.saturating_add(1);
+                self.asked_at = Some(at);
+            }
             Event::UndoAsked { deadline } => {
                 self.undo_asked = true;
                 let left = deadline.since(at);

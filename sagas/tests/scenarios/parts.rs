@@ -298,6 +298,40 @@ fn e06_a_part_that_hears_nothing_asks_its_parent_and_ever_less_often() {
     );
 }
 
+#[test]
+fn e06_a_part_that_was_not_woken_for_long_asks_its_parent_once_and_not_for_each_time_missed() {
+    story(
+        r#"
+        part of another
+        window 30s
+        pack: stock, undo unpack
+
+        0s started, forwards until 27s900ms, window until 30s
+        0s pack action #1 sent, awaited until 1s
+          -> stock/pack pack.action.1.0 in 1s: {"order":7}
+        > sleep 1m
+        > pack ok
+        1m pack action #1 succeeded: null
+        1m held
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pack":null}}
+        > wake
+          refused: nothing is due
+        > wait 30s
+        1m30s asked its parent
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pack":null}}
+        > sleep 24h
+        > wake
+        24h1m30s asked its parent
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pack":null}}
+        > wake
+          refused: nothing is due
+        > look
+          running, due at 24h3m30s; waits for the saga 01936d3e-7f0a-7000-8000-000000000009, of which it is a part, to end (all its steps are done)
+        = running
+    "#,
+    );
+}
+
 // E08: an undo before its action.
 
 #[test]
