@@ -46,7 +46,11 @@ mod waiting;
 mod waits;
 
 use serde_json::json;
-use snorri_saga::json::fingerprint;
+use snorri_saga::decide::{self, Effect, Input, StartInput};
+use snorri_saga::definition::Definition;
+use snorri_saga::ids::SagaId;
+use snorri_saga::json::{Json, fingerprint};
+use snorri_saga::time::Timestamp;
 
 // E05: the same start twice.
 
@@ -78,4 +82,27 @@ fn e05_the_fingerprint_is_of_the_canonical_text() {
     // printf '{"a":"\\"","b":[1,true]}' | sha256sum
     let print = fingerprint(&json!({"b": [1, true], "a": "\""}));
     assert_eq!(print[..4], [0x6c, 0xed, 0x12, 0x05]);
+}
+
+// E10: the definition changes while sagas run.
+
+#[test]
+fn e10_a_sub_saga_is_asked_for_in_the_version_that_its_parents_definition_names() {
+    let draft = json!({"name": "order", "steps": [{"name": "ship", "saga": "shipment", "version": 3, "timeout": "10s"}]});
+    let definition = Definition::from_draft(&serde_json::from_value(draft).expect("a draft")).expect("valid");
+    let id = SagaId(uuid::Uuid::from_u128(7));
+    let (input, tags) = (Json::null(), [].into());
+    let start = StartInput { id, version: 9, input, tags, key: None, traceparent: None, parent: None };
+    let begun = decide::start(&definition, start, Timestamp(1_000_000));
+    let again =
+        decide::decide(&definition, &begun.saga, &Input::Resend, Timestamp(2_000_000)).expect("sent again");
+    let cancel = Input::Cancel { by: "ann".to_owned(), reason: "a typo".to_owned() };
+    let undone = decide::decide(&definition, &again.saga, &cancel, Timestamp(3_000_000)).expect("cancelled");
+    for decision in [begun, again, undone] {
+        let [Effect::Ask(ask)] = decision.effects.as_slice() else { panic!("{:?}", decision.effects) };
+        assert_eq!(
+            (ask.definition.as_str(), ask.version, ask.child),
+            ("shipment", 3, id.child(&ask.parent.step))
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! Branches and joins: E02, E04, E06, E13, E16.
+//! Branches and joins: E02, E06, E11, E13, E16.
 
 use crate::story::story;
 
@@ -315,6 +315,53 @@ fn e06_a_branch_that_has_no_time_left_stops_the_others_too() {
         7s ended: compensated
           => ended compensated
         = compensated
+    "#,
+    );
+}
+
+// E11: clocks differ.
+
+#[test]
+fn e11_a_participant_is_told_how_long_is_left_and_no_time_of_day() {
+    story(
+        r#"
+        ship: saga shipment, timeout 10s, after -
+        hotel: hotels, undo cancel, after -
+        flight: airline, undo cancel, after -, timeout 3s
+
+        0s started, forwards until 50s, window until 1m
+        0s ship action #1 sent, awaited until 10s
+        0s hotel action #1 sent, awaited until 1s
+        0s flight action #1 sent, awaited until 3s
+          -> sub-saga shipment of ship to run
+          -> hotels/hotel hotel.action.1.0 in 1s: {"order":7}
+          -> airline/flight flight.action.1.0 in 3s: {"order":7}
+        > sleep 400ms
+        > resend
+        400ms ship sent again
+        400ms hotel sent again
+        400ms flight sent again
+          -> sub-saga shipment of ship to run
+          -> hotels/hotel hotel.action.1.1 in 600ms: {"order":7}
+          -> airline/flight flight.action.1.1 in 2s600ms: {"order":7}
+        > flight rejected full
+        400ms flight action #1 rejected: full
+        400ms stopping: flight was rejected (full): sorry
+        400ms ship given up, in doubt
+        > hotel ok
+        400ms hotel action #1 succeeded: null
+        400ms compensation began: flight was rejected (full): sorry
+        400ms hotel compensation #1 sent, awaited until 1s400ms
+        400ms ship compensation #1 sent, awaited until 10s400ms
+          -> hotels/cancel hotel.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+          -> sub-saga shipment of ship to be undone in 10s
+        > sleep 100ms
+        > resend
+        500ms ship sent again
+        500ms hotel sent again
+          -> sub-saga shipment of ship to be undone in 9s900ms
+          -> hotels/cancel hotel.compensation.1.1 in 900ms: {"order":7} result null saga {"order":7}
+        = compensating
     "#,
     );
 }
