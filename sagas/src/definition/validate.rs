@@ -24,6 +24,8 @@ const PROBLEMS_MAX: usize = 100;
 const HINTS_MAX: usize = 10;
 /// The most names that are listed in one message.
 const NAMES_MAX: usize = 10;
+/// The most terms that are listed in one sum.
+const TERMS_MAX: usize = 20;
 /// What a name may be.
 const NAME_MEND: &str = "use 1 to 64 of a-z, 0-9, `_` and `-`, beginning with a letter or a digit";
 /// The most tags of a definition.
