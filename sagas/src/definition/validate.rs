@@ -394,8 +394,13 @@ fn check_window(problems: &mut Problems, definition: &Definition) {
 }
 
 fn sum(terms: impl Iterator<Item = String>) -> String {
-    let terms: Vec<String> = terms.collect();
-    if terms.is_empty() { "nothing".to_owned() } else { terms.join(" + ") }
+    let mut terms: Vec<String> = terms.take(TERMS_MAX + 1).collect();
+    if terms.is_empty() {
+        return "nothing".to_owned();
+    }
+    let more = if terms.len() > TERMS_MAX { " + ..." } else { "" };
+    terms.truncate(TERMS_MAX);
+    format!("{}{more}", terms.join(" + "))
 }
 
 fn rounds(step: &Step, all: Millis) -> String {
