@@ -81,14 +81,13 @@ impl Item {
     fn saga(&self) -> SagaId {
         match self {
             Self::Start(start) => start.input.id,
-            Self::Reply(reply, _) => reply.command.effect.saga,
+            Self::Reply(reply, _) | Self::Answer(reply, _) => reply.command.effect.saga,
             Self::Woke(id)
             | Self::Swept(id)
             | Self::Resend(id)
             | Self::Announce(id, _)
             | Self::Act(id, _) => *id,
             Self::Ask(ask, ..) => ask.child,
-            Self::Answer(reply, _) => reply.command.effect.saga,
         }
     }
 }
@@ -244,19 +243,19 @@ impl Engine {
         shared: Arc<Shared>,
         lanes: usize,
         tasks: &Tasks,
-        stop: CancellationToken,
+        stop: &CancellationToken,
     ) -> Self {
         let queues: Vec<_> = (0..lanes.max(1))
             .map(|number| {
                 let (moves, begun) = mpsc::channel(MOVES_WAITING_MAX);
                 let (starts, new) = mpsc::channel(STARTS_WAITING_MAX);
                 let lane = lane::Lane::new(number, shared.clone());
-                tasks.spawn("a lane", &stop, lane.run(queue::Queue::new(begun, new), stop.clone()));
+                tasks.spawn("a lane", stop, lane.run(queue::Queue::new(begun, new), stop.clone()));
                 Queues { moves, starts }
             })
             .collect();
         let engine = Self { lanes: queues.into(), shared, stop: stop.clone() };
-        tasks.spawn("the post between sagas", &stop, post::run(engine.clone(), stop.clone()));
+        tasks.spawn("the post between sagas", stop, post::run(engine.clone(), stop.clone()));
         engine
     }
 

@@ -135,7 +135,7 @@ impl Replica {
         });
         let stop = Stop::default();
         let (tasks, died) = Tasks::new();
-        let engine = Engine::start_lanes(shared.clone(), limits.lanes, &tasks, stop.lanes.clone());
+        let engine = Engine::start_lanes(shared.clone(), limits.lanes, &tasks, &stop.lanes);
         let lost = Arc::new(Notify::new());
         let inherited = upkeep::resume(&engine, &shared, predecessor).await;
         let intake = Arc::new(Intake::new(definitions.clone(), limits.starts_per_second));

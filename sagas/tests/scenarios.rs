@@ -28,6 +28,8 @@ mod looking;
 mod onwards;
 #[path = "scenarios/parts.rs"]
 mod parts;
+#[path = "scenarios/resting.rs"]
+mod resting;
 #[path = "scenarios/siblings.rs"]
 mod siblings;
 #[path = "support/story.rs"]

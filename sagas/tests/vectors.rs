@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use snorri_saga::ids::{CommandId, Name};
 use snorri_saga::json::{Json, deeper_than};
 use snorri_saga::trace;
-use snorri_saga::wire::{CommandBody, EndedBody, Outcome, ReplyBody, StartBody, Subjects, header, limit};
+use snorri_saga::wire::{
+    CommandBody, EndedBody, Outcome, ReplyBody, SignalBody, StartBody, Subjects, header, limit,
+};
 
 fn vectors(text: &str) -> Value {
     serde_json::from_str(text).expect("the vectors are JSON")
@@ -167,6 +169,34 @@ fn starts() {
             "wrong_subject" => assert_eq!(subjects.definition_of_start(subject), None, "{}", vector["name"]),
             reason => {
                 let found = complaint::<StartBody>(&body(vector));
+                assert_eq!(found, Some(reason), "{}", vector["name"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn signals() {
+    let (vectors, subjects) = (vectors(include_str!("../vectors/signal.json")), Subjects::default());
+    for vector in each(&vectors, "valid") {
+        let (name, parsed) = (&vector["name"], &vector["parsed"]);
+        let subject = vector["subject"].as_str().expect("a subject");
+        let signal = subjects.name_of_signal(subject);
+        assert_eq!(signal.as_ref().map(Name::as_str), parsed["name"].as_str(), "{name}");
+        assert_eq!(signal.map(|signal| subjects.signal(&signal)).as_deref(), Some(subject), "{name}");
+        assert_eq!(vector["headers"][header::KEY], parsed["key"], "{name}");
+        let reply_to = vector["headers"].get(header::REPLY_TO).unwrap_or(&Value::Null);
+        assert_eq!(reply_to, &parsed["reply_to"], "{name}");
+        let read: SignalBody = serde_json::from_str(&body(vector)).expect("a body");
+        assert_eq!(json!(read.saga_id), parsed["saga_id"], "{name}");
+        assert_eq!(read.payload.to_value(), parsed["payload"], "{name}");
+    }
+    for vector in each(&vectors, "invalid") {
+        let subject = vector["subject"].as_str().expect("a subject");
+        match vector["reason"].as_str().expect("a reason") {
+            "wrong_subject" => assert_eq!(subjects.name_of_signal(subject), None, "{}", vector["name"]),
+            reason => {
+                let found = complaint::<SignalBody>(&body(vector));
                 assert_eq!(found, Some(reason), "{}", vector["name"]);
             }
         }

@@ -14,7 +14,13 @@ use crate::support::{Hand, Place, Rest, definition, eventually, ok, rejected};
 
 /// A step that is a saga of its own.
 pub(crate) fn part(step: &str, of: &str) -> Value {
-    json!({"name": step, "saga": of, "version": 1, "timeout": "60s"})
+    json!({"name": step, "saga": of})
+}
+
+/// With this window.
+fn within(window: &str, mut definition: Value) -> Value {
+    definition["window"] = json!(window);
+    definition
 }
 
 /// `reserve`, then the shipment, which packs and loads, then `bill`.
@@ -25,7 +31,7 @@ pub(crate) fn order() -> Value {
 }
 
 pub(crate) fn shipment() -> Value {
-    definition("shipment", &["pack", "load"])
+    within("40s", definition("shipment", &["pack", "load"]))
 }
 
 /// The id of a saga's part.
@@ -161,7 +167,6 @@ async fn a_whole_that_is_cancelled_stops_its_part_where_it_is() {
 async fn each_item_of_a_list_may_be_a_saga_of_its_own() {
     let mut order = order();
     order["steps"][1]["for_each"] = json!({"items": "${{ input.rows }}", "concurrency": 2, "max": 3});
-    order["steps"][1]["timeout"] = json!("20s");
     order["steps"][1]["input"] = json!({"row": "${{ item }}"});
     let begun = Begun::with("each", &[shipment(), order], refusing("bill")).await;
     let whole = begun.rest.ended(&begun.id).await;
@@ -181,11 +186,9 @@ async fn each_item_of_a_list_may_be_a_saga_of_its_own() {
 
 /// The order has a shipment, which has a parcel.
 fn three_generations() -> [Value; 3] {
-    let parcel = definition("parcel", &["wrap"]);
-    let mut shipment = shipment();
-    let mut wrap = part("parcel", "parcel");
-    wrap["timeout"] = json!("20s");
-    shipment["steps"].as_array_mut().expect("steps").insert(1, wrap);
+    let parcel = within("15s", definition("parcel", &["wrap"]));
+    let mut shipment = within("80s", shipment());
+    shipment["steps"].as_array_mut().expect("steps").insert(1, part("parcel", "parcel"));
     [parcel, shipment, order()]
 }
 
@@ -209,7 +212,7 @@ async fn parts_of_parts_are_undone_in_reverse() {
 
 /// The payment is a saga with a pivot, and the order's own pivot.
 fn with_pivot() -> [Value; 2] {
-    let mut payment = definition("payment", &["hold", "capture"]);
+    let mut payment = within("40s", definition("payment", &["hold", "capture"]));
     let capture = &mut payment["steps"][1];
     capture["kind"] = json!("pivot");
     capture.as_object_mut().expect("a step").remove("compensation");
@@ -240,27 +243,18 @@ async fn a_part_with_a_pivot_that_is_refused_undoes_the_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_of_a_definition_that_is_not_there_is_a_refusal() {
-    let mut order = order();
-    order["steps"][1]["version"] = json!(99);
-    let place = Place::shared("unknown-part").await;
-    let replica = place.replica("one").await;
-    let hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
-    let rest = Rest::of(&replica);
-    rest.submit(&shipment()).await;
-    let (status, body) = rest.post("/v1/definitions", &order).await;
-    if (200..300).contains(&status) {
-        let whole = rest.ended(&rest.start("order", &json!({})).await).await;
-        assert_eq!(
-            (&whole["status"], &whole["cause"]["code"]),
-            (&json!("compensated"), &json!("unknown_definition")),
-            "{whole:#}"
-        );
-        assert_eq!(hand.order("compensation"), ["reserve"]);
-    } else {
-        assert_eq!(status, 422, "{body}");
-    }
-    replica.shut_down().await;
+async fn a_part_whose_input_does_not_fit_its_schema_is_refused_and_never_begun() {
+    let mut shipment = shipment();
+    shipment["input"] = json!({"type": "object", "required": ["address"]});
+    let begun = Begun::with("bad-input", &[shipment, order()], |_| vec![ok()]).await;
+    let whole = begun.rest.ended(&begun.id).await;
+    assert_eq!((&whole["status"], &whole["cause"]["code"]), (&json!("compensated"), &json!("invalid_input")));
+    let message = whole["cause"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("address"), "{whole:#}");
+    let (status, _) = begun.rest.get(&format!("/v1/sagas/{}", child(&begun.id, "ship"))).await;
+    assert_eq!(status, 404, "it was never there");
+    assert_eq!(begun.hand.order("compensation"), ["reserve"]);
+    begun.replica.shut_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,14 +286,14 @@ fn silent_at(step: &'static str, until: Arc<AtomicBool>) -> impl Fn(&ReceivedCom
 }
 
 /// Definitions of which no attempt ends while servers are away.
-fn patient(mut definition: Value) -> Value {
+fn patient(window: &str, definition: Value) -> Value {
+    let mut definition = within(window, definition);
     for step in definition["steps"].as_array_mut().expect("steps") {
         if step.get("participant").is_some() {
             step["timeout"] = json!("20s");
             step["compensation"] = json!({"action": step["compensation"], "timeout": "5s"});
         }
     }
-    definition["window"] = json!("10m");
     definition
 }
 
@@ -310,10 +304,8 @@ async fn nats_may_lose_its_store_while_a_part_runs() {
     let is_back = Arc::new(AtomicBool::new(false));
     let hand = Hand::play(&own.place, "hand", silent_at("load", is_back.clone())).await;
     let rest = Rest::of(&replica);
-    rest.submit(&patient(shipment())).await;
-    let mut order = order();
-    order["steps"][1]["timeout"] = json!("2m");
-    rest.submit(&patient(order)).await;
+    rest.submit(&patient("2m", shipment())).await;
+    rest.submit(&patient("10m", order())).await;
     let mut ids = Vec::new();
     for n in 0..10 {
         ids.push(rest.start("order", &json!({"n": n})).await);
@@ -350,10 +342,8 @@ async fn postgres_may_be_restarted_while_a_part_runs() {
     let is_back = Arc::new(AtomicBool::new(false));
     let hand = Hand::play(&own.place, "hand", silent_at("load", is_back.clone())).await;
     let rest = Rest::of(&replica);
-    rest.submit(&patient(shipment())).await;
-    let mut order = order();
-    order["steps"][1]["timeout"] = json!("2m");
-    rest.submit(&patient(order)).await;
+    rest.submit(&patient("2m", shipment())).await;
+    rest.submit(&patient("10m", order())).await;
     let mut ids = Vec::new();
     for n in 0..10 {
         ids.push(rest.start("order", &json!({"n": n})).await);

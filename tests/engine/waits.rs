@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -59,9 +60,10 @@ async fn put_to_rest(place: &Place, id: &str) {
 }
 
 /// The value of a metric without labels.
-async fn metric(replica: &snorri::Orchestrator, name: &str) -> f64 {
+async fn metric(replica: &snorri::Orchestrator, name: &str) -> u64 {
     let url = format!("http://{}/metrics", replica.admin_address);
-    let text = reqwest::get(url).await.expect("an answer").text().await.expect("a body");
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
+    let text = client.get(url).send().await.expect("an answer").text().await.expect("a body");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
 }
@@ -185,19 +187,17 @@ async fn what_waits_for_long_is_let_go_from_memory_and_goes_on_when_its_signal_c
         let wakes = wakes_in(&place, id).await;
         assert!((2.0 * DAY - 60.0..2.0 * DAY).contains(&wakes), "shortly before its time: {wakes}");
     }
-    eventually("none is in memory", async || (metric(&one, "snorri_sagas_live").await == 0.0).then_some(()))
+    eventually("none is in memory", async || (metric(&one, "snorri_sagas_live").await == 0).then_some(()))
         .await;
-    eventually("they are counted", async || {
-        (metric(&one, "snorri_sagas_resting").await == 3.0).then_some(())
-    })
-    .await;
+    eventually("they are counted", async || (metric(&one, "snorri_sagas_resting").await == 3).then_some(()))
+        .await;
     // What is asked of it in vain does not keep it in memory.
     let (status, _) = rest
         .post(&format!("/v1/sagas/{}/approvals/payment", ids[0]), &json!({"approve": true, "by": "x"}))
         .await;
     assert_eq!(status, 409);
     assert!(wakes_in(&place, &ids[0]).await > DAY);
-    eventually("none is in memory", async || (metric(&one, "snorri_sagas_live").await == 0.0).then_some(()))
+    eventually("none is in memory", async || (metric(&one, "snorri_sagas_live").await == 0).then_some(()))
         .await;
     for id in &ids {
         let (status, taken) = pay(&rest, id, "k").await;
@@ -230,11 +230,11 @@ async fn what_is_at_rest_is_back_before_its_time_and_on_time() {
     let id = rest.start("patient", &json!({})).await;
     waits(&rest, &id).await;
     put_to_rest(&place, &id).await;
-    eventually("it is let go", async || (metric(&one, "snorri_sagas_live").await == 0.0).then_some(())).await;
+    eventually("it is let go", async || (metric(&one, "snorri_sagas_live").await == 0).then_some(())).await;
     // All but five seconds of the two days are gone, and its wake-up comes.
     shift_back(&place, &rest, &id, Millis::secs(2 * 86_400 - 5)).await;
     sweep(&place, &id).await;
-    eventually("it is back", async || (metric(&one, "snorri_sagas_live").await == 1.0).then_some(())).await;
+    eventually("it is back", async || (metric(&one, "snorri_sagas_live").await == 1).then_some(())).await;
     let saga = rest.ended(&id).await;
     assert_eq!(
         (&saga["status"], &saga["cause"]["code"]),
@@ -259,11 +259,11 @@ async fn what_is_at_rest_is_taken_over_and_stays_at_rest() {
     put_to_rest(&place, &id).await;
     one.shut_down().await;
     eventually("it is taken over", async || {
-        (metric(&two, "snorri_sagas_taken_over_total").await == 1.0).then_some(())
+        (metric(&two, "snorri_sagas_taken_over_total").await == 1).then_some(())
     })
     .await;
     assert!(wakes_in(&place, &id).await > DAY);
-    assert_eq!(metric(&two, "snorri_sagas_live").await, 0.0);
+    assert_eq!(metric(&two, "snorri_sagas_live").await, 0);
     // It moves: from then on it is looked after as any other.
     hand.bus.client().expect("a client").flush().await.expect("flushed");
     drop(hand);

@@ -22,4 +22,5 @@ mod signals;
 mod starts;
 mod sub_sagas;
 mod versions;
+mod views;
 mod waiting;

@@ -232,9 +232,10 @@ impl Clients {
             for step in &shape.steps {
                 match &step.work {
                     Work::Part(part) => {
-                        let keys = match step.is_list {
-                            true => (0..rows).map(|row| format!("{}:{row}", step.name)).collect(),
-                            false => vec![step.name.clone()],
+                        let keys = if step.is_list {
+                            (0..rows).map(|row| format!("{}:{row}", step.name)).collect()
+                        } else {
+                            vec![step.name.clone()]
                         };
                         let keys = keys.iter().filter_map(|key| key.parse::<StepKey>().ok());
                         sagas.extend(keys.map(|key| (id.child(&key), part.as_str())));

@@ -24,7 +24,7 @@ pub(crate) struct Drawn {
 pub(crate) fn draw_all(world: &World) -> Vec<Drawn> {
     let mut drawn: Vec<Drawn> = Vec::new();
     if world.chance(0.6) {
-        for number in 0..1 + world.below(3) {
+        for number in 0..=world.below(3) {
             // The last one may have the others as its own parts.
             let is_last = number == 2;
             let (windows, parts) = if is_last {

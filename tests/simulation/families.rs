@@ -31,7 +31,8 @@ pub(crate) fn check(
         match by_id.get(&parent.saga) {
             Some((of, shape)) => is_part(world, story, parent, of, shape),
             None => {
-                world.violated("F1", format!("{} is a part of {}, which is not there", story.id, parent.saga))
+                world
+                    .violated("F1", format!("{} is a part of {}, which is not there", story.id, parent.saga));
             }
         }
         parts.entry(parent.saga).or_default().push(story.id);

@@ -420,14 +420,14 @@ impl Tables {
         if self.replicas.get(dead).is_some_and(is_back) {
             return TakenOver::default();
         }
-        let taken: Vec<(SagaId, SagaRow)> = self
+        let theirs: Vec<(SagaId, SagaRow)> = self
             .live()
             .filter(|(_, row)| row.owner == dead)
             .map(|(id, row)| (id, row.clone()))
             .take(limit)
             .collect();
         let mut of = TakenOver::default();
-        for (id, row) in taken {
+        for (id, row) in theirs {
             if row.resting {
                 of.resting += 1;
             } else {

@@ -363,3 +363,75 @@ async fn a_wrong_endpoint_is_said_at_the_start() {
         assert!(!error.contains("secret"), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_is_a_span_and_a_part_is_a_trace_that_is_linked_to_its_step() {
+    let place = Place::shared("waittraces").await;
+    let mut config = place.config("a-1");
+    config.otlp_endpoint = Some(Receiver::get().endpoint.clone());
+    let orchestrator = Orchestrator::start(config).await.unwrap();
+    let rest = Rest::of(&orchestrator);
+    let charge = json!({"name": "charge", "participant": "stock", "compensation": "undo-charge"});
+    rest.submit(&json!({"name": "parcel", "window": "1m", "steps": [charge]})).await;
+    let steps = json!([
+        {"name": "payment", "signal": {"name": "paid", "timeout": "1h"}},
+        {"name": "pause", "delay": "50ms"},
+        {"name": "part", "saga": "parcel"},
+        {"name": "review", "approval": {"timeout": "1h"}}
+    ]);
+    rest.submit(&json!({"name": "order", "window": "4h", "steps": steps})).await;
+    let stop = participant(&place).await;
+    let id = rest.start("order", &json!({"fails": "nothing", "card": SECRET})).await;
+    let (code, body) = rest.post(&format!("/v1/sagas/{id}/signals/paid"), &json!({"payload": SECRET})).await;
+    assert_eq!(code, 200, "{body}");
+    let no = json!({"approve": false, "by": SECRET, "comment": SECRET});
+    eventually("it waits for a person", async || {
+        (rest.post(&format!("/v1/sagas/{id}/approvals/review"), &no).await.0 == 200).then_some(())
+    })
+    .await;
+    let saga = rest.ended(&id).await;
+    assert_eq!(saga["status"], "compensated");
+
+    let trace_of = trace(&id, 8).await;
+    let expected = [
+        "snorri: compensate < saga order",
+        "snorri: saga order < -",
+        "snorri: saga started < saga order",
+        "snorri: step part < saga order 1 ok",
+        "snorri: undo part < compensate 1 ok",
+        "snorri: wait pause < saga order 0 ok",
+        "snorri: wait payment < saga order 0 ok",
+        "snorri: wait review < saga order 0 rejected",
+    ];
+    assert_eq!(shape(&trace_of), expected);
+    let review = find(&trace_of, "wait review");
+    assert_eq!((status(review), review.text("error.type").as_str()), (StatusCode::Error, "not_approved"));
+    for name in ["wait payment", "step part"] {
+        let span = find(&trace_of, name);
+        assert_eq!(span.span.kind(), SpanKind::Internal, "{name}: no message went out");
+        assert_eq!(
+            (span.text("messaging.system"), span.text("saga.participant")),
+            (String::new(), String::new())
+        );
+    }
+    let pause = &find(&trace_of, "wait pause").span;
+    assert!(
+        pause.end_time_unix_nano - pause.start_time_unix_nano >= 50_000_000,
+        "it lasts as long as the wait"
+    );
+
+    let child = saga["steps"][2]["child"].as_str().unwrap();
+    assert_eq!(find(&trace_of, "step part").text("saga.child"), child);
+    let child = child.replace('-', "");
+    let part = eventually("the part's trace", async || {
+        let part = Receiver::get().trace(&child);
+        part.iter().any(|seen| seen.span.name == "saga parcel").then_some(part)
+    })
+    .await;
+    let links = &find(&part, "saga parcel").span.links;
+    let of_step = find(&trace_of, "step part");
+    assert_eq!(links.len(), 1);
+    assert_eq!((hex(&links[0].trace_id), hex(&links[0].span_id)), (id.replace('-', ""), of_step.id()));
+    stop.cancel();
+    orchestrator.shut_down().await;
+}

@@ -170,7 +170,8 @@ fn told(file: &FileReport, paint: Paint) -> String {
     }
     for explored in &file.explored {
         let told = explored.to_string();
-        parts.push(told.lines().map(|line| format!("  {line}\n")).collect());
+        let lines: Vec<String> = told.lines().map(|line| format!("  {line}")).collect();
+        parts.push(lines.join("\n") + "\n");
     }
     parts.join("\n")
 }

@@ -67,11 +67,10 @@ pub(super) fn decide_all(
                 verdicts.push(Verdict::Accepted);
                 continue;
             }
-            Item::Reply(reply, _) => Input::Reply((**reply).clone()),
+            Item::Reply(reply, _) | Item::Answer(reply, _) => Input::Reply((**reply).clone()),
             Item::Woke(_) | Item::Swept(_) => Input::Woke,
             Item::Resend(_) | Item::Announce(..) => Input::Resend,
             Item::Act(_, act) => act.input.clone(),
-            Item::Answer(reply, _) => Input::Reply((**reply).clone()),
             Item::Ask(ask, of, _) => {
                 if saga.is_none() && known.saga.is_none() {
                     match first_asked(ask, of, now) {

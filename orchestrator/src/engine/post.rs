@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Debt, Engine, Item, Shared};
-use crate::definitions;
+use crate::definitions::{self, Versioned};
 
 /// The most letters that wait. More are dropped, oldest first, and said so: what they say is said again at the step's timeout.
 const WAITING_MAX: usize = 65_536;
@@ -88,15 +88,12 @@ impl Post {
     fn put(&self, letter: Letter, owed: &[Arc<Debt>]) {
         let about = letter.about();
         let mut inner = self.lock();
-        match inner.letters.get_mut(&about) {
-            Some((waiting, debts)) => {
-                *waiting = letter;
-                debts.extend(owed.iter().cloned());
-            }
-            None => {
-                inner.letters.insert(about.clone(), (letter, owed.to_vec()));
-                inner.order.push_back(about);
-            }
+        if let Some((waiting, debts)) = inner.letters.get_mut(&about) {
+            *waiting = letter;
+            debts.extend(owed.iter().cloned());
+        } else {
+            inner.letters.insert(about.clone(), (letter, owed.to_vec()));
+            inner.order.push_back(about);
         }
         let excess = inner.order.len().saturating_sub(WAITING_MAX);
         if excess > 0 {
@@ -160,7 +157,11 @@ async fn deliver(engine: &Engine, letter: Letter, owed: Vec<Arc<Debt>>) {
     loop {
         match engine.shared.definitions.get(ask.definition.as_str(), Some(ask.version)).await {
             Ok(versioned) => {
-                engine.hand_over(ask.child, Item::Ask(Box::new(ask), versioned, owed)).await;
+                if let Some(message) = unfitting(engine, &ask, &versioned).await {
+                    refuse(engine, &ask, "invalid_input", message).await;
+                } else {
+                    engine.hand_over(ask.child, Item::Ask(Box::new(ask), versioned, owed)).await;
+                }
                 return;
             }
             Err(definitions::Error::Store(error)) if error.is_transient() => {
@@ -177,6 +178,27 @@ async fn deliver(engine: &Engine, letter: Letter, owed: Vec<Arc<Debt>>) {
                 }
                 return;
             }
+        }
+    }
+}
+
+/// Why a sub-saga cannot be begun with its input, unless it is there: then it was begun, whatever is said of its input now.
+async fn unfitting(engine: &Engine, ask: &Ask, versioned: &Arc<Versioned>) -> Option<String> {
+    if ask.kind != AskKind::Run {
+        return None;
+    }
+    let mismatches = engine.shared.definitions.mismatches(versioned, &ask.input).await;
+    let first = mismatches.first()?;
+    let place = if first.pointer.is_empty() { "the input" } else { &first.pointer };
+    let more = mismatches.len() - 1;
+    let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+    let message = format!("{place}: {}{more}", first.message);
+    loop {
+        match engine.shared.store.load(&[ask.child]).await {
+            Ok(loaded) => return loaded.is_empty().then_some(message),
+            Err(error) if error.is_transient() => tokio::time::sleep(AGAIN).await,
+            // Its lane will find that too, and say so.
+            Err(_) => return None,
         }
     }
 }

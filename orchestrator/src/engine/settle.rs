@@ -74,7 +74,7 @@ impl Lane {
                         job.ack_after(work.id, delivery);
                     }
                     Verdict::Accepted | Verdict::Unchanged | Verdict::Missing => {
-                        job.ack_after(work.id, delivery)
+                        job.ack_after(work.id, delivery);
                     }
                 },
                 Item::Act(_, act) => {

@@ -93,9 +93,8 @@ impl Lane {
                     job.keep_aside(dead_letter(delivery.message(), "quarantined", detail), delivery);
                 }
                 Item::Announce(id, recall) => self.recalls.later(id, recall),
-                // The step's timeout sees to it.
-                Item::Ask(..) | Item::Answer(..) => {}
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
+                // The step's timeout sees to what sagas say to each other.
+                Item::Ask(..) | Item::Answer(..) | Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
         self.publisher.publish(job).await;

@@ -66,7 +66,7 @@ pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> R
         let submitted = Box::pin(rest.api.definitions.submit(draft, definition)).await?;
         answer(&rest, &submitted, warnings).await
     };
-    gate::run(&rest, "POST /v1/definitions", work).await
+    gate::run(&rest, "POST /v1/definitions", Box::pin(work)).await
 }
 
 /// Checks a definition and stores nothing. That it has errors is an answer like any other.

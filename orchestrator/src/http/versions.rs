@@ -76,7 +76,7 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri)
         let next_cursor = page(&mut versions, limit, |line| line.version.to_string());
         body::json(StatusCode::OK, &VersionsView { name: name.as_str(), versions, next_cursor })
     };
-    gate::run(&rest, "GET /v1/definitions/{name}/versions", work).await
+    gate::run(&rest, "GET /v1/definitions/{name}/versions", Box::pin(work)).await
 }
 
 #[derive(Debug, Serialize)]

@@ -51,6 +51,41 @@ fn a_signal_is_waited_for_and_its_payload_is_the_output() {
 }
 
 #[test]
+fn e05_a_signals_key_stands_for_that_signal_and_no_other() {
+    story(
+        r#"
+        paid: signal, timeout 20s
+        sent: signal, timeout 20s
+
+        0s started, forwards until 1m, window until 1m
+        0s paid waits until 20s
+        > signal paid s1 {"sum":3}
+        0s signal paid came (s1): {"sum":3}
+        0s paid took the signal s1
+        0s paid action #0 succeeded: {"sum":3}
+        0s sent waits until 20s
+        > signal paid s1 {"sum":3}
+          nothing changes
+        > signal paid s1 {"sum":4}
+          refused: the idempotency key was used for another signal
+        > signal sent s1 {"sum":3}
+          refused: the idempotency key was used for another signal
+        > signal sent s2
+        0s signal sent came (s2): null
+        0s sent took the signal s2
+        0s sent action #0 succeeded: null
+        0s ended: completed
+          => ended completed
+        > signal paid s1 {"sum":3}
+          nothing changes
+        > signal paid s3
+          refused: the saga has ended
+        = completed
+    "#,
+    );
+}
+
+#[test]
 fn a_signal_that_comes_before_its_step_is_kept_for_it() {
     story(
         r#"

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use snorri_saga::definition::{Definition, Step, Work, Zone};
 use snorri_saga::expression::Expression;
 use snorri_saga::ids::Name;
+use snorri_saga::retry::{RetryPolicy, SLOW_LANE_CAP};
 use snorri_saga::saga::Saga;
 use snorri_saga::template::Template;
+use snorri_saga::time::Millis;
 
 use super::Bounds;
 use super::world::at_of;
@@ -40,6 +42,9 @@ pub(super) struct Model {
     /// The steps whose request cannot be made, when that is asked for.
     broken: Vec<Option<Template>>,
     answered: HashMap<Answers, Rc<Definition>>,
+    /// More of the window than this makes no difference: neither can anything that happens within the bounds use it up, nor
+    /// does anything that is planned reach its end.
+    pub(super) far: Millis,
 }
 
 impl Model {
@@ -59,7 +64,8 @@ impl Model {
                 undo.retry.attempts = undo.retry.attempts.min(bounds.attempts.max(1));
             }
         }
-        Self { base, questions, broken, answered: HashMap::new() }
+        let far = far(&base, bounds.faults);
+        Self { base, questions, broken, answered: HashMap::new(), far }
     }
 
     pub(super) fn step(&self, at: usize) -> Option<&Step> {
@@ -115,6 +121,35 @@ impl Model {
     pub(super) fn may_answer(&self, at: usize) -> &[(Answer, u8)] {
         self.questions.get(at).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Answers take no time here. What does is a wait, once, and for each fault an attempt and the pause behind it; what is kept
+/// of the window for undoing and for going on behind the pivot counts, and the tenth before its end, with its alert.
+fn far(base: &Definition, faults: u8) -> Millis {
+    let (mut waits, mut timeout, mut pauses) = (Millis(0), Millis(0), Millis(0));
+    for step in &base.steps {
+        if step.work.is_wait() {
+            waits = waits.plus(step.timeout);
+            continue;
+        }
+        let undo = step.compensation.as_ref().map(|undo| (undo.timeout, undo.retry));
+        for (of, retry) in [Some((step.timeout, step.retry)), undo].into_iter().flatten() {
+            timeout = timeout.max(of);
+            // As many pauses as there can be faults, each at its longest, be it in the slow lane.
+            let slow = RetryPolicy {
+                attempts: u32::from(faults) + 2,
+                backoff: retry.backoff.max(Millis::secs(1)),
+                cap: retry.cap.max(SLOW_LANE_CAP),
+                jitter: retry.jitter.max(0.5),
+                ..retry
+            };
+            pauses = pauses.max(slow.worst_case(Millis(0)));
+        }
+    }
+    let tries = Millis(timeout.0.saturating_mul(u64::from(faults))).plus(pauses);
+    let worst = base.worst_case();
+    let kept = worst.reserve().plus(worst.unwind_millis());
+    waits.plus(tries).plus(kept).plus(Millis(base.window.0 / 10)).plus(Millis(1))
 }
 
 fn questions_of(step: &Step, bounds: &Bounds, may_break: bool) -> Vec<(Answer, u8)> {

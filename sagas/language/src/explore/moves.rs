@@ -4,34 +4,43 @@
 //! it did is seen by nobody before its answer arrives, its compensation arrives, or the time for it is over, and those
 //! are events of their own. An answer that the saga refuses without a trace is not delivered: what can happen without it
 //! is what can happen if it never comes, and that is walked. A message that is lost is one that is late and never arrives.
-//! The answer to a command that is done already is the kept one, so such a command that is late is its answer that is late.
+//! The answer to a command that is done already is the kept one, so such a command that is late is its answer that is late;
+//! and one that says what the saga knows already is an answer that comes twice, which can happen at any moment.
 
 use std::rc::Rc;
 
-use snorri_saga::decide::{Ask, AskKind, Decision, Effect, Input, Refusal, StartInput, forward_deadline};
-use snorri_saga::definition::{Definition, Step, Work};
+use snorri_saga::decide::{AskKind, Decision, Effect, Input, Refusal, StartInput};
+use snorri_saga::definition::{Definition, Work};
 use snorri_saga::ids::{Direction, Name, SagaId, StepKey};
 use snorri_saga::journal::{Event, Parent};
 use snorri_saga::json::Json;
-use snorri_saga::saga::{Phase, Saga, StepState, Wait};
+use snorri_saga::saga::Saga;
 use snorri_saga::wire::Outcome;
 
 use super::laws::{self, Transition};
 use super::model::{Answer, Answers, Model};
 use super::participant::Said;
-use super::world::{EPOCH, Family, Key, Message, World, awaited, is_saga, reply};
+use super::world::{EPOCH, Family, Key, Message, World, awaited};
 use super::{Bounds, Core, Role};
+
+mod arriving;
+mod outside;
 
 /// What happened, as far as a story tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Happening {
     Starts,
-    /// The command that is awaited is answered; perhaps the answer will come once more.
+    /// The command that is awaited is answered.
     Answers {
         key: Key,
         direction: Direction,
         said: Said,
-        again: bool,
+    },
+    /// What was answered before is answered again.
+    Again {
+        key: Key,
+        direction: Direction,
+        said: Said,
     },
     /// A command arrives late; its answer is on its way.
     Handles {
@@ -40,7 +49,7 @@ pub(super) enum Happening {
         attempt: u32,
         said: Said,
     },
-    /// An answer arrives late, or once more; perhaps since its command did.
+    /// An answer arrives late; perhaps since its command did.
     Hears {
         key: Key,
         direction: Direction,
@@ -101,6 +110,7 @@ struct Called {
 }
 
 /// How something happens.
+#[derive(Clone)]
 struct How {
     happening: Happening,
     faults: u8,
@@ -116,7 +126,7 @@ pub(super) struct Explorer<'a> {
     pub(super) signals: Vec<(Name, u8)>,
     parent: Parent,
     found: Vec<Successor>,
-    /// At most so many faults more.
+    /// What is looked for has so many faults.
     left: u8,
 }
 
@@ -147,9 +157,9 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// The states in which a saga begins.
-    pub(super) fn starts(&mut self, left: u8) -> Vec<Successor> {
-        self.left = left;
+    /// The states in which a saga begins, by so many faults.
+    pub(super) fn starts(&mut self, faults: u8) -> Vec<Successor> {
+        self.left = faults;
         let start = StartInput {
             id: id(1),
             version: 1,
@@ -161,7 +171,7 @@ impl<'a> Explorer<'a> {
         };
         let answers = self.model.nothing_answered();
         let called =
-            self.call(&answers, left, &|core, definition| Ok(core.start(definition, start.clone(), EPOCH)));
+            self.call(&answers, faults, &|core, definition| Ok(core.start(definition, start.clone(), EPOCH)));
         for one in called {
             let Ok(decision) = &one.came else { continue };
             let base = World {
@@ -181,13 +191,14 @@ impl<'a> Explorer<'a> {
         std::mem::take(&mut self.found)
     }
 
-    /// The states that can follow, with at most `left` faults more.
-    pub(super) fn successors(&mut self, world: &World, left: u8) -> Vec<Successor> {
-        self.left = left;
+    /// The states that can follow by so many faults.
+    pub(super) fn successors(&mut self, world: &World, faults: u8) -> Vec<Successor> {
+        self.left = faults;
         self.recover(world);
         for message in world.out.clone() {
             self.arrives(world, message);
         }
+        self.twice(world);
         self.children(world);
         if self.role == Role::Part {
             self.parent(world);
@@ -200,6 +211,13 @@ impl<'a> Explorer<'a> {
         std::mem::take(&mut self.found)
     }
 
+    fn found(&mut self, mut successor: Successor) {
+        if successor.faults == self.left {
+            successor.world.forget(&self.model.base);
+            self.found.push(successor);
+        }
+    }
+
     /// What was committed and not sent is sent, by whoever takes the saga over.
     fn recover(&mut self, world: &World) {
         if world.owed {
@@ -210,7 +228,7 @@ impl<'a> Explorer<'a> {
                 publish(&mut after, &definition, effect);
             }
             let wrong = laws::of_state(&definition, &after);
-            self.found.push(Successor {
+            self.found(Successor {
                 happening: Happening::Repeats,
                 world: after,
                 faults: 0,
@@ -229,327 +247,15 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    fn arrives(&mut self, world: &World, message: Message) {
-        match message {
-            Message::Release { key } => {
-                let mut after = world.clone();
-                after.remove(&message);
-                after.truths.entry(key).or_default().released = true;
-                self.found.push(Successor {
-                    happening: Happening::Releases { key },
-                    world: after,
-                    faults: 0,
-                    is_sure: true,
-                    events: Vec::new(),
-                    answered: Vec::new(),
-                    crash: None,
-                    wrong: None,
-                });
-            }
-            Message::Reply { key, direction, attempt, said } => {
-                let mut base = world.clone();
-                base.remove(&message);
-                self.hears(world, base, (key, direction, attempt, said), false);
-            }
-            Message::Command { key, direction, attempt, twice } => {
-                let run = world.run(&self.model.base, key);
-                let is_awaited = run.and_then(|run| run.flight).is_some_and(|flight| {
-                    (flight.direction, flight.attempt) == (direction, attempt)
-                        && matches!(flight.wait, Wait::Reply(_))
-                });
-                let Some(step) = self.model.step(key.step).cloned() else { return };
-                let mut base = world.clone();
-                base.remove(&message);
-                let what = (key, direction, attempt);
-                if is_awaited {
-                    self.answers(world, &base, &step, what, twice);
-                } else {
-                    self.is_late(world, &base, &step, what);
-                }
-            }
-        }
-    }
-
-    /// An awaited command is answered in time.
-    fn answers(
-        &mut self,
-        world: &World,
-        base: &World,
-        step: &Step,
-        (key, direction, attempt): (Key, Direction, u32),
-        twice: bool,
-    ) {
-        let Some(name) = key.name(&self.model.base) else { return };
-        let is_past = world.saga.pivot_sent;
-        let truth = world.truth(key);
-        let kept = truth.kept(step, direction, attempt);
-        let may = match kept {
-            Some((_, said)) => vec![(said, 0)],
-            None => truth.may_say(step, direction, is_past),
-        };
-        let answers = kept.map_or(direction, |(direction, _)| direction);
-        for (said, faults) in may {
-            if faults > self.left {
-                continue;
-            }
-            let mut after = base.clone();
-            if kept.is_none() {
-                after.truths.entry(key).or_default().say(step, direction, attempt, said, is_past);
-            }
-            let again = Message::Reply { key, direction: answers, attempt, said };
-            if twice {
-                after.put(again);
-            }
-            let input = Input::Reply(reply(world.saga.id, &name, answers, attempt, said));
-            if !twice && faults < self.left {
-                let mut after = after.clone();
-                after.put(again);
-                let happening = Happening::Answers { key, direction: answers, said, again: true };
-                self.input(world, after, &input, How { happening, faults: faults + 1, is_sure: false });
-            }
-            let happening = Happening::Answers { key, direction: answers, said, again: false };
-            self.input(world, after, &input, How { happening, faults, is_sure: faults == 0 });
-        }
-    }
-
-    /// A command arrives when its answer is not awaited any more.
-    fn is_late(
-        &mut self,
-        world: &World,
-        base: &World,
-        step: &Step,
-        (key, direction, attempt): (Key, Direction, u32),
-    ) {
-        let truth = world.truth(key);
-        if let Some((direction, said)) = truth.kept(step, direction, attempt) {
-            self.hears(world, base.clone(), (key, direction, attempt, said), true);
-            return;
-        }
-        // `failed` does nothing, as the command that never arrives.
-        for (said, faults) in truth.may_say(step, direction, world.saga.pivot_sent) {
-            if faults > 0 {
-                continue;
-            }
-            let mut after = base.clone();
-            after.truths.entry(key).or_default().say(step, direction, attempt, said, world.saga.pivot_sent);
-            after.put(Message::Reply { key, direction, attempt, said });
-            let definition = self.model.with(&after.answers);
-            let wrong = laws::of_state(&definition, &after);
-            self.found.push(Successor {
-                happening: Happening::Handles { key, direction, attempt, said },
-                // A sub-saga that is told to undo itself after its parent's end is told so again and again.
-                is_sure: world.is_ended()
-                    && is_saga(&self.model.base, key)
-                    && direction == Direction::Compensation,
-                world: after,
-                faults: 0,
-                events: Vec::new(),
-                answered: Vec::new(),
-                crash: None,
-                wrong,
-            });
-        }
-    }
-
-    /// An answer arrives that nobody waits for any more.
-    fn hears(
-        &mut self,
-        world: &World,
-        base: World,
-        (key, direction, attempt, said): (Key, Direction, u32, Said),
-        is_command: bool,
-    ) {
-        let Some(name) = key.name(&self.model.base) else { return };
-        let input = Input::Reply(reply(world.saga.id, &name, direction, attempt, said));
-        let happening = Happening::Hears { key, direction, attempt, said, is_command };
-        self.input(world, base, &input, How { happening, faults: 0, is_sure: false });
-    }
-
-    /// A held sub-saga that has heard nothing says once more that it is done.
-    fn children(&mut self, world: &World) {
-        if !world.is_ended() {
-            return;
-        }
-        for (key, truth) in &world.truths {
-            let is_held = is_saga(&self.model.base, *key) && truth.is_left() && !truth.released;
-            let is_told = world.out.iter().any(|message| match message {
-                Message::Release { key: of } => of == key,
-                Message::Command { key: of, direction, .. } => {
-                    of == key && *direction == Direction::Compensation
-                }
-                Message::Reply { .. } => false,
-            });
-            let Some(name) = key.name(&self.model.base).filter(|_| is_held && !is_told) else { continue };
-            let input = Input::Reply(reply(world.saga.id, &name, Direction::Action, 1, Said::Ok));
-            let how = How { happening: Happening::ChildAsks { key: *key }, faults: 0, is_sure: true };
-            self.input(world, world.clone(), &input, how);
-        }
-    }
-
-    /// The saga that this one is a part of.
-    fn parent(&mut self, world: &World) {
-        let family = world.family;
-        let ask = |kind| {
-            Input::Asked(Ask {
-                child: world.saga.id,
-                definition: self.model.base.name.clone(),
-                version: 1,
-                parent: self.parent.clone(),
-                input: world.saga.input.clone(),
-                kind,
-            })
-        };
-        // One with a pivot of its own is its parent's pivot, and never undone.
-        let may_undo = self.model.base.graph.pivot().is_none() && !family.released && !family.undo_asked;
-        let (undo, release) = (ask(AskKind::Undo(self.model.base.window)), ask(AskKind::Release));
-        if may_undo {
-            let mut base = world.clone();
-            base.family.undo_asked = true;
-            let how = How { happening: Happening::UndoAsked, faults: 0, is_sure: false };
-            self.input(world, base, &undo, how);
-        }
-        if world.saga.phase == Phase::Held && family.told_done && !family.undo_asked {
-            let mut base = world.clone();
-            base.family.released = true;
-            let how = How { happening: Happening::ReleaseAsked, faults: 0, is_sure: true };
-            self.input(world, base, &release, how);
-        }
-    }
-
-    /// Time passes until something is due, and that happens. What was not heard of by then is a fault each.
-    fn wakes(&mut self, world: &World) {
-        let Some(due) = world.saga.due_at() else { return };
-        // It asks its parent again and again; once is walked.
-        let is_held = world.saga.phase == Phase::Held;
-        if is_held && world.saga.asked > 0 {
-            return;
-        }
-        let now = world.now.max(due);
-        let base = World { now, ..world.clone() };
-        let mut silent: Vec<(World, Vec<(Key, Direction, Option<Said>)>)> = vec![(base, Vec::new())];
-        let mut faults: u8 = 0;
-        for (key, _, flight) in awaited(&self.model.base, &world.saga) {
-            let Some(command) = world.command(key, flight).filter(|_| flight.wait.due() <= now) else {
-                continue;
-            };
-            faults = faults.saturating_add(1);
-            if faults > self.left {
-                return;
-            }
-            let Some(step) = self.model.step(key.step).cloned() else { continue };
-            let truth = world.truth(key);
-            let mut unheard = vec![None];
-            if truth.kept(&step, flight.direction, flight.attempt).is_none() {
-                let may = truth.may_say(&step, flight.direction, world.saga.pivot_sent);
-                unheard
-                    .extend(may.into_iter().filter(|(_, faults)| *faults == 0).map(|(said, _)| Some(said)));
-            }
-            let mut more = Vec::with_capacity(silent.len() * unheard.len());
-            for (base, told) in silent {
-                for said in &unheard {
-                    let (mut base, mut told) = (base.clone(), told.clone());
-                    told.push((key, flight.direction, *said));
-                    if let Some(said) = *said {
-                        let (direction, attempt) = (flight.direction, flight.attempt);
-                        base.remove(&command);
-                        base.truths.entry(key).or_default().say(
-                            &step,
-                            direction,
-                            attempt,
-                            said,
-                            world.saga.pivot_sent,
-                        );
-                        base.put(Message::Reply { key, direction, attempt, said });
-                    }
-                    more.push((base, told));
-                }
-            }
-            silent = more;
-        }
-        for (base, silent) in silent {
-            let happening = Happening::Wakes { silent };
-            let how = How { happening, faults, is_sure: faults == 0 && !is_held };
-            self.input(world, base, &Input::Woke, how);
-        }
-    }
-
-    /// Nobody wakes the saga until the time for going forwards, or the window, is over.
-    fn sleeps(&mut self, world: &World) {
-        if self.left == 0 || world.saga.phase == Phase::Held {
-            return;
-        }
-        let is_forward = world.saga.phase == Phase::Forward && !world.saga.pivot_sent;
-        let limit = is_forward.then(|| forward_deadline(&self.model.base, &world.saga));
-        let until = [
-            (limit, "the time for going forwards is over"),
-            (Some(world.saga.deadline), "the window is over"),
-        ];
-        for (at, until) in until {
-            let Some(now) = at.filter(|at| *at > world.now) else { continue };
-            self.found.push(Successor {
-                happening: Happening::Sleeps { until },
-                world: World { now, ..world.clone() },
-                faults: 1,
-                is_sure: false,
-                events: Vec::new(),
-                answered: Vec::new(),
-                crash: None,
-                wrong: None,
-            });
-        }
-    }
-
-    /// What people and other services do when they like.
-    fn people(&mut self, world: &World) {
-        if world.saga.phase != Phase::Forward {
-            return;
-        }
-        if world.saga.stopping.is_none() {
-            let input = Input::Cancel { by: "somebody".to_owned(), reason: String::new() };
-            let how = How { happening: Happening::Cancels, faults: 0, is_sure: false };
-            self.input(world, world.clone(), &input, how);
-        }
-        for (nth, (name, times)) in self.signals.clone().into_iter().enumerate() {
-            let given = world.signals.get(nth).copied().unwrap_or(times);
-            if given >= times {
-                continue;
-            }
-            let mut base = world.clone();
-            if let Some(given) = base.signals.get_mut(nth) {
-                *given += 1;
-            }
-            let input = Input::Signal { id: format!("{name}-{given}"), name, payload: Json::null() };
-            let how = How { happening: Happening::Signals { nth }, faults: 0, is_sure: false };
-            self.input(world, base, &input, how);
-        }
-        for at in 0..self.model.base.steps.len() {
-            let key = Key { step: at, item: None };
-            let Some(step) = self.model.step(at).filter(|step| matches!(step.work, Work::Approval { .. }))
-            else {
-                continue;
-            };
-            let name = step.name.clone();
-            if world.run(&self.model.base, key).is_none_or(|run| run.state != StepState::Acting) {
-                continue;
-            }
-            for yes in [true, false] {
-                let (by, comment) = ("somebody".to_owned(), String::new());
-                let input = Input::Decide { step: name.clone(), approve: yes, by, comment };
-                let how = How { happening: Happening::Decides { key, yes }, faults: 0, is_sure: false };
-                self.input(world, world.clone(), &input, how);
-            }
-        }
-    }
-
     /// The core decides on an input.
     fn input(&mut self, world: &World, base: World, input: &Input, how: How) {
         let left = self.left.saturating_sub(how.faults);
         let (saga, now) = (Rc::clone(&world.saga), base.now);
         let called =
             self.call(&base.answers, left, &|core, definition| core.decide(definition, &saga, input, now));
-        for one in called {
-            let how = How { happening: how.happening.clone(), ..how };
-            self.take(Some(world), base.clone(), Some(input), one, how);
+        let each = std::iter::repeat_n((base, how), called.len());
+        for (one, (base, how)) in called.into_iter().zip(each) {
+            self.take(Some(world), base, Some(input), one, how);
         }
     }
 
@@ -599,7 +305,7 @@ impl<'a> Explorer<'a> {
                     let How { happening, is_sure, .. } = how;
                     let (events, crash) = (Vec::new(), None);
                     let world = base;
-                    self.found.push(Successor {
+                    self.found(Successor {
                         happening,
                         world,
                         faults,
@@ -618,20 +324,13 @@ impl<'a> Explorer<'a> {
             return;
         }
         let unpublished = World { saga: Rc::new(decision.saga.clone()), answers, ..base };
-        let mut after = unpublished.clone();
-        for effect in &decision.effects {
-            publish(&mut after, &definition, effect);
-        }
-        let transition =
-            Transition { definition: &definition, before, after: &after, decision: &decision, input };
-        let wrong = laws::of_transition(&transition);
-        if faults < self.left && wrong.is_none() {
+        if faults + 1 == self.left {
             for crash in 0..decision.effects.len() {
                 let mut world = World { owed: true, ..unpublished.clone() };
                 for effect in decision.effects.iter().take(crash) {
                     publish(&mut world, &definition, effect);
                 }
-                self.found.push(Successor {
+                self.found(Successor {
                     happening: how.happening.clone(),
                     world,
                     faults: faults + 1,
@@ -643,7 +342,17 @@ impl<'a> Explorer<'a> {
                 });
             }
         }
-        self.found.push(Successor {
+        if faults != self.left {
+            return;
+        }
+        let mut after = unpublished;
+        for effect in &decision.effects {
+            publish(&mut after, &definition, effect);
+        }
+        let transition =
+            Transition { definition: &definition, before, after: &after, decision: &decision, input };
+        let wrong = laws::of_transition(&transition);
+        self.found(Successor {
             happening: how.happening,
             world: after,
             faults,

@@ -1,8 +1,12 @@
 //! When two states are one: a fingerprint of what makes a difference.
 //!
 //! Left out is what the core passes on and never looks at (payloads, messages, why it is undone), the order in which steps
-//! began, and the number of a sending. Instants are counted from now, so that a state that is reached earlier or later in
-//! a window that is not looked at is one.
+//! began, the number of a sending, and how often an action was tried that is over and of which nothing is on its way.
+//!
+//! Of time, what counts is how long it is until something is due, and until the window is over. When more of the window is
+//! left than can be used up by whatever may still happen within the bounds ([`Model::far`]), it does not matter how
+//! much: so a saga in which an attempt was lost and the next one succeeded is where it would be without that. One to which
+//! nobody looks until the window is over is a fault of its own, and counts exactly.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
@@ -10,23 +14,31 @@ use std::hash::Hasher;
 use snorri_saga::definition::{Definition, Work};
 use snorri_saga::ids::Direction;
 use snorri_saga::journal::{BlockedReason, End};
+use snorri_saga::retry::BLOCKED_AFTER;
 use snorri_saga::saga::{Phase, StepRun, StepState, Wait};
-use snorri_saga::time::Timestamp;
+use snorri_saga::time::{Millis, Timestamp};
 
-use super::model::Answer;
+use super::model::{Answer, Model};
 use super::participant::{Said, Truth};
 use super::world::{Key, Message, World};
 
 /// A state's fingerprint.
 pub(super) type Print = u128;
 
+/// A compensation that is tried for so long is blocked; longer makes no difference.
+const LONG: Millis = BLOCKED_AFTER;
+
 /// Makes fingerprints.
-#[derive(Default)]
 pub(super) struct Printer {
     bytes: Vec<u8>,
+    far: Millis,
 }
 
 impl Printer {
+    pub(super) fn new(model: &Model) -> Self {
+        Self { bytes: Vec::new(), far: model.far }
+    }
+
     pub(super) fn print(&mut self, definition: &Definition, world: &World) -> Print {
         self.bytes.clear();
         self.world(definition, world);
@@ -51,8 +63,9 @@ impl Printer {
         self.bytes.extend(number.to_le_bytes());
     }
 
-    fn span(&mut self, now: Timestamp, at: Timestamp) {
-        self.bytes.extend((at.0 - now.0).to_le_bytes());
+    /// What is over is over, however long.
+    fn span(&mut self, from: Timestamp, to: Timestamp) {
+        self.bytes.extend(to.since(from).0.to_le_bytes());
     }
 
     fn key(&mut self, key: Key) {
@@ -96,9 +109,9 @@ impl Printer {
             self.bytes.extend(signal.name.as_str().as_bytes());
             self.flags(&[signal.taken_by.is_some()]);
         }
-        if !world.is_ended() {
+        if !world.is_ended() && saga.deadline.since(now) < self.far {
             self.span(now, saga.deadline);
-            self.span(saga.deadline, saga.risk_at);
+            self.span(now, saga.risk_at);
         }
         let mut runs: Vec<(Key, &StepRun)> =
             saga.steps.iter().filter_map(|run| Some((Key::of(definition, &run.key)?, run))).collect();
@@ -114,7 +127,7 @@ impl Printer {
         self.number(u32::try_from(runs.len()).unwrap_or(u32::MAX));
         for (key, run) in runs {
             self.key(key);
-            self.run(now, run);
+            self.run(now, run, world.is_quiet(key));
             self.byte(match saga.blocked_at(&run.key).map(|blocked| blocked.reason) {
                 None => 0,
                 Some(BlockedReason::Unknown) => 1,
@@ -130,10 +143,15 @@ impl Printer {
         for (key, truth) in &world.truths {
             self.key(*key);
             self.truth(truth);
+            // Further attempts are beyond those.
+            if !world.is_quiet(*key) {
+                self.number(truth.failed.0);
+                self.number(truth.failed.1);
+            }
         }
     }
 
-    fn run(&mut self, now: Timestamp, run: &StepRun) {
+    fn run(&mut self, now: Timestamp, run: &StepRun, is_quiet: bool) {
         self.byte(match run.state {
             StepState::Skipped => 0,
             StepState::Acting => 1,
@@ -144,21 +162,26 @@ impl Printer {
             StepState::Undone => 6,
             StepState::Fenced => 7,
         });
-        self.number(run.attempts);
-        self.flags(&[run.unknown, run.late, run.output.is_some(), run.flight.is_some()]);
+        let is_acting = run.flight.is_some_and(|flight| flight.direction == Direction::Action);
+        if is_acting || !is_quiet {
+            self.number(run.attempts);
+            self.flags(&[true, run.unknown]);
+        }
+        self.flags(&[run.late, run.output.is_some(), run.flight.is_some()]);
         let Some(flight) = run.flight else { return };
         self.byte(direction(flight.direction));
         self.number(flight.attempt);
         self.span(now, flight.wait.due());
         if flight.direction == Direction::Compensation {
-            self.span(now, flight.since);
+            self.bytes.extend(now.since(flight.since).min(LONG).0.to_le_bytes());
         }
         match flight.wait {
             Wait::Reply(_) => self.byte(0),
             Wait::Retry(_) => self.byte(1),
             Wait::Time(_) => {
                 self.byte(2);
-                self.span(now, flight.sent_at);
+                // Whether it was cut short shows in how long it was meant to be.
+                self.bytes.extend(flight.wait.due().since(flight.sent_at).0.to_le_bytes());
             }
         }
     }
@@ -189,8 +212,6 @@ impl Printer {
         self.byte(said(truth.action));
         self.byte(said(truth.compensation));
         self.flags(&[truth.applied, truth.released]);
-        self.number(truth.failed.0);
-        self.number(truth.failed.1);
     }
 }
 

@@ -20,20 +20,24 @@ use super::{Bounds, Exploration, Stopped};
 
 /// No state: before the start.
 const NOWHERE: u32 = u32::MAX;
-/// So many states are walked before the clock is looked at.
-const STATES_PER_LOOK: usize = 256;
+/// The clock is looked at whenever there are so many transitions more.
+const TRANSITIONS_PER_LOOK: usize = 1024;
 /// Beyond so many times its time an exploration stops in the middle of a layer.
-const PATIENCE: u32 = 3;
-/// The most that the states which wait to be walked may take, roughly, in bytes.
-const BYTES_MAX: usize = 512 * 1024 * 1024;
+const PATIENCE: u32 = 2;
+/// The first fault is expected to bring so many times more states. Of further ones more is known.
+const GROWTH: usize = 8;
+/// A further one brings at least so many times more.
+const GROWTH_MIN: usize = 3;
+/// The most that the states which are kept may take, roughly, in bytes.
+const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A state that was walked: how it was reached.
 #[derive(Clone, Copy)]
 struct Node {
     parent: u32,
-    /// Which of its parent's successors.
+    /// Which of its parent's successors by so many faults.
     nth: u32,
-    /// With so many faults.
+    /// With so many faults in all.
     faults: u8,
 }
 
@@ -45,12 +49,20 @@ struct Waiting {
     is_wrong: bool,
 }
 
-/// The states of one number of faults that wait, by the number of events that led to them.
+/// A state that was walked, and waits for what a fault makes of it.
+struct Walked {
+    world: World,
+    at: u32,
+    depth: u32,
+}
+
+/// The states of one number of faults.
 #[derive(Default)]
 struct Layer {
+    /// Those that wait, by the number of events that led to them.
     by_depth: BTreeMap<u32, Vec<Waiting>>,
     depths: HashMap<Print, u32>,
-    count: usize,
+    walked: Vec<Walked>,
 }
 
 pub(super) struct Search<'a> {
@@ -69,23 +81,23 @@ pub(super) struct Search<'a> {
     bytes: usize,
 }
 
-enum Walked {
-    All,
-    Broken(Story),
+/// Why no more is walked.
+enum Halt {
+    Broken(Box<Story>),
     Stopped(Stopped),
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(explorer: Explorer<'a>, bounds: Bounds, elapsed: &'a dyn Fn() -> Duration) -> Self {
-        let layers = (0..=bounds.faults).map(|_| Layer::default()).collect();
+        let printer = Printer::new(&explorer.model);
         Self {
             explorer,
             bounds,
             elapsed,
-            printer: Printer::default(),
+            printer,
             nodes: Vec::new(),
             known: HashMap::new(),
-            layers,
+            layers: Vec::new(),
             sure: Vec::new(),
             surely_ends: Vec::new(),
             transitions: 0,
@@ -95,37 +107,19 @@ impl<'a> Search<'a> {
     }
 
     pub(super) fn run(mut self, definition: &Definition) -> Exploration {
-        let starts = self.explorer.starts(self.bounds.faults);
-        self.queue(starts, NOWHERE, 0, 0);
-        let (mut complete, mut violation) = (None, None);
-        let mut stopped = Stopped::Faults;
-        let mut growth = 4;
+        let (mut complete, mut violation, mut stopped) = (None, None, Stopped::Faults);
         for faults in 0..=self.bounds.faults {
-            if faults > 0
-                && let Some(why) = self.is_too_much(faults, growth)
-            {
-                stopped = why;
-                break;
-            }
-            let waiting = self.waiting(faults).max(1);
-            let before = self.nodes.len();
-            match self.walk(faults) {
-                Walked::All => {}
-                Walked::Broken(story) => {
-                    (violation, stopped) = (Some(story), Stopped::Violation);
-                    break;
-                }
-                Walked::Stopped(why) => {
+            match self.layer(faults) {
+                Ok(()) => complete = Some(faults),
+                Err(Halt::Stopped(why)) => {
                     stopped = why;
                     break;
                 }
+                Err(Halt::Broken(story)) => {
+                    (violation, stopped) = (Some(*story), Stopped::Violation);
+                    break;
+                }
             }
-            if let Some(story) = self.never_ends(before) {
-                (violation, stopped) = (Some(story), Stopped::Violation);
-                break;
-            }
-            complete = Some(faults);
-            growth = ((self.nodes.len() - before) / waiting).max(2);
         }
         Exploration {
             definition: definition.name.to_string(),
@@ -140,89 +134,131 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn waiting(&self, faults: u8) -> usize {
-        self.layers.get(usize::from(faults)).map_or(0, |layer| layer.count)
+    /// Walks every state that is reached with so many faults and not with fewer.
+    fn layer(&mut self, faults: u8) -> Result<(), Halt> {
+        if faults > 0
+            && let Some(why) = self.is_too_much()
+        {
+            return Err(Halt::Stopped(why));
+        }
+        let first = self.nodes.len();
+        self.layers.push(Layer::default());
+        let starts = self.explorer.starts(faults);
+        self.queue(starts, NOWHERE, faults, 0)?;
+        for more in (1..=faults).rev() {
+            self.faults_of(faults - more, more)?;
+        }
+        while let Some((depth, waiting)) = self.next() {
+            self.walk(faults, depth, waiting)?;
+        }
+        if let Some(layer) = self.layers.last_mut() {
+            layer.depths = HashMap::new();
+        }
+        match self.never_ends(first) {
+            Some(story) => Err(Halt::Broken(Box::new(story))),
+            None => Ok(()),
+        }
     }
 
-    /// Whether one more fault would probably be too much: the states that wait for it, each with as many behind it as in the layer before.
-    fn is_too_much(&self, faults: u8, growth: usize) -> Option<Stopped> {
-        let states = self.waiting(faults).saturating_mul(growth);
+    /// Whether one more fault would probably be too much: it is taken to bring as many times more states as the last one.
+    fn is_too_much(&self) -> Option<Stopped> {
+        let count = |layer: &Layer| layer.walked.len().max(1);
+        let growth = match self.layers.as_slice() {
+            [.., before, last] => (count(last) / count(before)).max(GROWTH_MIN),
+            _ => GROWTH,
+        };
+        let states = self.layers.last().map_or(0, count).saturating_mul(growth);
         if self.nodes.len() + states > self.bounds.states {
             return Some(Stopped::States);
         }
         let so_far = (self.elapsed)();
-        let each = so_far.div_f64(self.nodes.len().max(1) as f64);
-        let more = each.mul_f64(states as f64);
-        (so_far + more > self.bounds.time).then_some(Stopped::Time)
+        let expected = so_far.as_micros().saturating_mul(states as u128) / self.nodes.len().max(1) as u128;
+        (so_far.as_micros() + expected > self.bounds.time.as_micros()).then_some(Stopped::Time)
     }
 
-    /// Walks all states of a layer.
-    fn walk(&mut self, faults: u8) -> Walked {
-        while let Some((depth, waiting)) = self.next(faults) {
-            self.bytes = self.bytes.saturating_sub(weight(&waiting.world));
-            if waiting.is_wrong {
-                return Walked::Broken(self.tell(waiting.node));
-            }
-            if self.known.contains_key(&waiting.print) {
-                continue;
-            }
-            let at = u32::try_from(self.nodes.len()).unwrap_or(NOWHERE);
-            if self.nodes.len() >= self.bounds.states || self.bytes > BYTES_MAX {
-                return Walked::Stopped(Stopped::States);
-            }
-            if self.nodes.len().is_multiple_of(STATES_PER_LOOK)
-                && (self.elapsed)() > self.bounds.time * PATIENCE
-            {
-                return Walked::Stopped(Stopped::Time);
-            }
-            let world = &waiting.world;
-            let is_settled = world.is_settled(&self.explorer.model.base);
-            if is_settled {
-                *self.ends.entry(world.saga.status().as_str()).or_default() += 1;
-            }
-            self.known.insert(waiting.print, at);
-            self.nodes.push(waiting.node);
-            self.surely_ends.push(is_settled);
-            let successors = self.explorer.successors(world, self.bounds.faults - faults);
-            self.transitions += successors.len();
-            self.queue(successors, at, faults, depth + 1);
+    /// What so many faults make of the states that were reached with so many.
+    fn faults_of(&mut self, faults: u8, more: u8) -> Result<(), Halt> {
+        let Some(layer) = self.layers.get_mut(usize::from(faults)) else { return Ok(()) };
+        let walked = std::mem::take(&mut layer.walked);
+        for one in &walked {
+            let successors = self.explorer.successors(&one.world, more);
+            self.queue(successors, one.at, faults + more, one.depth + 1)?;
         }
-        Walked::All
+        if let Some(layer) = self.layers.get_mut(usize::from(faults)) {
+            layer.walked = walked;
+        }
+        Ok(())
     }
 
-    fn next(&mut self, faults: u8) -> Option<(u32, Waiting)> {
-        let layer = self.layers.get_mut(usize::from(faults))?;
+    fn walk(&mut self, faults: u8, depth: u32, waiting: Waiting) -> Result<(), Halt> {
+        let Waiting { world, node, print, is_wrong } = waiting;
+        if is_wrong {
+            return Err(Halt::Broken(Box::new(self.tell(node))));
+        }
+        if self.known.contains_key(&print) {
+            self.bytes = self.bytes.saturating_sub(weight(&world));
+            return Ok(());
+        }
+        let at = u32::try_from(self.nodes.len()).unwrap_or(NOWHERE);
+        let is_settled = world.is_settled(&self.explorer.model.base);
+        if is_settled {
+            *self.ends.entry(world.saga.status().as_str()).or_default() += 1;
+        }
+        self.known.insert(print, at);
+        self.nodes.push(node);
+        self.surely_ends.push(is_settled);
+        let successors = self.explorer.successors(&world, 0);
+        self.queue(successors, at, faults, depth + 1)?;
+        if faults == self.bounds.faults {
+            self.bytes = self.bytes.saturating_sub(weight(&world));
+        } else if let Some(layer) = self.layers.last_mut() {
+            layer.walked.push(Walked { world, at, depth });
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<(u32, Waiting)> {
+        let layer = self.layers.last_mut()?;
         let mut first = layer.by_depth.first_entry()?;
         let depth = *first.key();
         let waiting = first.get_mut().pop();
         if first.get().is_empty() {
             first.remove();
         }
-        layer.count = layer.count.saturating_sub(1);
         waiting.map(|waiting| (depth, waiting))
     }
 
-    fn queue(&mut self, successors: Vec<Successor>, parent: u32, faults: u8, depth: u32) {
+    fn queue(&mut self, successors: Vec<Successor>, parent: u32, faults: u8, depth: u32) -> Result<(), Halt> {
+        let looks = self.transitions / TRANSITIONS_PER_LOOK;
+        self.transitions += successors.len();
+        if self.nodes.len() >= self.bounds.states || self.bytes > BYTES_MAX {
+            return Err(Halt::Stopped(Stopped::States));
+        }
+        if self.transitions / TRANSITIONS_PER_LOOK > looks
+            && (self.elapsed)() > self.bounds.time.saturating_mul(PATIENCE)
+        {
+            return Err(Halt::Stopped(Stopped::Time));
+        }
+        let Some(layer) = self.layers.last_mut() else { return Ok(()) };
         for (nth, successor) in successors.into_iter().enumerate() {
-            let Successor { world, faults: more, is_sure, wrong, .. } = successor;
+            let Successor { world, is_sure, wrong, .. } = successor;
             let print = self.printer.print(&self.explorer.model.base, &world);
             if is_sure {
                 self.sure.push((parent, print));
             }
             let is_wrong = wrong.is_some();
-            let Some(layer) = self.layers.get_mut(usize::from(faults + more)) else { continue };
             let is_known =
                 self.known.contains_key(&print) || layer.depths.get(&print).is_some_and(|of| *of <= depth);
             if is_known && !is_wrong {
                 continue;
             }
             layer.depths.insert(print, depth);
-            layer.count += 1;
             self.bytes += weight(&world);
             let nth = u32::try_from(nth).unwrap_or(u32::MAX);
-            let node = Node { parent, nth, faults: faults + more };
+            let node = Node { parent, nth, faults };
             layer.by_depth.entry(depth).or_default().push(Waiting { world, node, print, is_wrong });
         }
+        Ok(())
     }
 
     /// Looks whether every state of the layer that begins with the given one surely ends.
@@ -269,7 +305,7 @@ impl<'a> Search<'a> {
         let stuck = (first..self.nodes.len()).find(|at| self.surely_ends.get(*at) == Some(&false))?;
         let node = *self.nodes.get(stuck)?;
         let mut story = self.tell(node);
-        "from here on nothing has to happen that ends the saga: it may hang for ever"
+        "from here on nothing that happens by itself ends the saga: it may hang for ever"
             .clone_into(&mut story.wrong);
         Some(story)
     }
@@ -286,10 +322,10 @@ impl<'a> Search<'a> {
         let mut steps: Vec<Successor> = Vec::new();
         let mut faults = 0;
         for node in path {
-            let left = self.bounds.faults - faults;
+            let more = node.faults - faults;
             let successors = match steps.last() {
-                None => self.explorer.starts(left),
-                Some(before) => self.explorer.successors(&before.world, left),
+                None => self.explorer.starts(more),
+                Some(before) => self.explorer.successors(&before.world, more),
             };
             let nth = usize::try_from(node.nth).unwrap_or(usize::MAX);
             steps.extend(successors.into_iter().nth(nth));

@@ -75,9 +75,16 @@ fn happened(explorer: &Explorer<'_>, step: &Successor, later: &[Successor]) -> S
     let what = |key: &Key, direction: Direction| operation(definition, *key, direction);
     match &step.happening {
         Happening::Starts => "the saga starts".to_owned(),
-        Happening::Answers { key, direction, said, again } => {
-            let again = if *again { ", and the answer will come once more" } else { "" };
-            format!("{} answers {}: {}{again}", who(key), what(key, *direction), word(*said))
+        Happening::Answers { key, direction, said } => {
+            format!("{} answers {}: {}", who(key), what(key, *direction), word(*said))
+        }
+        Happening::Again { key, direction, said } => {
+            format!(
+                "the answer of {} to {} arrives once more: {}",
+                who(key),
+                what(key, *direction),
+                word(*said)
+            )
         }
         Happening::Handles { key, direction, said, .. } => {
             format!(
@@ -91,12 +98,12 @@ fn happened(explorer: &Explorer<'_>, step: &Successor, later: &[Successor]) -> S
             let how = if *is_command {
                 "the command of attempt {attempt} arrives late, and its answer"
             } else {
-                "an answer arrives late, or once more"
+                "an answer arrives late"
             };
             let how = how.replace("{attempt}", &attempt.to_string());
             format!("{how}: {} answers {}: {}", who(key), what(key, *direction), word(*said))
         }
-        Happening::Wakes { silent } if silent.is_empty() => "something is due".to_owned(),
+        Happening::Wakes { silent } if silent.is_empty() => due(definition, &step.events),
         Happening::Wakes { silent } => {
             let one = |(key, direction, said): &(Key, Direction, Option<Said>)| {
                 let comes = later.iter().any(|step| comes_late(&step.happening, *key, *direction));
@@ -134,6 +141,32 @@ fn happened(explorer: &Explorer<'_>, step: &Successor, later: &[Successor]) -> S
     }
 }
 
+/// What was due, by what was recorded then.
+fn due(definition: &Definition, events: &[Event]) -> String {
+    let operation = |step: &StepKey, direction| match Key::of(definition, step) {
+        Some(key) => operation(definition, key, direction),
+        None => step.to_string(),
+    };
+    let said = events.iter().find_map(|event| match event {
+        Event::TimedOut { step, direction, .. } => {
+            Some(format!("{} is not answered in time", operation(step, *direction)))
+        }
+        Event::Sent { step, direction, attempt, .. } if *attempt > 1 => {
+            Some(format!("it is time to try {} again", operation(step, *direction)))
+        }
+        Event::Succeeded { step, .. } | Event::Rejected { step, .. } | Event::GaveUp { step, .. } => {
+            Some(format!("the time of {step} is over"))
+        }
+        Event::WindowAtRisk => Some("the window is nearly over".to_owned()),
+        Event::WindowMissed => Some("the window is over".to_owned()),
+        Event::AskedParent => {
+            Some("it has heard nothing for long, and asks what became of its parent".to_owned())
+        }
+        _ => None,
+    });
+    said.unwrap_or_else(|| "something is due".to_owned())
+}
+
 fn comes_late(happening: &Happening, of: Key, direction: Direction) -> bool {
     match happening {
         Happening::Handles { key, direction: d, .. } | Happening::Hears { key, direction: d, .. } => {
@@ -150,7 +183,7 @@ fn then(definition: &Definition, step: &Successor) -> Vec<String> {
         let Some(of) = definition.steps.get(*at) else { continue };
         match answer {
             Answer::Run(items) if of.for_each.is_some() => {
-                then.push(format!("the list of {} has {items} items", of.name))
+                then.push(format!("the list of {} has {items} items", of.name));
             }
             Answer::Cannot => then.push(format!("the request of {} names what is not there", of.name)),
             Answer::Run(_) | Answer::Skip => {}

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use snorri_saga::definition::{Definition, Step, StepKind, Work};
 use snorri_saga::ids::{CommandId, Direction, EffectId, SagaId, StepKey};
 use snorri_saga::journal::End;
-use snorri_saga::saga::{Flight, Phase, Saga, StepRun, Wait};
+use snorri_saga::saga::{Flight, Phase, Saga, StepRun, StepState, Wait};
 use snorri_saga::time::Timestamp;
 use snorri_saga::wire::Reply;
 
@@ -55,6 +55,7 @@ pub(super) enum Message {
 
 /// What a saga and the one that it is a part of have said to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each was said, or was not")]
 pub(super) struct Family {
     /// It said that all its steps are done.
     pub(super) told_done: bool,
@@ -121,6 +122,42 @@ impl World {
             Message::Reply { .. } | Message::Release { .. } => false,
         };
         self.out.iter().find(is_it).copied()
+    }
+
+    /// Forgets messages that say what the saga knows already: it refuses them, now and for ever.
+    pub(super) fn forget(&mut self, definition: &Definition) {
+        let mut out = std::mem::take(&mut self.out);
+        out.retain(|message| !self.is_known(definition, message));
+        self.out = out;
+    }
+
+    /// Whether nothing of it is on its way.
+    pub(super) fn is_quiet(&self, key: Key) -> bool {
+        self.out.iter().all(|message| match message {
+            Message::Command { key: of, .. }
+            | Message::Reply { key: of, .. }
+            | Message::Release { key: of } => *of != key,
+        })
+    }
+
+    fn is_known(&self, definition: &Definition, message: &Message) -> bool {
+        let (key, direction, kept) = match *message {
+            Message::Release { .. } => return false,
+            Message::Reply { key, direction, said, .. } => (key, direction, Some((direction, said))),
+            Message::Command { key, direction, attempt, .. } => {
+                let step = definition.steps.get(key.step);
+                (key, direction, step.and_then(|step| self.truth(key).kept(step, direction, attempt)))
+            }
+        };
+        let (Some(run), Some((answers, said))) = (self.run(definition, key), kept) else { return false };
+        // A command that is awaited is no late one.
+        let is_under_way = run.flight.is_some_and(|flight| flight.direction == direction);
+        let is_open = run.flight.is_some_and(|flight| flight.direction == answers);
+        let knows = match answers {
+            Direction::Action => run.late || run.output.is_some() || !matches!(said, Said::Ok),
+            Direction::Compensation => matches!(run.state, StepState::Undone | StepState::Fenced),
+        };
+        !is_under_way && !is_open && knows
     }
 
     pub(super) fn is_ended(&self) -> bool {
