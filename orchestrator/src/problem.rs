@@ -93,14 +93,18 @@ impl Problem {
 
     /// What is wrong with a definition, or doubtful, as a member of a list.
     pub fn violation(found: &Diagnostic) -> Value {
-        json!({
+        let mut violation = json!({
             "severity": found.severity,
             "code": found.code,
             "pointer": found.pointer,
             "line": found.line,
             "column": found.column,
-            "message": said(found),
-        })
+            "message": found.message,
+        });
+        if let Some(mend) = &found.mend {
+            violation["mend"] = mend.as_str().into();
+        }
+        violation
     }
 
     /// The input does not fit the schema of its definition.

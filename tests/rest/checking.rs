@@ -58,7 +58,7 @@ async fn a_refused_submission_has_the_lines_and_an_accepted_one_its_warnings() {
         (&first["code"], &first["line"], &first["column"], &first["pointer"]),
         (&json!("no-compensation"), &json!(3), &json!(11), &json!("/steps/0/compensation"))
     );
-    assert!(first["message"].as_str().is_some_and(|said| said.contains("compensation: none")), "{first}");
+    assert!(first["mend"].as_str().is_some_and(|said| said.contains("compensation: none")), "{first}");
     // Its shape is wrong: it is not known what it says.
     let unknown = CHILD.replace("timeout", "timout");
     let answer = desk.post_text("/v1/definitions", "application/yaml", unknown).await;

@@ -167,11 +167,11 @@ fn no_seed_breaks_an_invariant() {
         assert!(never.is_empty(), "these faults never happened: {never:?}");
         assert!(sum.totals.compensated * 10 > sum.totals.sagas, "too few sagas turned round");
         let Totals { parts_undone, lists, skipped, acts, .. } = sum.totals;
-        for (what, count) in
-            [("parts undone", parts_undone), ("lists", lists), ("skips", skipped), ("acts", acts)]
-        {
+        for (what, count) in [("lists", lists), ("skips", skipped), ("acts", acts)] {
             assert!(count > 0, "there were no {what}");
         }
+        // A part that is done and undone with its whole is rare: not in each few hundred runs is there one.
+        assert!(seeds.len() < 10 * ENOUGH || parts_undone > 0, "there were no parts undone");
         assert!(
             sum.seen.taken_over > 0 && sum.seen.races_lost > 0,
             "nobody took over, or nobody lost a race"

@@ -372,8 +372,8 @@ impl State<'_> {
                 column: start.column,
                 end: lines.position(finding.span.end).max(start),
                 pointer: within(finding.pointer),
-                message: finding.message,
-                mend: finding.mend,
+                message: on_one_line(finding.message),
+                mend: finding.mend.map(on_one_line),
                 source: lines.line(start.line).chars().take(SOURCE_CHARS_MAX).collect(),
             }
         };
@@ -390,6 +390,14 @@ impl State<'_> {
             file: self.name,
         }
     }
+}
+
+/// A message repeats what people wrote: no line break of theirs, and no escape that a terminal would follow.
+fn on_one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// The pointer, or that of the nearest part above it whose pointer is not longer than anybody wants to read.

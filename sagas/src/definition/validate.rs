@@ -24,6 +24,8 @@ const PROBLEMS_MAX: usize = 100;
 const HINTS_MAX: usize = 10;
 /// The most names that are listed in one message.
 const NAMES_MAX: usize = 10;
+/// The most terms that are listed in one sum.
+const TERMS_MAX: usize = 20;
 /// What a name may be.
 const NAME_MEND: &str = "use 1 to 64 of a-z, 0-9, `_` and `-`, beginning with a letter or a digit";
 /// The most tags of a definition.
@@ -392,8 +394,13 @@ fn check_window(problems: &mut Problems, definition: &Definition) {
 }
 
 fn sum(terms: impl Iterator<Item = String>) -> String {
-    let terms: Vec<String> = terms.collect();
-    if terms.is_empty() { "nothing".to_owned() } else { terms.join(" + ") }
+    let mut terms: Vec<String> = terms.take(TERMS_MAX + 1).collect();
+    if terms.is_empty() {
+        return "nothing".to_owned();
+    }
+    let more = if terms.len() > TERMS_MAX { " + ..." } else { "" };
+    terms.truncate(TERMS_MAX);
+    format!("{}{more}", terms.join(" + "))
 }
 
 fn rounds(step: &Step, all: Millis) -> String {

@@ -83,9 +83,25 @@ fn journal(step: &Transition<'_>) -> Option<String> {
         (None, _) => return Some("its journal does not begin with its start".to_owned()),
     };
     for event in &decision.events {
+        if let Event::Sent { step: key, direction: Direction::Action, .. } = event
+            && let Some(wrong) = too_early(step.definition, &saga, key)
+        {
+            return Some(wrong);
+        }
         saga.evolve(after.now, event);
     }
     (saga != decision.saga).then(|| "the saga is not what its journal says".to_owned())
+}
+
+/// A step begins when all that it needs is done or skipped.
+fn too_early(definition: &Definition, saga: &Saga, key: &StepKey) -> Option<String> {
+    let (at, _) = definition.step(key.step())?;
+    definition.graph.needs(at).iter().find_map(|need| {
+        let name = &definition.steps.get(*need)?.name;
+        let run = saga.step(name.as_str());
+        let is_settled = run.is_some_and(|run| matches!(run.state, StepState::Done | StepState::Skipped));
+        (!is_settled).then(|| format!("`{key}` is sent, and `{name}`, which it needs, is not done"))
+    })
 }
 
 fn phases(step: &Transition<'_>) -> Option<String> {

@@ -122,16 +122,6 @@ fn action_is_lawful(
     if attempt != before + u32::from(!is_again) {
         return Some(format!("attempt {attempt} of the action of `{key}` follows attempt {before}"));
     }
-    for need in definition.graph.needs(at) {
-        let name = &definition.steps.get(*need)?.name;
-        let is_settled = after
-            .saga
-            .step(name.as_str())
-            .is_some_and(|run| matches!(run.state, StepState::Done | StepState::Skipped));
-        if !is_settled {
-            return Some(format!("`{key}` is sent, and `{name}`, which it needs, is not done"));
-        }
-    }
     let is_planned = definition.graph.zone(at) == Zone::Before
         && after.saga.phase == Phase::Forward
         && after.saga.stopping.is_none()
