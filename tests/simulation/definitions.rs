@@ -3,21 +3,27 @@
 
 use serde_json::{Value, json};
 use snorri::definitions::Definitions;
+use snorri_language::check::{File, check};
+use snorri_language::pin::Child;
+use snorri_language::text::Format;
+use snorri_saga::time::Millis;
 
 use crate::participants::{BOOK, LOOK, PAY, PEEK, SHIP, UNBOOK};
 use crate::world::World;
 
 /// The version of every definition.
 const VERSION: u32 = 1;
+/// A wait takes all of its time though nothing goes wrong. So much more than that, and than the rest takes at worst, the window
+/// is of a definition that has one: what messages and commits take is not in the sum.
+const SLACK: Millis = Millis::secs(5);
 
 /// A definition, and what those have to know who make it a part of theirs.
 #[derive(Debug, Clone)]
 pub(crate) struct Drawn {
     pub(crate) name: String,
-    /// Its text, valid.
-    pub(crate) text: String,
-    window: String,
-    has_pivot: bool,
+    /// Its text as it is stored: valid, its sub-sagas pinned.
+    pub(crate) body: String,
+    child: Child,
 }
 
 /// All definitions of a simulation, each behind those that it has as sub-sagas.
@@ -32,7 +38,7 @@ pub(crate) fn draw_all(world: &World) -> Vec<Drawn> {
             } else {
                 (&["20s", "30s", "45s"][..], &[][..])
             };
-            let part = draw(world, &format!("c{number}"), windows, |name, window| {
+            let part = draw(world, &format!("c{number}"), windows, parts, |name, window| {
                 graph(world, name, window, parts, 1 + world.below(3))
             });
             drawn.push(part);
@@ -42,11 +48,11 @@ pub(crate) fn draw_all(world: &World) -> Vec<Drawn> {
     for number in 0..world.plan.definitions {
         let name = format!("d{number}");
         drawn.push(if world.chance(0.5) {
-            draw(world, &name, &["30s", "45s", "60s", "2m", "5m", "10m"], |name, window| {
+            draw(world, &name, &["30s", "45s", "60s", "2m", "5m", "10m"], &[], |name, window| {
                 sequence(world, name, window)
             })
         } else {
-            draw(world, &name, &["60s", "2m", "5m", "10m"], |name, window| {
+            draw(world, &name, &["60s", "2m", "5m", "10m"], &parts, |name, window| {
                 graph(world, name, window, &parts, 2 + world.below(6))
             })
         });
@@ -54,15 +60,28 @@ pub(crate) fn draw_all(world: &World) -> Vec<Drawn> {
     drawn
 }
 
-fn draw(world: &World, name: &str, windows: &[&str], attempt: impl Fn(&str, &str) -> Value) -> Drawn {
+fn draw(
+    world: &World,
+    name: &str,
+    windows: &[&str],
+    parts: &[Drawn],
+    attempt: impl Fn(&str, &str) -> Value,
+) -> Drawn {
+    let known = |name: &str, _: Option<u32>| {
+        parts.iter().find(|part| part.name == name).map(|part| part.child.clone())
+    };
     loop {
         let window = windows[world.below(windows.len())];
         let text = attempt(name, window).to_string();
+        let file = File { name: "drawn", text: &text, format: Format::Json };
         // A window that its own compensations do not fit into is refused, and another one is drawn.
-        if let Ok((_, definition)) = Definitions::check(&text) {
-            let has_pivot = definition.graph.pivot().is_some();
-            return Drawn { name: name.to_owned(), text, window: window.to_owned(), has_pivot };
+        let Ok((draft, definition)) = Definitions::checked(check(&[file], known)) else { continue };
+        let has_waits = definition.steps.iter().any(|step| step.work.is_wait());
+        if has_waits && definition.worst_case().total().plus(SLACK) > definition.window {
+            continue;
         }
+        let body = serde_json::to_string(&draft).expect("a draft is JSON");
+        return Drawn { name: name.to_owned(), body, child: Child::of(&definition, VERSION) };
     }
 }
 
@@ -103,7 +122,7 @@ fn graph(world: &World, definition: &str, window: &str, parts: &[Drawn], count: 
         let needs = needs(world, number, pivot);
         let mut step = match pivot {
             Some(pivot) if number == pivot => {
-                let with_pivot: Vec<&Drawn> = parts.iter().filter(|part| part.has_pivot).collect();
+                let with_pivot: Vec<&Drawn> = parts.iter().filter(|part| part.child.has_pivot).collect();
                 match world.pick(&with_pivot) {
                     Some(part) if world.chance(0.4) => of_part(&name, "pivot", part),
                     _ => at_participant(world, &name, "pivot", false),
@@ -118,7 +137,7 @@ fn graph(world: &World, definition: &str, window: &str, parts: &[Drawn], count: 
                 each(world, at_participant(world, &name, kind, true))
             }
             _ => {
-                let without: Vec<&Drawn> = parts.iter().filter(|part| !part.has_pivot).collect();
+                let without: Vec<&Drawn> = parts.iter().filter(|part| !part.child.has_pivot).collect();
                 match world.pick(&without) {
                     Some(part) if world.chance(0.4) => each(world, of_part(&name, "compensatable", part)),
                     _ if world.chance(0.1) => at_participant(world, &name, "read", false),
@@ -199,7 +218,7 @@ fn at_participant(world: &World, name: &str, kind: &str, is_behind: bool) -> Val
 }
 
 fn of_part(name: &str, kind: &str, part: &Drawn) -> Value {
-    json!({"name": name, "saga": part.name, "version": VERSION, "timeout": part.window, "kind": kind})
+    json!({"name": name, "saga": part.name, "kind": kind})
 }
 
 /// Now and then once for each row of the input.

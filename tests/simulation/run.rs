@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use snorri::definitions::Definitions;
 use tokio::time::{Instant, sleep};
 
 use crate::audit::{Audit, Totals};
@@ -131,9 +130,7 @@ async fn simulate(plan: Plan, bug: Option<Bug>) -> Outcome {
 fn submit_definitions(world: &Arc<World>, database: &Arc<Database>) -> BTreeMap<String, Shape> {
     let now = database.now();
     let mut shapes = BTreeMap::new();
-    for Drawn { name, text, .. } in definitions::draw_all(world) {
-        let (draft, _) = Definitions::check(&text).expect("it was checked when it was drawn");
-        let body = serde_json::to_string(&draft).expect("a draft is JSON");
+    for Drawn { name, body, .. } in definitions::draw_all(world) {
         world.say(format_args!("definition {body}"));
         database.tables().submit_definition(&name, [0; 32], &body, now);
         shapes.insert(name, Shape::of(&body));
