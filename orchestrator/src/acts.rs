@@ -195,7 +195,7 @@ fn signal_unwanted(definition: &Definition, saga: &Saga, name: &Name) -> (String
             definition.name,
             listed(signals())
         )
-    } else if saga.phase == Phase::Backward {
+    } else if saga.phase == Phase::Backward || saga.stopping.is_some() {
         "the saga is being undone, and waits for no signal any more".to_owned()
     } else {
         format!("every step that waits for a signal `{name}` has had one, is skipped, or is over")

@@ -62,14 +62,13 @@ const IGNORED_REASONS: [&str; 6] =
     ["ended", "duplicate", "stale", "never_sent", "nothing_due", "unknown_saga"];
 
 /// What a signal, and what a decision, may be answered.
-const SIGNAL_OUTCOMES: [&str; 11] = [
+const SIGNAL_OUTCOMES: [&str; 10] = [
     "taken",
     "kept",
     "replayed",
     "not_awaited",
     "ended",
     "key_reused",
-    "held",
     "too_large",
     "unknown_saga",
     "unavailable",
