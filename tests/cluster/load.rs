@@ -18,9 +18,11 @@ use crate::rig::{Rig, SOON, eventually};
 const ORDER: &str = include_str!("../../sagas/definitions/order.yaml");
 /// What the steps of that are changed to: a busy machine must not be taken for a fault.
 const TIMEOUT: (&str, &str) = ("timeout: 5s", "timeout: 10s");
-/// Two attempts of the orders' and the parcels' steps, so that two that are lost to a fault would be noticed.
+/// Three attempts of the orders' and the parcels' steps, so that what is lost to a fault would be noticed. One is spent where a
+/// command was on its way in the moment of the fault. Another one may be where the streams take messages again and a
+/// participant's consumer has no leader for as long as the timeout: nobody else can see that.
 const ATTEMPTS: (&str, &str) =
-    ("compensation: cancel\n", "compensation: cancel\n    retry: { attempts: 2 }\n");
+    ("compensation: cancel\n", "compensation: cancel\n    retry: { attempts: 3 }\n");
 const SEED: u64 = 7;
 /// How long a start is repeated.
 const PATIENCE: Duration = Duration::from_mins(2);

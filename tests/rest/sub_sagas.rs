@@ -66,7 +66,8 @@ async fn a_sub_saga_that_is_not_there_or_does_not_fit_is_refused_with_the_mend()
         answer.problem(422, "invalid-definition");
         let list = answer.body["violations"].as_array().expect("a list").clone();
         let said = |of: &Value, field: &str| of[field].as_str().expect("a text").to_owned();
-        list.iter().map(|of| (said(of, "pointer"), said(of, "message"))).collect::<Vec<_>>()
+        let told = list.iter().map(|of| (said(of, "pointer"), said(of, "message"), said(of, "mend")));
+        told.collect::<Vec<_>>()
     };
     let found = refused(json!([
         {"name": "a", "saga": "nowhere"},
@@ -76,13 +77,13 @@ async fn a_sub_saga_that_is_not_there_or_does_not_fit_is_refused_with_the_mend()
         {"name": "e", "participant": "hand"}
     ]))
     .await;
-    let pointers: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    let pointers: Vec<&str> = found.iter().map(|(pointer, ..)| pointer.as_str()).collect();
     assert_eq!(
         pointers,
         ["/steps/0/saga", "/steps/1/version", "/steps/2/saga", "/steps/3/input", "/steps/4/compensation"]
     );
     assert!(found[0].1.contains("there is no definition `nowhere`"), "{found:?}");
-    assert!(found[0].1.contains("submit the sub-saga before its parent"), "{found:?}");
+    assert!(found[0].2.contains("submit the sub-saga before its parent"), "{found:?}");
     assert!(found[1].1.contains("in version 9"), "{found:?}");
     let bad = json!({"name": "order", "input": {"properties": {"n": {"type": "numbr"}}}, "steps": [
         {"name": "a", "participant": "hand", "compensation": "none"}
