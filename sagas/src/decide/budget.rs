@@ -4,7 +4,7 @@ use super::{Draft, Event};
 use crate::definition::graph::Set;
 use crate::definition::{Definition, Step, Zone};
 use crate::ids::StepKey;
-use crate::saga::{Saga, StepState, Wait};
+use crate::saga::{Saga, StepState};
 use crate::time::{Millis, Timestamp};
 
 /// Until when the actions of this saga may be tried as it stands: later, undoing what has run might not fit into the
@@ -67,7 +67,8 @@ impl Draft<'_> {
         }
     }
 
-    /// What began now may have to be undone, too: nothing in flight is awaited beyond what that leaves.
+    /// What began now may have to be undone, too: nothing in flight is awaited, and
+    /// no attempt is planned, beyond what that leaves.
     pub(super) fn curtail(&mut self) {
         if self.saga.pivot_sent || self.saga.in_flight().nth(1).is_none() {
             return;
@@ -76,11 +77,7 @@ impl Draft<'_> {
         let long: Vec<StepKey> = self
             .saga
             .in_flight()
-            .filter(|(run, flight)| {
-                !matches!(flight.wait, Wait::Retry(_))
-                    && flight.wait.due() > limit
-                    && self.saga.blocked_at(&run.key).is_none()
-            })
+            .filter(|(run, flight)| flight.wait.due() > limit && self.saga.blocked_at(&run.key).is_none())
             .map(|(run, _)| run.key.clone())
             .collect();
         for step in long {

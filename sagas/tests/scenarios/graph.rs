@@ -283,6 +283,58 @@ fn e06_what_is_in_flight_is_awaited_less_long_when_more_has_run() {
     );
 }
 
+/// The same of an attempt that was planned for a time which is not there any more.
+#[test]
+fn e06_what_waits_for_its_next_attempt_is_given_up_earlier_when_more_has_run() {
+    story(
+        r#"
+        window 31s
+        slow: p, undo x, after -, timeout 6s, attempts 2
+        quick: p, undo x, after -, timeout 6s, attempts 1
+        next: p, undo x, after quick, timeout 9s, attempts 1
+
+        0s started, forwards until 16s, window until 31s
+        0s slow action #1 sent, awaited until 6s
+        0s quick action #1 sent, awaited until 6s
+          -> p/slow slow.action.1.0 in 6s: {"order":7}
+          -> p/quick quick.action.1.0 in 6s: {"order":7}
+        > slow failed after 17s
+        0s slow action #1 failed: busy
+        0s slow tried again at 17s
+        > wait 1s
+        > quick ok
+        1s quick action #1 succeeded: null
+        1s next action #1 sent, awaited until 10s
+        1s slow awaited until 16s only
+          -> p/next next.action.1.0 in 9s: {"order":7}
+        > wait 6s
+        > next working
+        7s next is at it, awaited until 16s
+        > wait 9s
+        16s slow given up, in doubt
+        16s stopping: the time for going forwards ran out at slow
+        16s next action #1 timed out
+        16s next given up, in doubt
+        16s compensation began: the time for going forwards ran out at slow
+        16s next compensation #1 sent, awaited until 25s
+        16s slow compensation #1 sent, awaited until 22s
+          -> p/x next.compensation.1.0 in 9s: {"order":7} saga {"order":7}
+          -> p/x slow.compensation.1.0 in 6s: {"order":7} saga {"order":7}
+        > undo slow ok
+        16s slow compensation #1 succeeded
+        > undo next ok
+        16s next compensation #1 succeeded
+        16s quick compensation #1 sent, awaited until 22s
+          -> p/x quick.compensation.1.0 in 6s: {"order":7} result null saga {"order":7}
+        > undo quick ok
+        16s quick compensation #1 succeeded
+        16s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
 #[test]
 fn e06_a_branch_that_has_no_time_left_stops_the_others_too() {
     story(

@@ -1,10 +1,14 @@
-//! Times that cannot come to pass: a timeout that the window ends before, an attempt for which there is no time.
+//! Times that cannot come to pass: a timeout that the window ends before, an attempt for which there is no time, a window
+//! without a moment to spare.
 
 use snorri_saga::definition::graph::Set;
 use snorri_saga::definition::{Definition, Step, WINDOW_DEFAULT, Work, Zone};
 use snorri_saga::time::Millis;
 
 use super::{Findings, Subject};
+
+/// What a step's messages and commits may well take on a busy day, beside its own times.
+const OVERHEAD: Millis = Millis(100);
 
 pub(super) fn lint(subject: &Subject<'_>, findings: &mut Findings) {
     let window = subject.written.window.unwrap_or(WINDOW_DEFAULT);
@@ -28,9 +32,33 @@ pub(super) fn lint(subject: &Subject<'_>, findings: &mut Findings) {
         }
     }
     if let Some(definition) = subject.definition {
+        overhead(subject, findings, definition);
         for (at, step) in definition.steps.iter().enumerate() {
             attempts(subject, findings, definition, at, step);
         }
+    }
+}
+
+/// The worst case is a sum of timeouts and waits. Messages and commits take time, too.
+fn overhead(subject: &Subject<'_>, findings: &mut Findings, definition: &Definition) {
+    let worst = definition.worst_case();
+    let afterwards =
+        if worst.behind_millis() > worst.unwind_millis() { worst.behind.len() } else { worst.unwind.len() };
+    let steps = worst.before.len() + usize::from(worst.pivot.is_some()) + afterwards;
+    let wanted = Millis(OVERHEAD.0.saturating_mul(steps as u64));
+    let spare = definition.window.minus(worst.total());
+    if worst.total() <= definition.window && spare < wanted {
+        subject.warn(
+            findings,
+            "tight-window",
+            "/window",
+            format!(
+                "the worst case leaves {spare} of the window of {}: messages and commits take time, too, \
+                 and a saga that takes all of its times ends a moment late",
+                definition.window
+            ),
+            format!("leave at least {wanted}, that is {OVERHEAD} for each step in turn: widen the `window`, or shorten timeouts or waits"),
+        );
     }
 }
 
