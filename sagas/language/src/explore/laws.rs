@@ -3,7 +3,7 @@
 //! Laws look at three things: what the saga recorded and sent ([`of_transition`]), what it then believes, and what is true
 //! at the participants ([`of_state`]).
 
-use snorri_saga::decide::{Decision, Effect, Input, Refusal, forward_deadline};
+use snorri_saga::decide::{Effect, Input, Refusal, forward_deadline};
 use snorri_saga::definition::{Definition, SiblingFailure, StepKind, Work};
 use snorri_saga::ids::{Direction, StepKey};
 use snorri_saga::journal::{End, Event};
@@ -21,7 +21,8 @@ pub(super) struct Transition<'a> {
     /// Nothing at the start.
     pub(super) before: Option<&'a World>,
     pub(super) after: &'a World,
-    pub(super) decision: &'a Decision,
+    pub(super) events: &'a [Event],
+    pub(super) effects: &'a [Effect],
     pub(super) input: Option<&'a Input>,
 }
 
@@ -76,13 +77,13 @@ pub(super) fn of_state(definition: &Definition, world: &World) -> Option<String>
 
 /// The saga is what its journal says.
 fn journal(step: &Transition<'_>) -> Option<String> {
-    let Transition { before, after, decision, .. } = step;
-    let mut saga = match (before, decision.events.first()) {
+    let Transition { before, after, events, .. } = step;
+    let mut saga = match (before, events.first()) {
         (Some(before), _) => Saga::clone(&before.saga),
-        (None, Some(Event::Started(started))) => Saga::started(decision.saga.id, after.now, started),
+        (None, Some(Event::Started(started))) => Saga::started(after.saga.id, after.now, started),
         (None, _) => return Some("its journal does not begin with its start".to_owned()),
     };
-    for event in &decision.events {
+    for event in *events {
         if let Event::Sent { step: key, direction: Direction::Action, .. } = event
             && let Some(wrong) = too_early(step.definition, &saga, key)
         {
@@ -90,7 +91,7 @@ fn journal(step: &Transition<'_>) -> Option<String> {
         }
         saga.evolve(after.now, event);
     }
-    (saga != decision.saga).then(|| "the saga is not what its journal says".to_owned())
+    (saga != *after.saga).then(|| "the saga is not what its journal says".to_owned())
 }
 
 /// A step begins when all that it needs is done or skipped.
@@ -105,16 +106,16 @@ fn too_early(definition: &Definition, saga: &Saga, key: &StepKey) -> Option<Stri
 }
 
 fn phases(step: &Transition<'_>) -> Option<String> {
-    let Transition { before, after, decision, .. } = step;
+    let Transition { before, after, events, effects, .. } = step;
     let before = before.map_or(Phase::Forward, |before| before.saga.phase);
-    let sends = decision.effects.iter().any(|effect| matches!(effect, Effect::Send(_)));
+    let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(_)));
     match (before, after.saga.phase) {
         (Phase::Ended(_), _) => {
             let is_late = |event: &Event| matches!(event, Event::LateReply { .. });
-            if decision.events.iter().any(|event| matches!(event, Event::Ended { .. })) {
+            if events.iter().any(|event| matches!(event, Event::Ended { .. })) {
                 return Some("the saga ended, and ends once more".to_owned());
             }
-            if !decision.events.iter().all(is_late) || sends {
+            if !events.iter().all(is_late) || sends {
                 return Some("the saga has ended, and goes on".to_owned());
             }
         }
@@ -126,7 +127,7 @@ fn phases(step: &Transition<'_>) -> Option<String> {
         }
         _ => {}
     }
-    let ends = decision.events.iter().any(|event| matches!(event, Event::Ended { .. }));
+    let ends = events.iter().any(|event| matches!(event, Event::Ended { .. }));
     if ends {
         let Phase::Ended(end) = after.saga.phase else {
             return Some("an end was recorded, and the saga has not ended".to_owned());
@@ -135,7 +136,7 @@ fn phases(step: &Transition<'_>) -> Option<String> {
             End::Completed => "completed",
             End::Compensated => "compensated",
         };
-        let mut announced = decision.effects.iter().filter_map(|effect| match effect {
+        let mut announced = effects.iter().filter_map(|effect| match effect {
             Effect::Announce(body) => Some(body.status.as_str()),
             _ => None,
         });
@@ -166,10 +167,10 @@ fn people(step: &Transition<'_>) -> Option<String> {
 }
 
 fn events(step: &Transition<'_>) -> Option<String> {
-    let Transition { definition, before, after, decision, .. } = step;
+    let Transition { definition, before, after, events, .. } = step;
     let mut is_stopping = before.is_some_and(|before| before.saga.stopping.is_some());
     let mut is_undoing = before.is_some_and(|before| before.saga.phase == Phase::Backward);
-    for event in &decision.events {
+    for event in *events {
         match event {
             Event::Sent { step: key, direction: Direction::Action, attempt, .. } => {
                 if is_undoing {

@@ -19,7 +19,7 @@ use snorri_saga::wire::Outcome;
 
 use super::laws::{self, Transition};
 use super::model::{Answer, Answers, Model};
-use super::participant::Said;
+use super::participant::{Said, Truths};
 use super::world::{EPOCH, Family, Key, Message, World, awaited};
 use super::{Bounds, Core, Role};
 
@@ -179,7 +179,7 @@ impl<'a> Explorer<'a> {
                 now: EPOCH,
                 answers: Rc::clone(&one.answers),
                 out: Vec::new(),
-                truths: [].into(),
+                truths: Truths::default(),
                 signals: vec![0; self.signals.len()],
                 owed: false,
                 announced: false,
@@ -266,7 +266,8 @@ impl<'a> Explorer<'a> {
         left: u8,
         core: &dyn Fn(&dyn Core, &Definition) -> Result<Decision, Refusal>,
     ) -> Vec<Called> {
-        let mut called = Vec::new();
+        // Mostly nothing is asked.
+        let mut called = Vec::with_capacity(1);
         let mut open = vec![(Rc::clone(answers), 0_u8, Vec::new())];
         while let Some((answers, faults, answered)) = open.pop() {
             let definition = self.model.with(&answers);
@@ -319,15 +320,16 @@ impl<'a> Explorer<'a> {
                 return;
             }
         };
-        let is_nothing = decision.events.is_empty() && decision.effects.is_empty();
+        let Decision { events, effects, saga } = decision;
+        let is_nothing = events.is_empty() && effects.is_empty();
         if is_nothing && before.is_some_and(|before| before.truths == base.truths) {
             return;
         }
-        let unpublished = World { saga: Rc::new(decision.saga.clone()), answers, ..base };
+        let unpublished = World { saga: Rc::new(saga), answers, ..base };
         if faults + 1 == self.left {
-            for crash in 0..decision.effects.len() {
+            for crash in 0..effects.len() {
                 let mut world = World { owed: true, ..unpublished.clone() };
-                for effect in decision.effects.iter().take(crash) {
+                for effect in effects.iter().take(crash) {
                     publish(&mut world, &definition, effect);
                 }
                 self.found(Successor {
@@ -335,7 +337,7 @@ impl<'a> Explorer<'a> {
                     world,
                     faults: faults + 1,
                     is_sure: false,
-                    events: decision.events.clone(),
+                    events: events.clone(),
                     answered: answered.clone(),
                     crash: Some(crash),
                     wrong: None,
@@ -346,18 +348,24 @@ impl<'a> Explorer<'a> {
             return;
         }
         let mut after = unpublished;
-        for effect in &decision.effects {
+        for effect in &effects {
             publish(&mut after, &definition, effect);
         }
-        let transition =
-            Transition { definition: &definition, before, after: &after, decision: &decision, input };
+        let transition = Transition {
+            definition: &definition,
+            before,
+            after: &after,
+            events: &events,
+            effects: &effects,
+            input,
+        };
         let wrong = laws::of_transition(&transition);
         self.found(Successor {
             happening: how.happening,
             world: after,
             faults,
             is_sure: how.is_sure && faults == 0,
-            events: decision.events,
+            events,
             answered,
             crash: None,
             wrong,

@@ -7,13 +7,13 @@
 //! fault can go on for ever, or stop, whatever the participants answer and in whatever order, and without late messages
 //! that happen to help. States that do not surely end are a violation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use snorri_saga::definition::Definition;
 
 use super::moves::{Explorer, Successor};
-use super::print::{Print, Printer};
+use super::print::{ByPrint, Print, Printer};
 use super::story::{self, Story};
 use super::world::World;
 use super::{Bounds, Exploration, Stopped};
@@ -22,9 +22,10 @@ use super::{Bounds, Exploration, Stopped};
 const NOWHERE: u32 = u32::MAX;
 /// The clock is looked at whenever there are so many transitions more.
 const TRANSITIONS_PER_LOOK: usize = 1024;
-/// Beyond so many times its time an exploration stops in the middle of a layer.
-const PATIENCE: u32 = 2;
-/// The first fault is expected to bring so many times more states. Of further ones more is known.
+/// An exploration stops in the middle of a layer when it has taken its time and this part of it more.
+const PATIENCE: u32 = 4;
+/// The first fault is expected to bring so many times more states. Of further ones more is known. It brings 13 to 30 times
+/// more where it was measured; what is begun in vain costs little then.
 const GROWTH: usize = 8;
 /// A further one brings at least so many times more.
 const GROWTH_MIN: usize = 3;
@@ -61,7 +62,10 @@ struct Walked {
 struct Layer {
     /// Those that wait, by the number of events that led to them.
     by_depth: BTreeMap<u32, Vec<Waiting>>,
-    depths: HashMap<Print, u32>,
+    depths: ByPrint<u32>,
+    /// How many were walked.
+    count: usize,
+    /// Those, as long as there may be a layer more.
     walked: Vec<Walked>,
 }
 
@@ -71,7 +75,7 @@ pub(super) struct Search<'a> {
     elapsed: &'a dyn Fn() -> Duration,
     printer: Printer,
     nodes: Vec<Node>,
-    known: HashMap<Print, u32>,
+    known: ByPrint<u32>,
     layers: Vec<Layer>,
     /// What comes by itself in the layer that is walked.
     sure: Vec<(u32, Print)>,
@@ -96,7 +100,7 @@ impl<'a> Search<'a> {
             elapsed,
             printer,
             nodes: Vec::new(),
-            known: HashMap::new(),
+            known: ByPrint::default(),
             layers: Vec::new(),
             sure: Vec::new(),
             surely_ends: Vec::new(),
@@ -152,7 +156,7 @@ impl<'a> Search<'a> {
             self.walk(faults, depth, waiting)?;
         }
         if let Some(layer) = self.layers.last_mut() {
-            layer.depths = HashMap::new();
+            layer.depths = ByPrint::default();
         }
         match self.never_ends(first) {
             Some(story) => Err(Halt::Broken(Box::new(story))),
@@ -160,11 +164,16 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether one more fault would probably be too much: it is taken to bring as many times more states as the last one.
+    /// Whether one more fault would probably be too much. Where there are `n` places for faults, the `f`th brings
+    /// `(n - f + 1) / f` times more states: about half as many times more as the first, then two thirds. With something to
+    /// spare it is taken to be two thirds, three quarters, and so on.
     fn is_too_much(&self) -> Option<Stopped> {
-        let count = |layer: &Layer| layer.walked.len().max(1);
+        let count = |layer: &Layer| layer.count.max(1);
         let growth = match self.layers.as_slice() {
-            [.., before, last] => (count(last) / count(before)).max(GROWTH_MIN),
+            [.., before, last] => {
+                let faults = self.layers.len();
+                (count(last) * faults / (count(before) * (faults + 1))).max(GROWTH_MIN)
+            }
             _ => GROWTH,
         };
         let states = self.layers.last().map_or(0, count).saturating_mul(growth);
@@ -209,12 +218,23 @@ impl<'a> Search<'a> {
         self.surely_ends.push(is_settled);
         let successors = self.explorer.successors(&world, 0);
         self.queue(successors, at, faults, depth + 1)?;
-        if faults == self.bounds.faults {
-            self.bytes = self.bytes.saturating_sub(weight(&world));
-        } else if let Some(layer) = self.layers.last_mut() {
-            layer.walked.push(Walked { world, at, depth });
-        }
+        self.keep(faults, Walked { world, at, depth });
         Ok(())
+    }
+
+    /// Keeps what was walked for the next layer, until it is certain that there is none: see [`Self::is_too_much`].
+    fn keep(&mut self, faults: u8, walked: Walked) {
+        let Some(layer) = self.layers.last_mut() else { return };
+        layer.count += 1;
+        let least = layer.count.saturating_mul(GROWTH_MIN);
+        if faults < self.bounds.faults && self.nodes.len() + least <= self.bounds.states {
+            layer.walked.push(walked);
+            return;
+        }
+        self.bytes = self.bytes.saturating_sub(weight(&walked.world));
+        for gone in self.layers.iter_mut().flat_map(|layer| std::mem::take(&mut layer.walked)) {
+            self.bytes = self.bytes.saturating_sub(weight(&gone.world));
+        }
     }
 
     fn next(&mut self) -> Option<(u32, Waiting)> {
@@ -235,7 +255,7 @@ impl<'a> Search<'a> {
             return Err(Halt::Stopped(Stopped::States));
         }
         if self.transitions / TRANSITIONS_PER_LOOK > looks
-            && (self.elapsed)() > self.bounds.time.saturating_mul(PATIENCE)
+            && (self.elapsed)() > self.bounds.time + self.bounds.time / PATIENCE
         {
             return Err(Halt::Stopped(Stopped::Time));
         }
