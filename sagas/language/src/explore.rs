@@ -35,6 +35,7 @@ mod model;
 mod moves;
 mod participant;
 mod print;
+mod room;
 mod search;
 mod story;
 mod world;
@@ -162,8 +163,8 @@ pub fn explore_core(
     bounds: &Bounds,
     elapsed: &dyn Fn() -> Duration,
 ) -> Exploration {
-    let explorer = moves::Explorer::new(core, definition, bounds);
-    search::Search::new(explorer, *bounds, elapsed).run(definition)
+    let explorer = moves::Explorer::new(core, definition, bounds, elapsed);
+    search::Search::new(explorer, *bounds).run(definition)
 }
 
 impl Exploration {

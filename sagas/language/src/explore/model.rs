@@ -19,6 +19,9 @@ use snorri_saga::time::Millis;
 use super::Bounds;
 use super::world::at_of;
 
+/// So many steps of definitions with answers are kept; beyond that they are made again.
+const KNOWN_STEPS_MAX: usize = 20_000;
+
 /// The answer to a step's question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Answer {
@@ -116,6 +119,9 @@ impl Model {
             }
         }
         let definition = Rc::new(definition);
+        if self.answered.len().saturating_mul(definition.steps.len()) > KNOWN_STEPS_MAX {
+            self.answered.clear();
+        }
         self.answered.insert(Rc::clone(answers), Rc::clone(&definition));
         self.last = Some((Rc::clone(answers), Rc::clone(&definition)));
         definition

@@ -8,6 +8,7 @@
 //! and one that says what the saga knows already is an answer that comes twice, which can happen at any moment.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use snorri_saga::decide::{AskKind, Decision, Effect, Input, Refusal, StartInput};
 use snorri_saga::definition::{Definition, Work};
@@ -20,6 +21,7 @@ use snorri_saga::wire::Outcome;
 use super::laws::{self, Transition};
 use super::model::{Answer, Answers, Model};
 use super::participant::{Said, Truths};
+use super::room::Room;
 use super::world::{EPOCH, Family, Key, Message, World, awaited};
 use super::{Bounds, Core, Role};
 
@@ -101,6 +103,9 @@ pub(super) struct Successor {
     pub(super) wrong: Option<String>,
 }
 
+/// What a step of a decision takes in memory, roughly.
+const STEP_BYTES: usize = 512;
+
 /// A call of the core with the questions answered that it asked.
 struct Called {
     answers: Answers,
@@ -126,6 +131,7 @@ pub(super) struct Explorer<'a> {
     pub(super) signals: Vec<(Name, u8)>,
     parent: Parent,
     found: Vec<Successor>,
+    pub(super) room: Room<'a>,
     /// What is looked for has so many faults.
     left: u8,
 }
@@ -135,7 +141,12 @@ fn id(number: u128) -> SagaId {
 }
 
 impl<'a> Explorer<'a> {
-    pub(super) fn new(core: &'a dyn Core, definition: &Definition, bounds: &Bounds) -> Self {
+    pub(super) fn new(
+        core: &'a dyn Core,
+        definition: &Definition,
+        bounds: &Bounds,
+        elapsed: &'a dyn Fn() -> Duration,
+    ) -> Self {
         let mut signals: Vec<(Name, u8)> = Vec::new();
         for step in &definition.steps {
             let Work::Signal { name, .. } = &step.work else { continue };
@@ -153,6 +164,7 @@ impl<'a> Explorer<'a> {
             signals,
             parent: Parent { saga: id(2), step },
             found: Vec::new(),
+            room: Room::new(bounds.time, elapsed),
             left: 0,
         }
     }
@@ -160,6 +172,7 @@ impl<'a> Explorer<'a> {
     /// The states in which a saga begins, by so many faults.
     pub(super) fn starts(&mut self, faults: u8) -> Vec<Successor> {
         self.left = faults;
+        self.room.begin();
         let start = StartInput {
             id: id(1),
             version: 1,
@@ -194,6 +207,7 @@ impl<'a> Explorer<'a> {
     /// The states that can follow by so many faults.
     pub(super) fn successors(&mut self, world: &World, faults: u8) -> Vec<Successor> {
         self.left = faults;
+        self.room.begin();
         self.recover(world);
         for message in world.out.clone() {
             self.arrives(world, message);
@@ -212,7 +226,7 @@ impl<'a> Explorer<'a> {
     }
 
     fn found(&mut self, mut successor: Successor) {
-        if successor.faults == self.left {
+        if successor.faults == self.left && self.room.follows(successor.world.weight()) {
             successor.world.forget(&self.model.base);
             self.found.push(successor);
         }
@@ -270,10 +284,17 @@ impl<'a> Explorer<'a> {
         let mut called = Vec::with_capacity(1);
         let mut open = vec![(Rc::clone(answers), 0_u8, Vec::new())];
         while let Some((answers, faults, answered)) = open.pop() {
+            if self.room.is_over() {
+                break;
+            }
             let definition = self.model.with(&answers);
             let came = core(self.core, &definition);
             let asked = came.as_ref().ok().and_then(|decision| self.model.asked(&answers, &decision.saga));
             let Some(at) = asked else {
+                let steps = came.as_ref().map_or(0, |decision| decision.saga.steps.len());
+                if !called.is_empty() && !self.room.follows(steps * STEP_BYTES) {
+                    break;
+                }
                 called.push(Called { answers, faults, answered, came });
                 continue;
             };
@@ -293,6 +314,9 @@ impl<'a> Explorer<'a> {
     }
 
     fn take(&mut self, before: Option<&World>, base: World, input: Option<&Input>, one: Called, how: How) {
+        if self.room.is_over() {
+            return;
+        }
         let Called { answers, faults, answered, came } = one;
         let definition = self.model.with(&answers);
         let faults = how.faults + faults;

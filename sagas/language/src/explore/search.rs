@@ -8,7 +8,6 @@
 //! that happen to help. States that do not surely end are a violation.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use snorri_saga::definition::Definition;
 
@@ -20,17 +19,11 @@ use super::{Bounds, Exploration, Stopped};
 
 /// No state: before the start.
 const NOWHERE: u32 = u32::MAX;
-/// The clock is looked at whenever there are so many transitions more.
-const TRANSITIONS_PER_LOOK: usize = 1024;
-/// An exploration stops in the middle of a layer when it has taken its time and this part of it more.
-const PATIENCE: u32 = 4;
 /// The first fault is expected to bring so many times more states. Of further ones more is known. It brings 13 to 30 times
 /// more where it was measured; what is begun in vain costs little then.
 const GROWTH: usize = 8;
 /// A further one brings at least so many times more.
 const GROWTH_MIN: usize = 3;
-/// The most that the states which are kept may take, roughly, in bytes.
-const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A state that was walked: how it was reached.
 #[derive(Clone, Copy)]
@@ -72,7 +65,6 @@ struct Layer {
 pub(super) struct Search<'a> {
     explorer: Explorer<'a>,
     bounds: Bounds,
-    elapsed: &'a dyn Fn() -> Duration,
     printer: Printer,
     nodes: Vec<Node>,
     known: ByPrint<u32>,
@@ -82,7 +74,6 @@ pub(super) struct Search<'a> {
     surely_ends: Vec<bool>,
     transitions: usize,
     ends: BTreeMap<&'static str, usize>,
-    bytes: usize,
 }
 
 /// Why no more is walked.
@@ -92,12 +83,11 @@ enum Halt {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(explorer: Explorer<'a>, bounds: Bounds, elapsed: &'a dyn Fn() -> Duration) -> Self {
+    pub(super) fn new(explorer: Explorer<'a>, bounds: Bounds) -> Self {
         let printer = Printer::new(&explorer.model);
         Self {
             explorer,
             bounds,
-            elapsed,
             printer,
             nodes: Vec::new(),
             known: ByPrint::default(),
@@ -106,7 +96,6 @@ impl<'a> Search<'a> {
             surely_ends: Vec::new(),
             transitions: 0,
             ends: BTreeMap::new(),
-            bytes: 0,
         }
     }
 
@@ -133,7 +122,7 @@ impl<'a> Search<'a> {
             states: self.nodes.len(),
             transitions: self.transitions,
             ends: self.ends,
-            took_ms: u64::try_from((self.elapsed)().as_millis()).unwrap_or(u64::MAX),
+            took_ms: u64::try_from(self.explorer.room.elapsed().as_millis()).unwrap_or(u64::MAX),
             violation,
         }
     }
@@ -180,7 +169,7 @@ impl<'a> Search<'a> {
         if self.nodes.len() + states > self.bounds.states {
             return Some(Stopped::States);
         }
-        let so_far = (self.elapsed)();
+        let so_far = self.explorer.room.elapsed();
         let expected = so_far.as_micros().saturating_mul(states as u128) / self.nodes.len().max(1) as u128;
         (so_far.as_micros() + expected > self.bounds.time.as_micros()).then_some(Stopped::Time)
     }
@@ -205,7 +194,7 @@ impl<'a> Search<'a> {
             return Err(Halt::Broken(Box::new(self.tell(node))));
         }
         if self.known.contains_key(&print) {
-            self.bytes = self.bytes.saturating_sub(weight(&world));
+            self.explorer.room.forget(&world);
             return Ok(());
         }
         let at = u32::try_from(self.nodes.len()).unwrap_or(NOWHERE);
@@ -231,9 +220,9 @@ impl<'a> Search<'a> {
             layer.walked.push(walked);
             return;
         }
-        self.bytes = self.bytes.saturating_sub(weight(&walked.world));
+        self.explorer.room.forget(&walked.world);
         for gone in self.layers.iter_mut().flat_map(|layer| std::mem::take(&mut layer.walked)) {
-            self.bytes = self.bytes.saturating_sub(weight(&gone.world));
+            self.explorer.room.forget(&gone.world);
         }
     }
 
@@ -249,15 +238,12 @@ impl<'a> Search<'a> {
     }
 
     fn queue(&mut self, successors: Vec<Successor>, parent: u32, faults: u8, depth: u32) -> Result<(), Halt> {
-        let looks = self.transitions / TRANSITIONS_PER_LOOK;
         self.transitions += successors.len();
-        if self.nodes.len() >= self.bounds.states || self.bytes > BYTES_MAX {
+        if self.nodes.len() >= self.bounds.states {
             return Err(Halt::Stopped(Stopped::States));
         }
-        if self.transitions / TRANSITIONS_PER_LOOK > looks
-            && (self.elapsed)() > self.bounds.time + self.bounds.time / PATIENCE
-        {
-            return Err(Halt::Stopped(Stopped::Time));
+        if let Some(why) = self.explorer.room.stopped() {
+            return Err(Halt::Stopped(why));
         }
         let Some(layer) = self.layers.last_mut() else { return Ok(()) };
         for (nth, successor) in successors.into_iter().enumerate() {
@@ -273,7 +259,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             layer.depths.insert(print, depth);
-            self.bytes += weight(&world);
+            self.explorer.room.keep(&world);
             let nth = u32::try_from(nth).unwrap_or(u32::MAX);
             let node = Node { parent, nth, faults };
             layer.by_depth.entry(depth).or_default().push(Waiting { world, node, print, is_wrong });
@@ -339,6 +325,7 @@ impl<'a> Search<'a> {
             at = node.parent;
         }
         path.reverse();
+        self.explorer.room.tell();
         let mut steps: Vec<Successor> = Vec::new();
         let mut faults = 0;
         for node in path {
@@ -353,9 +340,4 @@ impl<'a> Search<'a> {
         }
         story::tell(&self.explorer, faults, &steps)
     }
-}
-
-/// What a state takes in memory, roughly.
-fn weight(world: &World) -> usize {
-    512 + world.saga.steps.len() * 256 + (world.out.len() + world.truths.len()) * 64
 }

@@ -87,6 +87,11 @@ pub(super) struct World {
 }
 
 impl World {
+    /// What it takes in memory, roughly, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        512 + self.saga.steps.len() * 256 + (self.out.len() + self.truths.len()) * 64
+    }
+
     pub(super) fn truth(&self, key: Key) -> Truth {
         self.truths.get(key)
     }
