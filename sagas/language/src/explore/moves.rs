@@ -241,7 +241,8 @@ impl<'a> Explorer<'a> {
             for effect in &pending {
                 publish(&mut after, &definition, effect);
             }
-            let wrong = laws::of_state(&definition, &after);
+            let wrong = laws::of_pending(&definition, &world.saga, &pending)
+                .or_else(|| laws::of_state(&definition, &after));
             self.found(Successor {
                 happening: Happening::Repeats,
                 world: after,
@@ -323,7 +324,8 @@ impl<'a> Explorer<'a> {
         let decision = match came {
             Ok(decision) => decision,
             Err(refusal) => {
-                let wrong = before.and_then(|before| laws::of_refusal(before, &base, input, refusal));
+                let wrong =
+                    before.and_then(|before| laws::of_refusal(&definition, before, &base, input, refusal));
                 // The saga does not change, but what is true may have: the participant did what it was told.
                 let is_news = wrong.is_some() || before.is_some_and(|before| before.truths != base.truths);
                 if is_news {
@@ -346,7 +348,8 @@ impl<'a> Explorer<'a> {
         };
         let Decision { events, effects, saga } = decision;
         let is_nothing = events.is_empty() && effects.is_empty();
-        if is_nothing && before.is_some_and(|before| before.truths == base.truths) {
+        let forgotten = before.filter(|_| is_nothing).and_then(|before| laws::of_nothing(before, input));
+        if is_nothing && forgotten.is_none() && before.is_some_and(|before| before.truths == base.truths) {
             return;
         }
         let unpublished = World { saga: Rc::new(saga), answers, ..base };
@@ -383,7 +386,7 @@ impl<'a> Explorer<'a> {
             effects: &effects,
             input,
         };
-        let wrong = laws::of_transition(&transition);
+        let wrong = forgotten.or_else(|| laws::of_transition(&transition));
         self.found(Successor {
             happening: how.happening,
             world: after,

@@ -308,11 +308,19 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        let stuck = (first..self.nodes.len()).find(|at| self.surely_ends.get(*at) == Some(&false))?;
-        let node = *self.nodes.get(stuck)?;
+        let stuck = |at: &usize| self.surely_ends.get(*at) == Some(&false);
+        // Where nothing is left that happens by itself, rather than a state that may lead there.
+        let is_last = |at: &usize| stuck(at) && open.get(at - first) == Some(&0);
+        let dead_end = (first..self.nodes.len()).find(is_last);
+        let at = dead_end.or_else(|| (first..self.nodes.len()).find(stuck))?;
+        let node = *self.nodes.get(at)?;
         let mut story = self.tell(node);
-        "from here on nothing that happens by itself ends the saga: it may hang for ever"
-            .clone_into(&mut story.wrong);
+        let wrong = if dead_end.is_some() {
+            "nothing that happens by itself leads on from here: it hangs"
+        } else {
+            "from here on what happens by itself need not end the saga: it may go on for ever"
+        };
+        wrong.clone_into(&mut story.wrong);
         Some(story)
     }
 

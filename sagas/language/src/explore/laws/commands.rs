@@ -1,7 +1,7 @@
 //! What may be sent: what was recorded, of what there is, when it is its turn.
 
 use snorri_saga::decide::{Command, Effect, forward_deadline};
-use snorri_saga::definition::{Step, Work, Zone};
+use snorri_saga::definition::{Step, StepKind, Work, Zone};
 use snorri_saga::ids::{Direction, StepKey};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::{Phase, StepRun, StepState};
@@ -121,6 +121,14 @@ fn action_is_lawful(
     let is_again = step.events.iter().any(|e| matches!(e, Event::SentAgain { step } if step == key));
     if attempt != before + u32::from(!is_again) {
         return Some(format!("attempt {attempt} of the action of `{key}` follows attempt {before}"));
+    }
+    let of = definition.steps.get(at)?;
+    let must_succeed = of.kind == StepKind::Retriable || (of.kind == StepKind::Read && after.saga.pivot_sent);
+    if attempt > of.retry.attempts && !must_succeed && after.saga.blocked_at(key).is_none() {
+        return Some(format!(
+            "attempt {attempt} of the action of `{key}` is made, and the definition says {}",
+            of.retry.attempts
+        ));
     }
     let is_planned = definition.graph.zone(at) == Zone::Before
         && after.saga.phase == Phase::Forward

@@ -150,9 +150,12 @@ impl Explorer<'_> {
         for (key, truth) in world.truths.iter() {
             let Some(name) = key.name(&self.model.base) else { continue };
             let attempts = world.saga.step(name.as_str()).map_or(1, |run| run.attempts.max(1));
+            let failed = |attempt: u32| (attempt > 0).then_some(Said::Failed);
             let kept = [
                 (Direction::Action, truth.action, attempts),
+                (Direction::Action, failed(truth.failed.0), truth.failed.0),
                 (Direction::Compensation, truth.compensation, 1),
+                (Direction::Compensation, failed(truth.failed.1), truth.failed.1),
             ];
             for (direction, said, attempt) in kept {
                 let Some(said) = said else { continue };
