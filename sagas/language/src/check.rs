@@ -102,9 +102,12 @@ impl Report {
         for file in &mut self.files {
             let Some(definition) = &file.definition else { continue };
             let is_part = file.name.as_ref().is_some_and(|name| parts.contains(name));
-            for role in [Role::Alone, Role::Part].into_iter().take(if is_part { 2 } else { 1 }) {
+            let roles: &[Role] = if is_part { &[Role::Alone, Role::Part] } else { &[Role::Alone] };
+            for role in roles.iter().copied() {
                 let began = clock();
-                let bounds = Bounds { role, ..*bounds };
+                // The time is the definition's.
+                let time = if is_part { bounds.time / 2 } else { bounds.time };
+                let bounds = Bounds { time, role, ..*bounds };
                 let exploration = explore(definition, &bounds, &|| clock().saturating_sub(began));
                 if let Some(story) = &exploration.violation {
                     file.diagnostics.push(Diagnostic {

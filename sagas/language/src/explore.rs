@@ -3,7 +3,7 @@
 //!
 //! **What is walked.** All orders in which answers can arrive, every answer that a participant may give (yes, no, no with
 //! something left), every condition both ways, every list with none, one and more items, signals that come early, late,
-//! twice or never, approvals given, refused and forgotten, a cancellation at any moment; and *faults*, counted: an answer
+//! once more or never, approvals given, refused and forgotten, a cancellation at any moment; and *faults*, counted: an answer
 //! that does not come in time (its command, or it, is lost, or late and arrives at any moment after), an answer `failed`,
 //! an answer twice, commands sent again after a takeover, a crash between commit and publish, an orchestrator that sleeps
 //! until the time for going forwards, or the window, is over, a participant that breaks its contract, a request that
@@ -13,6 +13,11 @@
 //! in the shortest way. A state is the saga, what is on its way, and what is true at the participants, who keep the
 //! barrier's promises. Time passes from one moment at which something is due to the next. The first `n` faults are
 //! covered completely or not at all: the report says up to which.
+//!
+//! **What is left out.** Payloads: what is too large, or does not fit a schema, comes as a request that cannot be made or as
+//! a refusal. Conditions that cannot be evaluated (they stop a saga as a request does that cannot be made). Answers that say
+//! `working`: they are longer attempts. The same signal twice under one key: it is known by its key and refused. More
+//! attempts and items than the bounds say.
 //!
 //! **What is proved** for every run within the bound: the laws of [`laws`] in each state, and that from each state every
 //! continuation without a further fault comes to an end ([`search`]).
@@ -35,6 +40,7 @@ mod model;
 mod moves;
 mod participant;
 mod print;
+mod room;
 mod search;
 mod story;
 mod world;
@@ -162,8 +168,8 @@ pub fn explore_core(
     bounds: &Bounds,
     elapsed: &dyn Fn() -> Duration,
 ) -> Exploration {
-    let explorer = moves::Explorer::new(core, definition, bounds);
-    search::Search::new(explorer, *bounds, elapsed).run(definition)
+    let explorer = moves::Explorer::new(core, definition, bounds, elapsed);
+    search::Search::new(explorer, *bounds).run(definition)
 }
 
 impl Exploration {

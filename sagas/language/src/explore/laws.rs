@@ -3,17 +3,22 @@
 //! Laws look at three things: what the saga recorded and sent ([`of_transition`]), what it then believes, and what is true
 //! at the participants ([`of_state`]).
 
-use snorri_saga::decide::{Decision, Effect, Input, Refusal, forward_deadline};
+use snorri_saga::decide::{Effect, Input, Refusal};
 use snorri_saga::definition::{Definition, SiblingFailure, StepKind, Work};
 use snorri_saga::ids::{Direction, StepKey};
 use snorri_saga::journal::{End, Event};
 use snorri_saga::saga::{Phase, Saga, StepRun, StepState, Wait};
-use snorri_saga::time::{Millis, Timestamp};
 
 use super::world::{Key, World};
 
 mod commands;
 mod ends;
+mod heard;
+mod time;
+mod told;
+
+pub(super) use heard::of_nothing;
+pub(super) use told::of_pending;
 
 /// A transition of the saga.
 pub(super) struct Transition<'a> {
@@ -21,7 +26,8 @@ pub(super) struct Transition<'a> {
     /// Nothing at the start.
     pub(super) before: Option<&'a World>,
     pub(super) after: &'a World,
-    pub(super) decision: &'a Decision,
+    pub(super) events: &'a [Event],
+    pub(super) effects: &'a [Effect],
     pub(super) input: Option<&'a Input>,
 }
 
@@ -29,15 +35,17 @@ pub(super) struct Transition<'a> {
 pub(super) fn of_transition(step: &Transition<'_>) -> Option<String> {
     journal(step)
         .or_else(|| phases(step))
-        .or_else(|| people(step))
+        .or_else(|| heard::of(step))
         .or_else(|| events(step))
         .or_else(|| commands::of(step))
-        .or_else(|| time(step))
+        .or_else(|| told::of(step))
+        .or_else(|| time::of(step))
         .or_else(|| of_state(step.definition, step.after))
 }
 
 /// Why a refusal is wrong, if it is.
 pub(super) fn of_refusal(
+    definition: &Definition,
     before: &World,
     base: &World,
     input: Option<&Input>,
@@ -48,10 +56,8 @@ pub(super) fn of_refusal(
         Some(Input::Woke) if is_due => {
             Some(format!("something is due, and a wake-up changes nothing: {refusal}"))
         }
-        Some(Input::Cancel { .. }) if before.saga.phase == Phase::Forward && !before.saga.pivot_sent => {
-            Some(format!("a cancellation before the pivot is refused: {refusal}"))
-        }
-        _ => None,
+        Some(input) => heard::of_refusal(definition, before, input, refusal),
+        None => None,
     }
 }
 
@@ -76,13 +82,13 @@ pub(super) fn of_state(definition: &Definition, world: &World) -> Option<String>
 
 /// The saga is what its journal says.
 fn journal(step: &Transition<'_>) -> Option<String> {
-    let Transition { before, after, decision, .. } = step;
-    let mut saga = match (before, decision.events.first()) {
+    let Transition { before, after, events, .. } = step;
+    let mut saga = match (before, events.first()) {
         (Some(before), _) => Saga::clone(&before.saga),
-        (None, Some(Event::Started(started))) => Saga::started(decision.saga.id, after.now, started),
+        (None, Some(Event::Started(started))) => Saga::started(after.saga.id, after.now, started),
         (None, _) => return Some("its journal does not begin with its start".to_owned()),
     };
-    for event in &decision.events {
+    for event in *events {
         if let Event::Sent { step: key, direction: Direction::Action, .. } = event
             && let Some(wrong) = too_early(step.definition, &saga, key)
         {
@@ -90,7 +96,7 @@ fn journal(step: &Transition<'_>) -> Option<String> {
         }
         saga.evolve(after.now, event);
     }
-    (saga != decision.saga).then(|| "the saga is not what its journal says".to_owned())
+    (saga != *after.saga).then(|| "the saga is not what its journal says".to_owned())
 }
 
 /// A step begins when all that it needs is done or skipped.
@@ -105,16 +111,16 @@ fn too_early(definition: &Definition, saga: &Saga, key: &StepKey) -> Option<Stri
 }
 
 fn phases(step: &Transition<'_>) -> Option<String> {
-    let Transition { before, after, decision, .. } = step;
+    let Transition { before, after, events, effects, .. } = step;
     let before = before.map_or(Phase::Forward, |before| before.saga.phase);
-    let sends = decision.effects.iter().any(|effect| matches!(effect, Effect::Send(_)));
+    let sends = effects.iter().any(|effect| matches!(effect, Effect::Send(_)));
     match (before, after.saga.phase) {
         (Phase::Ended(_), _) => {
             let is_late = |event: &Event| matches!(event, Event::LateReply { .. });
-            if decision.events.iter().any(|event| matches!(event, Event::Ended { .. })) {
+            if events.iter().any(|event| matches!(event, Event::Ended { .. })) {
                 return Some("the saga ended, and ends once more".to_owned());
             }
-            if !decision.events.iter().all(is_late) || sends {
+            if !events.iter().all(is_late) || sends {
                 return Some("the saga has ended, and goes on".to_owned());
             }
         }
@@ -126,7 +132,7 @@ fn phases(step: &Transition<'_>) -> Option<String> {
         }
         _ => {}
     }
-    let ends = decision.events.iter().any(|event| matches!(event, Event::Ended { .. }));
+    let ends = events.iter().any(|event| matches!(event, Event::Ended { .. }));
     if ends {
         let Phase::Ended(end) = after.saga.phase else {
             return Some("an end was recorded, and the saga has not ended".to_owned());
@@ -135,7 +141,7 @@ fn phases(step: &Transition<'_>) -> Option<String> {
             End::Completed => "completed",
             End::Compensated => "compensated",
         };
-        let mut announced = decision.effects.iter().filter_map(|effect| match effect {
+        let mut announced = effects.iter().filter_map(|effect| match effect {
             Effect::Announce(body) => Some(body.status.as_str()),
             _ => None,
         });
@@ -146,30 +152,11 @@ fn phases(step: &Transition<'_>) -> Option<String> {
     None
 }
 
-/// What people say counts.
-fn people(step: &Transition<'_>) -> Option<String> {
-    let before = step.before?;
-    match step.input {
-        Some(Input::Cancel { .. }) if before.saga.pivot_sent && before.saga.phase == Phase::Forward => {
-            Some("a cancellation is accepted when the pivot was sent".to_owned())
-        }
-        Some(Input::Decide { step: name, approve, .. }) => {
-            let run = step.after.saga.step(name.as_str());
-            let is_yes = run.is_some_and(|run| run.state == StepState::Done);
-            (is_yes != *approve).then(|| {
-                let [said, taken] = if *approve { ["yes", "no"] } else { ["no", "yes"] };
-                format!("somebody says {said} to `{name}`, and it is taken for a {taken}")
-            })
-        }
-        _ => None,
-    }
-}
-
 fn events(step: &Transition<'_>) -> Option<String> {
-    let Transition { definition, before, after, decision, .. } = step;
+    let Transition { definition, before, after, events, .. } = step;
     let mut is_stopping = before.is_some_and(|before| before.saga.stopping.is_some());
     let mut is_undoing = before.is_some_and(|before| before.saga.phase == Phase::Backward);
-    for event in &decision.events {
+    for event in *events {
         match event {
             Event::Sent { step: key, direction: Direction::Action, attempt, .. } => {
                 if is_undoing {
@@ -196,9 +183,12 @@ fn events(step: &Transition<'_>) -> Option<String> {
             }
             Event::Succeeded { step: key, direction: Direction::Action, .. } => {
                 let run = before.and_then(|before| before.saga.step(key.as_str()));
-                let is_over = run.is_some_and(|run| run.state != StepState::Acting);
-                if is_over {
-                    return Some(format!("a late success of `{key}` is taken for one in time"));
+                match run.map(|run| run.state) {
+                    None | Some(StepState::Acting) => {}
+                    Some(StepState::Done) => {
+                        return Some(format!("`{key}` is done, and is done once more"));
+                    }
+                    Some(_) => return Some(format!("a late success of `{key}` is taken for one in time")),
                 }
             }
             Event::Stopping { .. } | Event::CancelRequested { .. } => is_stopping = true,
@@ -247,44 +237,6 @@ fn turned_round(definition: &Definition, world: &World) -> Option<String> {
     } else {
         None
     }
-}
-
-/// Every saga that has not ended is looked at again, at a time that is to come.
-fn time(step: &Transition<'_>) -> Option<String> {
-    let Transition { definition, after, .. } = step;
-    let (saga, now) = (&after.saga, after.now);
-    match (saga.due_at(), saga.phase) {
-        (None, Phase::Ended(_)) => return None,
-        (None, _) => return Some("nothing will ever wake the saga again".to_owned()),
-        (Some(_), Phase::Ended(_)) => return Some("the saga has ended, and is woken again".to_owned()),
-        (Some(due), _) if matches!(step.input, Some(Input::Woke)) && due <= now => {
-            return Some(
-                "a wake-up leaves something due: it would be woken at once, again and again".to_owned(),
-            );
-        }
-        (Some(_), _) => {}
-    }
-    if saga.phase != Phase::Forward || saga.pivot_sent {
-        return None;
-    }
-    let limit = forward_deadline(definition, saga).max(now + Millis(1));
-    saga.in_flight().find_map(|(run, flight)| {
-        let is_long = !matches!(flight.wait, Wait::Retry(_))
-            && flight.direction == Direction::Action
-            && flight.wait.due() > limit
-            && saga.blocked_at(&run.key).is_none();
-        is_long.then(|| {
-            format!(
-                "`{}` is awaited until {}, when undoing would not fit any more",
-                run.key,
-                at(flight.wait.due())
-            )
-        })
-    })
-}
-
-fn at(time: Timestamp) -> Millis {
-    time.since(super::world::EPOCH)
 }
 
 /// What a saga that has not ended believes fits together.

@@ -19,6 +19,9 @@ use snorri_saga::time::Millis;
 use super::Bounds;
 use super::world::at_of;
 
+/// So many steps of definitions with answers are kept; beyond that they are made again.
+const KNOWN_STEPS_MAX: usize = 20_000;
+
 /// The answer to a step's question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Answer {
@@ -36,12 +39,14 @@ pub(super) type Answers = Rc<[Option<Answer>]>;
 /// A definition with open questions.
 pub(super) struct Model {
     /// The definition with its numbers cut to the bounds, and no expression in it.
-    pub(super) base: Definition,
+    pub(super) base: Rc<Definition>,
     /// What each step's question can be answered with, and how many faults each is.
     questions: Vec<Vec<(Answer, u8)>>,
     /// The steps whose request cannot be made, when that is asked for.
     broken: Vec<Option<Template>>,
     answered: HashMap<Answers, Rc<Definition>>,
+    /// The one that was asked for last, as it is again and again.
+    last: Option<(Answers, Rc<Definition>)>,
     /// More of the window than this makes no difference: neither can anything that happens within the bounds use it up, nor
     /// does anything that is planned reach its end.
     pub(super) far: Millis,
@@ -65,7 +70,8 @@ impl Model {
             }
         }
         let far = far(&base, bounds.faults);
-        Self { base, questions, broken, answered: HashMap::new(), far }
+        let base = Rc::new(base);
+        Self { base, questions, broken, answered: HashMap::new(), last: None, far }
     }
 
     pub(super) fn step(&self, at: usize) -> Option<&Step> {
@@ -82,10 +88,16 @@ impl Model {
 
     /// The definition with the answers written in; an open question as its first answer.
     pub(super) fn with(&mut self, answers: &Answers) -> Rc<Definition> {
+        if let Some((of, definition)) = &self.last
+            && Rc::ptr_eq(of, answers)
+        {
+            return Rc::clone(definition);
+        }
         if let Some(known) = self.answered.get(answers) {
+            self.last = Some((Rc::clone(answers), Rc::clone(known)));
             return Rc::clone(known);
         }
-        let mut definition = self.base.clone();
+        let mut definition = Definition::clone(&self.base);
         let open = |at: usize| self.questions.get(at).and_then(|may| may.first()).map(|(answer, _)| *answer);
         for (at, step) in definition.steps.iter_mut().enumerate() {
             let answer = answers.get(at).copied().flatten().or_else(|| open(at));
@@ -107,12 +119,19 @@ impl Model {
             }
         }
         let definition = Rc::new(definition);
+        if self.answered.len().saturating_mul(definition.steps.len()) > KNOWN_STEPS_MAX {
+            self.answered.clear();
+        }
         self.answered.insert(Rc::clone(answers), Rc::clone(&definition));
+        self.last = Some((Rc::clone(answers), Rc::clone(&definition)));
         definition
     }
 
     /// The step whose open question had to be answered first to get to this state.
     pub(super) fn asked(&self, answers: &Answers, saga: &Saga) -> Option<usize> {
+        if answers.iter().all(Option::is_some) {
+            return None;
+        }
         let begun = saga.steps.iter().filter_map(|run| at_of(&self.base, &run.key));
         begun.into_iter().find(|at| answers.get(*at).is_some_and(Option::is_none))
     }

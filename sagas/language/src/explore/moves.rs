@@ -8,6 +8,7 @@
 //! and one that says what the saga knows already is an answer that comes twice, which can happen at any moment.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use snorri_saga::decide::{AskKind, Decision, Effect, Input, Refusal, StartInput};
 use snorri_saga::definition::{Definition, Work};
@@ -19,7 +20,8 @@ use snorri_saga::wire::Outcome;
 
 use super::laws::{self, Transition};
 use super::model::{Answer, Answers, Model};
-use super::participant::Said;
+use super::participant::{Said, Truths};
+use super::room::Room;
 use super::world::{EPOCH, Family, Key, Message, World, awaited};
 use super::{Bounds, Core, Role};
 
@@ -101,6 +103,9 @@ pub(super) struct Successor {
     pub(super) wrong: Option<String>,
 }
 
+/// What a step of a decision takes in memory, roughly.
+const STEP_BYTES: usize = 512;
+
 /// A call of the core with the questions answered that it asked.
 struct Called {
     answers: Answers,
@@ -126,6 +131,7 @@ pub(super) struct Explorer<'a> {
     pub(super) signals: Vec<(Name, u8)>,
     parent: Parent,
     found: Vec<Successor>,
+    pub(super) room: Room<'a>,
     /// What is looked for has so many faults.
     left: u8,
 }
@@ -135,7 +141,12 @@ fn id(number: u128) -> SagaId {
 }
 
 impl<'a> Explorer<'a> {
-    pub(super) fn new(core: &'a dyn Core, definition: &Definition, bounds: &Bounds) -> Self {
+    pub(super) fn new(
+        core: &'a dyn Core,
+        definition: &Definition,
+        bounds: &Bounds,
+        elapsed: &'a dyn Fn() -> Duration,
+    ) -> Self {
         let mut signals: Vec<(Name, u8)> = Vec::new();
         for step in &definition.steps {
             let Work::Signal { name, .. } = &step.work else { continue };
@@ -153,6 +164,7 @@ impl<'a> Explorer<'a> {
             signals,
             parent: Parent { saga: id(2), step },
             found: Vec::new(),
+            room: Room::new(bounds.time, elapsed),
             left: 0,
         }
     }
@@ -160,6 +172,7 @@ impl<'a> Explorer<'a> {
     /// The states in which a saga begins, by so many faults.
     pub(super) fn starts(&mut self, faults: u8) -> Vec<Successor> {
         self.left = faults;
+        self.room.begin();
         let start = StartInput {
             id: id(1),
             version: 1,
@@ -179,7 +192,7 @@ impl<'a> Explorer<'a> {
                 now: EPOCH,
                 answers: Rc::clone(&one.answers),
                 out: Vec::new(),
-                truths: [].into(),
+                truths: Truths::default(),
                 signals: vec![0; self.signals.len()],
                 owed: false,
                 announced: false,
@@ -194,6 +207,7 @@ impl<'a> Explorer<'a> {
     /// The states that can follow by so many faults.
     pub(super) fn successors(&mut self, world: &World, faults: u8) -> Vec<Successor> {
         self.left = faults;
+        self.room.begin();
         self.recover(world);
         for message in world.out.clone() {
             self.arrives(world, message);
@@ -212,7 +226,7 @@ impl<'a> Explorer<'a> {
     }
 
     fn found(&mut self, mut successor: Successor) {
-        if successor.faults == self.left {
+        if successor.faults == self.left && self.room.follows(successor.world.weight()) {
             successor.world.forget(&self.model.base);
             self.found.push(successor);
         }
@@ -227,7 +241,8 @@ impl<'a> Explorer<'a> {
             for effect in &pending {
                 publish(&mut after, &definition, effect);
             }
-            let wrong = laws::of_state(&definition, &after);
+            let wrong = laws::of_pending(&definition, &world.saga, &pending)
+                .or_else(|| laws::of_state(&definition, &after));
             self.found(Successor {
                 happening: Happening::Repeats,
                 world: after,
@@ -266,13 +281,21 @@ impl<'a> Explorer<'a> {
         left: u8,
         core: &dyn Fn(&dyn Core, &Definition) -> Result<Decision, Refusal>,
     ) -> Vec<Called> {
-        let mut called = Vec::new();
+        // Mostly nothing is asked.
+        let mut called = Vec::with_capacity(1);
         let mut open = vec![(Rc::clone(answers), 0_u8, Vec::new())];
         while let Some((answers, faults, answered)) = open.pop() {
+            if self.room.is_over() {
+                break;
+            }
             let definition = self.model.with(&answers);
             let came = core(self.core, &definition);
             let asked = came.as_ref().ok().and_then(|decision| self.model.asked(&answers, &decision.saga));
             let Some(at) = asked else {
+                let steps = came.as_ref().map_or(0, |decision| decision.saga.steps.len());
+                if !called.is_empty() && !self.room.follows(steps * STEP_BYTES) {
+                    break;
+                }
                 called.push(Called { answers, faults, answered, came });
                 continue;
             };
@@ -292,13 +315,17 @@ impl<'a> Explorer<'a> {
     }
 
     fn take(&mut self, before: Option<&World>, base: World, input: Option<&Input>, one: Called, how: How) {
+        if self.room.is_over() {
+            return;
+        }
         let Called { answers, faults, answered, came } = one;
         let definition = self.model.with(&answers);
         let faults = how.faults + faults;
         let decision = match came {
             Ok(decision) => decision,
             Err(refusal) => {
-                let wrong = before.and_then(|before| laws::of_refusal(before, &base, input, refusal));
+                let wrong =
+                    before.and_then(|before| laws::of_refusal(&definition, before, &base, input, refusal));
                 // The saga does not change, but what is true may have: the participant did what it was told.
                 let is_news = wrong.is_some() || before.is_some_and(|before| before.truths != base.truths);
                 if is_news {
@@ -319,15 +346,17 @@ impl<'a> Explorer<'a> {
                 return;
             }
         };
-        let is_nothing = decision.events.is_empty() && decision.effects.is_empty();
-        if is_nothing && before.is_some_and(|before| before.truths == base.truths) {
+        let Decision { events, effects, saga } = decision;
+        let is_nothing = events.is_empty() && effects.is_empty();
+        let forgotten = before.filter(|_| is_nothing).and_then(|before| laws::of_nothing(before, input));
+        if is_nothing && forgotten.is_none() && before.is_some_and(|before| before.truths == base.truths) {
             return;
         }
-        let unpublished = World { saga: Rc::new(decision.saga.clone()), answers, ..base };
+        let unpublished = World { saga: Rc::new(saga), answers, ..base };
         if faults + 1 == self.left {
-            for crash in 0..decision.effects.len() {
+            for crash in 0..effects.len() {
                 let mut world = World { owed: true, ..unpublished.clone() };
-                for effect in decision.effects.iter().take(crash) {
+                for effect in effects.iter().take(crash) {
                     publish(&mut world, &definition, effect);
                 }
                 self.found(Successor {
@@ -335,7 +364,7 @@ impl<'a> Explorer<'a> {
                     world,
                     faults: faults + 1,
                     is_sure: false,
-                    events: decision.events.clone(),
+                    events: events.clone(),
                     answered: answered.clone(),
                     crash: Some(crash),
                     wrong: None,
@@ -346,18 +375,24 @@ impl<'a> Explorer<'a> {
             return;
         }
         let mut after = unpublished;
-        for effect in &decision.effects {
+        for effect in &effects {
             publish(&mut after, &definition, effect);
         }
-        let transition =
-            Transition { definition: &definition, before, after: &after, decision: &decision, input };
-        let wrong = laws::of_transition(&transition);
+        let transition = Transition {
+            definition: &definition,
+            before,
+            after: &after,
+            events: &events,
+            effects: &effects,
+            input,
+        };
+        let wrong = forgotten.or_else(|| laws::of_transition(&transition));
         self.found(Successor {
             happening: how.happening,
             world: after,
             faults,
             is_sure: how.is_sure && faults == 0,
-            events: decision.events,
+            events,
             answered,
             crash: None,
             wrong,

@@ -6,6 +6,8 @@ use snorri_saga::ids::Direction;
 use snorri_saga::json::Json;
 use snorri_saga::wire::Outcome;
 
+use super::world::Key;
+
 /// What is answered, as far as it makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Said {
@@ -50,6 +52,38 @@ pub(super) struct Truth {
     pub(super) failed: (u32, u32),
     /// A sub-saga that its parent let go of: completed.
     pub(super) released: bool,
+}
+
+/// What is true of all of them: few, sorted by key, and copied with each state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Truths(Vec<(Key, Truth)>);
+
+impl Truths {
+    pub(super) fn get(&self, key: Key) -> Truth {
+        self.place(key).ok().and_then(|at| self.0.get(at)).map_or_else(Truth::default, |(_, truth)| *truth)
+    }
+
+    pub(super) fn change(&mut self, key: Key, change: impl FnOnce(&mut Truth)) {
+        let at = self.place(key).unwrap_or_else(|at| {
+            self.0.insert(at, (key, Truth::default()));
+            at
+        });
+        if let Some((_, truth)) = self.0.get_mut(at) {
+            change(truth);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Truth)> {
+        self.0.iter().map(|(key, truth)| (*key, truth))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn place(&self, key: Key) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&key, |(of, _)| *of)
+    }
 }
 
 /// An answer that may be given, and how many faults it is.

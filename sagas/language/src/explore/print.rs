@@ -8,8 +8,9 @@
 //! much: so a saga in which an attempt was lost and the next one succeeded is where it would be without that. One to which
 //! nobody looks until the window is over is a fault of its own, and counts exactly.
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
-use std::hash::Hasher;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use snorri_saga::definition::{Definition, Work};
 use snorri_saga::ids::Direction;
@@ -24,6 +25,29 @@ use super::world::{Key, Message, World};
 
 /// A state's fingerprint.
 pub(super) type Print = u128;
+
+/// A map by fingerprints, which are hashes and need no other.
+pub(super) type ByPrint<T> = HashMap<Print, T, BuildHasherDefault<Half>>;
+
+/// The hash of a fingerprint: half of it.
+#[derive(Default)]
+pub(super) struct Half(u64);
+
+impl Hasher for Half {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, print: u128) {
+        self.0 = u64::try_from(print & u128::from(u64::MAX)).unwrap_or_default();
+    }
+}
 
 /// A compensation that is tried for so long is blocked; longer makes no difference.
 const LONG: Millis = BLOCKED_AFTER;
@@ -140,11 +164,11 @@ impl Printer {
             self.message(message);
         }
         self.byte(u8::MAX);
-        for (key, truth) in &world.truths {
-            self.key(*key);
+        for (key, truth) in world.truths.iter() {
+            self.key(key);
             self.truth(truth);
             // Further attempts are beyond those.
-            if !world.is_quiet(*key) {
+            if !world.is_quiet(key) {
                 self.number(truth.failed.0);
                 self.number(truth.failed.1);
             }

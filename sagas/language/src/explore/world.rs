@@ -1,6 +1,5 @@
 //! A state: the saga, what is on its way, and what is true at the participants.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use snorri_saga::definition::{Definition, Step, StepKind, Work};
@@ -11,7 +10,7 @@ use snorri_saga::time::Timestamp;
 use snorri_saga::wire::Reply;
 
 use super::model::Answers;
-use super::participant::{Said, Truth};
+use super::participant::{Said, Truth, Truths};
 
 /// When every saga that is explored starts.
 pub(super) const EPOCH: Timestamp = Timestamp(1_763_899_200_000_000);
@@ -39,7 +38,8 @@ impl Key {
 
 /// The position of the step of that key.
 pub(super) fn at_of(definition: &Definition, key: &StepKey) -> Option<usize> {
-    definition.steps.iter().position(|step| step.name.as_str() == key.step())
+    let of = |name: &str| definition.steps.iter().position(|step| step.name.as_str() == name);
+    of(key.as_str()).or_else(|| of(key.step()))
 }
 
 /// Something that is on its way.
@@ -77,7 +77,7 @@ pub(super) struct World {
     pub(super) answers: Answers,
     /// Sorted, each once.
     pub(super) out: Vec<Message>,
-    pub(super) truths: BTreeMap<Key, Truth>,
+    pub(super) truths: Truths,
     /// How often each signal was given.
     pub(super) signals: Vec<u8>,
     /// A crash lost commands that were committed.
@@ -87,8 +87,13 @@ pub(super) struct World {
 }
 
 impl World {
+    /// What it takes in memory, roughly, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        512 + self.saga.steps.len() * 256 + (self.out.len() + self.truths.len()) * 64
+    }
+
     pub(super) fn truth(&self, key: Key) -> Truth {
-        self.truths.get(&key).copied().unwrap_or_default()
+        self.truths.get(key)
     }
 
     pub(super) fn put(&mut self, message: Message) {
@@ -167,8 +172,8 @@ impl World {
     /// Whether nothing is left to be done by anybody.
     pub(super) fn is_settled(&self, definition: &Definition) -> bool {
         let Phase::Ended(end) = self.saga.phase else { return false };
-        let is_held = |(key, truth): (&Key, &Truth)| {
-            is_saga(definition, *key) && truth.is_left() && !truth.released && end == End::Completed
+        let is_held = |(key, truth): (Key, &Truth)| {
+            is_saga(definition, key) && truth.is_left() && !truth.released && end == End::Completed
         };
         let is_told = self.saga.parent.is_none()
             || self.family.told_undone
@@ -179,7 +184,10 @@ impl World {
 
     /// The run of that key.
     pub(super) fn run(&self, definition: &Definition, key: Key) -> Option<&StepRun> {
-        self.saga.step(key.name(definition)?.as_str())
+        match key.item {
+            None => self.saga.step(definition.steps.get(key.step)?.name.as_str()),
+            Some(_) => self.saga.step(key.name(definition)?.as_str()),
+        }
     }
 }
 

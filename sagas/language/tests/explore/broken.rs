@@ -2,10 +2,11 @@
 
 use snorri_language::explore::Core;
 use snorri_saga::decide::{self, Decision, Effect, Input, Refusal};
-use snorri_saga::definition::{Definition, Graph};
+use snorri_saga::definition::{Definition, Graph, Step};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::{Phase, Saga};
 use snorri_saga::time::Timestamp;
+use snorri_saga::wire::EndedBody;
 
 /// What the core is called with.
 pub(crate) struct Call<'a> {
@@ -64,13 +65,13 @@ impl Call<'_> {
 /// A core that answers as it is told to.
 pub(crate) struct Broken {
     pub(crate) decide: fn(&Call<'_>) -> Came,
-    /// What was committed and not sent is never sent.
-    pub(crate) forgets: bool,
+    /// What a takeover sends of what was committed and perhaps not sent.
+    pub(crate) pending: fn(Vec<Effect>) -> Vec<Effect>,
 }
 
 impl Broken {
     pub(crate) fn new(decide: fn(&Call<'_>) -> Came) -> Self {
-        Self { decide, forgets: false }
+        Self { decide, pending: |effects| effects }
     }
 }
 
@@ -80,8 +81,28 @@ impl Core for Broken {
     }
 
     fn pending_effects(&self, definition: &Definition, saga: &Saga, now: Timestamp) -> Vec<Effect> {
-        if self.forgets { Vec::new() } else { decide::pending_effects(definition, saga, now) }
+        (self.pending)(decide::pending_effects(definition, saga, now))
     }
+}
+
+/// The step is another one.
+pub(crate) fn change(definition: &mut Definition, step: &str, change: impl FnOnce(&mut Step)) {
+    if let Some(step) = definition.steps.iter_mut().find(|of| of.name == *step) {
+        change(step);
+    }
+}
+
+/// What says that this saga has ended.
+pub(crate) fn announcement(call: &Call<'_>, status: &str) -> Effect {
+    Effect::Announce(Box::new(EndedBody {
+        saga_id: call.saga.id,
+        definition: call.saga.definition.clone(),
+        version: call.saga.version,
+        status: status.to_owned(),
+        started_at: call.saga.started_at,
+        ended_at: call.now,
+        cause: None,
+    }))
 }
 
 /// Nothing needs anything.

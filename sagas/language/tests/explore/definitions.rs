@@ -29,6 +29,11 @@ pub(crate) fn order() -> Value {
     ])
 }
 
+/// The pivot alone.
+pub(crate) fn payment() -> Value {
+    json!([{"name": "charge", "participant": "payments", "kind": "pivot"}])
+}
+
 /// Two bookings side by side, the second perhaps, and what needs both.
 pub(crate) fn travel() -> Value {
     json!([

@@ -1,7 +1,7 @@
 //! What may be sent: what was recorded, of what there is, when it is its turn.
 
 use snorri_saga::decide::{Command, Effect, forward_deadline};
-use snorri_saga::definition::{Step, Work, Zone};
+use snorri_saga::definition::{Step, StepKind, Work, Zone};
 use snorri_saga::ids::{Direction, StepKey};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::{Phase, StepRun, StepState};
@@ -12,9 +12,9 @@ use crate::explore::world::{Key, World};
 
 /// Why what is sent is wrong, if it is.
 pub(super) fn of(step: &Transition<'_>) -> Option<String> {
-    let Transition { decision, before, .. } = step;
+    let Transition { events, effects, before, after, .. } = step;
     let mut sent: Vec<(&StepKey, Direction, u32)> = Vec::new();
-    for effect in &decision.effects {
+    for effect in *effects {
         match effect {
             Effect::Send(command) => {
                 let id = &command.id.effect;
@@ -26,7 +26,7 @@ pub(super) fn of(step: &Transition<'_>) -> Option<String> {
             Effect::Ask(ask) => {
                 let key = &ask.parent.step;
                 let is_ended = before.is_some_and(World::is_ended);
-                if let Some(run) = decision.saga.step(key.as_str())
+                if let Some(run) = after.saga.step(key.as_str())
                     && let Some(flight) = run.flight
                     && !is_ended
                 {
@@ -39,10 +39,10 @@ pub(super) fn of(step: &Transition<'_>) -> Option<String> {
             Effect::Announce(_) | Effect::Answer(_) => {}
         }
     }
-    decision.events.iter().find_map(|event| match event {
+    events.iter().find_map(|event| match event {
         Event::Sent { step, direction, attempt, .. } if !sent.contains(&(step, *direction, *attempt)) => {
             // What is given up in the same breath may be left out.
-            let is_open = decision
+            let is_open = after
                 .saga
                 .step(step.as_str())
                 .and_then(|run| run.flight)
@@ -77,7 +77,7 @@ fn send_is_lawful(
     direction: Direction,
     attempt: u32,
 ) -> Option<String> {
-    let Transition { definition, before, after, decision, .. } = step;
+    let Transition { definition, before, after, events, .. } = step;
     let what = word(direction);
     let (at, of) = definition.step(key.step())?;
     let is_list = of.for_each.is_some();
@@ -92,7 +92,7 @@ fn send_is_lawful(
     if !is_known {
         return Some(format!("the {what} of `{key}` is sent, and there is no such step or item"));
     }
-    let is_decided = decision.events.iter().any(|event| match event {
+    let is_decided = events.iter().any(|event| match event {
         Event::Sent { step, direction: of, attempt: nth, .. } => {
             (step, *of, *nth) == (key, direction, attempt)
         }
@@ -118,9 +118,17 @@ fn action_is_lawful(
 ) -> Option<String> {
     let Transition { definition, after, .. } = step;
     let before = run.map_or(0, |run| run.attempts);
-    let is_again = step.decision.events.iter().any(|e| matches!(e, Event::SentAgain { step } if step == key));
+    let is_again = step.events.iter().any(|e| matches!(e, Event::SentAgain { step } if step == key));
     if attempt != before + u32::from(!is_again) {
         return Some(format!("attempt {attempt} of the action of `{key}` follows attempt {before}"));
+    }
+    let of = definition.steps.get(at)?;
+    let must_succeed = of.kind == StepKind::Retriable || (of.kind == StepKind::Read && after.saga.pivot_sent);
+    if attempt > of.retry.attempts && !must_succeed && after.saga.blocked_at(key).is_none() {
+        return Some(format!(
+            "attempt {attempt} of the action of `{key}` is made, and the definition says {}",
+            of.retry.attempts
+        ));
     }
     let is_planned = definition.graph.zone(at) == Zone::Before
         && after.saga.phase == Phase::Forward

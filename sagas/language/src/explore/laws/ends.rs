@@ -40,7 +40,7 @@ pub(super) fn all_done(definition: &Definition, world: &World, when: &str) -> Op
 
 /// Nothing is left of what can be undone, and nothing can still be done.
 pub(super) fn all_undone(definition: &Definition, world: &World) -> Option<String> {
-    for (key, truth) in &world.truths {
+    for (key, truth) in world.truths.iter() {
         let step = definition.steps.get(key.step)?;
         if truth.is_left() && !may_stay(step) {
             return Some(format!(

@@ -1,5 +1,7 @@
 //! What arrives: commands at the participants, answers at the saga, in time, late, or once more.
 
+use std::rc::Rc;
+
 use snorri_saga::decide::Input;
 use snorri_saga::definition::Step;
 use snorri_saga::ids::Direction;
@@ -14,7 +16,7 @@ impl Explorer<'_> {
             Message::Release { key } => {
                 let mut after = world.clone();
                 after.remove(&message);
-                after.truths.entry(key).or_default().released = true;
+                after.truths.change(key, |truth| truth.released = true);
                 self.found(Successor {
                     happening: Happening::Releases { key },
                     world: after,
@@ -37,14 +39,15 @@ impl Explorer<'_> {
                     (flight.direction, flight.attempt) == (direction, attempt)
                         && matches!(flight.wait, Wait::Reply(_))
                 });
-                let Some(step) = self.model.step(key.step).cloned() else { return };
+                let definition = Rc::clone(&self.model.base);
+                let Some(step) = definition.steps.get(key.step) else { return };
                 let mut base = world.clone();
                 base.remove(&message);
                 let what = (key, direction, attempt);
                 if is_awaited {
-                    self.answers(world, &base, &step, what, twice);
+                    self.answers(world, &base, step, what, twice);
                 } else {
-                    self.is_late(world, &base, &step, what);
+                    self.is_late(world, &base, step, what);
                 }
             }
         }
@@ -74,7 +77,7 @@ impl Explorer<'_> {
             }
             let mut after = base.clone();
             if kept.is_none() {
-                after.truths.entry(key).or_default().say(step, direction, attempt, said, is_past);
+                after.truths.change(key, |truth| truth.say(step, direction, attempt, said, is_past));
             }
             if twice {
                 after.put(Message::Reply { key, direction: answers, attempt, said });
@@ -104,7 +107,8 @@ impl Explorer<'_> {
                 continue;
             }
             let mut after = base.clone();
-            after.truths.entry(key).or_default().say(step, direction, attempt, said, world.saga.pivot_sent);
+            let is_past = world.saga.pivot_sent;
+            after.truths.change(key, |truth| truth.say(step, direction, attempt, said, is_past));
             after.put(Message::Reply { key, direction, attempt, said });
             let definition = self.model.with(&after.answers);
             let wrong = laws::of_state(&definition, &after);
@@ -143,17 +147,20 @@ impl Explorer<'_> {
         if self.left != 1 {
             return;
         }
-        for (key, truth) in &world.truths {
+        for (key, truth) in world.truths.iter() {
             let Some(name) = key.name(&self.model.base) else { continue };
             let attempts = world.saga.step(name.as_str()).map_or(1, |run| run.attempts.max(1));
+            let failed = |attempt: u32| (attempt > 0).then_some(Said::Failed);
             let kept = [
                 (Direction::Action, truth.action, attempts),
+                (Direction::Action, failed(truth.failed.0), truth.failed.0),
                 (Direction::Compensation, truth.compensation, 1),
+                (Direction::Compensation, failed(truth.failed.1), truth.failed.1),
             ];
             for (direction, said, attempt) in kept {
                 let Some(said) = said else { continue };
                 let input = Input::Reply(reply(world.saga.id, &name, direction, attempt, said));
-                let happening = Happening::Again { key: *key, direction, said };
+                let happening = Happening::Again { key, direction, said };
                 self.input(world, world.clone(), &input, How { happening, faults: 1, is_sure: false });
             }
         }
@@ -164,18 +171,18 @@ impl Explorer<'_> {
         if !world.is_ended() {
             return;
         }
-        for (key, truth) in &world.truths {
-            let is_held = is_saga(&self.model.base, *key) && truth.is_left() && !truth.released;
+        for (key, truth) in world.truths.iter() {
+            let is_held = is_saga(&self.model.base, key) && truth.is_left() && !truth.released;
             let is_told = world.out.iter().any(|message| match message {
-                Message::Release { key: of } => of == key,
+                Message::Release { key: of } => *of == key,
                 Message::Command { key: of, direction, .. } => {
-                    of == key && *direction == Direction::Compensation
+                    *of == key && *direction == Direction::Compensation
                 }
                 Message::Reply { .. } => false,
             });
             let Some(name) = key.name(&self.model.base).filter(|_| is_held && !is_told) else { continue };
             let input = Input::Reply(reply(world.saga.id, &name, Direction::Action, 1, Said::Ok));
-            let how = How { happening: Happening::ChildAsks { key: *key }, faults: 0, is_sure: true };
+            let how = How { happening: Happening::ChildAsks { key }, faults: 0, is_sure: true };
             self.input(world, world.clone(), &input, how);
         }
     }

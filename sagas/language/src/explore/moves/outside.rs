@@ -1,5 +1,7 @@
 //! What comes from outside: time, people, other services, and the saga that this one is a part of.
 
+use std::rc::Rc;
+
 use snorri_saga::decide::{Ask, AskKind, Input, forward_deadline};
 use snorri_saga::definition::Work;
 use snorri_saga::ids::Direction;
@@ -58,7 +60,8 @@ impl Explorer<'_> {
         let base = World { now, ..world.clone() };
         let mut silent: Vec<(World, Silent)> = vec![(base, Vec::new())];
         let mut faults: u8 = 0;
-        for (key, _, flight) in awaited(&self.model.base, &world.saga) {
+        let definition = Rc::clone(&self.model.base);
+        for (key, _, flight) in awaited(&definition, &world.saga) {
             let Some(command) = world.command(key, flight).filter(|_| flight.wait.due() <= now) else {
                 continue;
             };
@@ -66,11 +69,11 @@ impl Explorer<'_> {
             if faults > self.left {
                 return;
             }
-            let Some(step) = self.model.step(key.step).cloned() else { continue };
+            let Some(step) = definition.steps.get(key.step) else { continue };
             let truth = world.truth(key);
             let mut unheard = vec![None];
-            if truth.kept(&step, flight.direction, flight.attempt).is_none() {
-                let may = truth.may_say(&step, flight.direction, world.saga.pivot_sent);
+            if truth.kept(step, flight.direction, flight.attempt).is_none() {
+                let may = truth.may_say(step, flight.direction, world.saga.pivot_sent);
                 unheard
                     .extend(may.into_iter().filter(|(_, faults)| *faults == 0).map(|(said, _)| Some(said)));
             }
@@ -82,13 +85,8 @@ impl Explorer<'_> {
                     if let Some(said) = *said {
                         let (direction, attempt) = (flight.direction, flight.attempt);
                         base.remove(&command);
-                        base.truths.entry(key).or_default().say(
-                            &step,
-                            direction,
-                            attempt,
-                            said,
-                            world.saga.pivot_sent,
-                        );
+                        let is_past = world.saga.pivot_sent;
+                        base.truths.change(key, |truth| truth.say(step, direction, attempt, said, is_past));
                         base.put(Message::Reply { key, direction, attempt, said });
                     }
                     more.push((base, told));
