@@ -47,6 +47,14 @@ pub(crate) fn abreast() -> Value {
     ])
 }
 
+/// What cannot be undone beside what may be refused.
+pub(crate) fn notice() -> Value {
+    json!([
+        {"name": "notify", "needs": [], "participant": "mail", "compensation": "none"},
+        {"name": "reserve", "needs": [], "participant": "stock", "compensation": "release"}
+    ])
+}
+
 /// Two bookings side by side, the second perhaps, and what needs both.
 pub(crate) fn travel() -> Value {
     json!([
