@@ -103,12 +103,18 @@ impl Report {
             let Some(definition) = &file.definition else { continue };
             let is_part = file.name.as_ref().is_some_and(|name| parts.contains(name));
             let roles: &[Role] = if is_part { &[Role::Alone, Role::Part] } else { &[Role::Alone] };
+            let mut taken = Duration::ZERO;
             for role in roles.iter().copied() {
                 let began = clock();
-                // The time is the definition's.
-                let time = if is_part { bounds.time / 2 } else { bounds.time };
-                let bounds = Bounds { time, role, ..*bounds };
+                // The time is the definition's: as a part it has what is left of it, a quarter at least.
+                let left = match role {
+                    Role::Alone if is_part => bounds.time * 3 / 4,
+                    Role::Alone => bounds.time,
+                    Role::Part => bounds.time.saturating_sub(taken).max(bounds.time / 4),
+                };
+                let bounds = Bounds { time: left, role, ..*bounds };
                 let exploration = explore(definition, &bounds, &|| clock().saturating_sub(began));
+                taken = clock().saturating_sub(began);
                 if let Some(story) = &exploration.violation {
                     file.diagnostics.push(Diagnostic {
                         severity: Severity::Error,

@@ -6,8 +6,8 @@
 //! once more or never, approvals given, refused and forgotten, a cancellation at any moment; and *faults*, counted: an answer
 //! that does not come in time (its command, or it, is lost, or late and arrives at any moment after), an answer `failed`,
 //! an answer twice, commands sent again after a takeover, a crash between commit and publish, an orchestrator that sleeps
-//! until the time for going forwards, or the window, is over, a participant that breaks its contract, a request that
-//! cannot be made.
+//! until the time for beginning more is nearly over, or that for going forwards or the window is, a participant that
+//! breaks its contract, a request that cannot be made.
 //!
 //! **How.** State by state, those with fewer faults first and then those with fewer events, so that what is found is told
 //! in the shortest way. A state is the saga, what is on its way, and what is true at the participants, who keep the

@@ -24,7 +24,7 @@ mod time;
 mod undoing;
 
 use broken::{Broken, Call};
-use definitions::{definition, holiday, import, order, racing, signup, travel};
+use definitions::{abreast, definition, holiday, import, notice, order, racing, signup, travel};
 
 /// No clock: the same on every machine.
 fn no_time() -> Duration {
@@ -64,13 +64,33 @@ fn caught_alone(name: &str, steps: &Value, decide: fn(&Call<'_>) -> Result<Decis
 
 #[test]
 fn every_run_of_a_sound_core_is_as_it_should_be() {
-    for (steps, faults) in [(order(), 2), (travel(), 1), (import(), 1), (holiday(), 2), (signup(), 1)] {
+    for (steps, faults) in [
+        (order(), 2),
+        (travel(), 1),
+        (import(), 1),
+        (holiday(), 2),
+        (signup(), 1),
+        (abreast(), 2),
+        (notice(), 2),
+    ] {
         let exploration = sound(&definition(&steps), faults, Role::Alone);
         let ends: Vec<&str> = exploration.ends.keys().copied().collect();
         assert_eq!(ends, ["compensated", "completed"], "{exploration}");
         sound(&racing(&steps), faults.min(1), Role::Alone);
         sound(&definition(&steps), 1, Role::Part);
     }
+}
+
+/// It takes nothing from the time of what is under way beside it.
+#[test]
+fn a_list_without_items_leaves_nothing_to_be_undone() {
+    let steps = serde_json::json!([
+        {"name": "plan", "participant": "tours", "compensation": "cancel"},
+        {"name": "boat", "needs": ["plan"], "participant": "boats", "compensation": "cancel"},
+        {"name": "huts", "needs": ["plan"], "participant": "huts", "compensation": "cancel",
+         "for_each": {"items": "${{ input.nights }}", "concurrency": 1, "max": 5}}
+    ]);
+    sound(&definition(&steps), 1, Role::Alone);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use run::{Run, Whim};
 use snorri_language::explore::{Bounds, Role, explore};
+use snorri_saga::definition::{SiblingFailure, Work};
 
 /// The cases of each property, where `PROPTEST_CASES` does not say otherwise.
 fn config(cases: u32) -> ProptestConfig {
@@ -73,9 +74,11 @@ proptest! {
     fn every_run_of_a_small_definition_is_as_it_should_be(shapes in shapes(3), is_part in any::<bool>()) {
         let definition = shapes.definition();
         let role = if is_part { Role::Part } else { Role::Alone };
-        // Each item is one more that may be anywhere: of two lists, which is seldom, each has one.
+        // What is not awaited may come at any time: where there is much of that, a list has one item.
         let lists = definition.steps.iter().filter(|step| step.for_each.is_some()).count();
-        let items = if lists > 1 { 1 } else { 2 };
+        let is_race = definition.on_sibling_failure == SiblingFailure::Race;
+        let is_wide = is_race || definition.steps.iter().any(|step| matches!(step.work, Work::Saga { .. }));
+        let items = if lists > 1 || is_wide { 1 } else { 2 };
         let bounds = Bounds { faults: 1, states: 20_000, items, role, ..Bounds::default() };
         let exploration = explore(&definition, &bounds, &|| Duration::ZERO);
         prop_assert!(exploration.is_sound(), "{exploration}");

@@ -13,13 +13,15 @@ pub fn forward_deadline(definition: &Definition, saga: &Saga) -> Timestamp {
     saga.deadline - definition.unwind_of(&begun(definition, saga))
 }
 
-/// The steps that may have to be undone.
+/// The steps that may have to be undone. Of a list that is its items: without any, there is nothing.
 fn begun(definition: &Definition, saga: &Saga) -> Set {
     let mut set = Set::default();
     for run in &saga.steps {
         match run.state {
             StepState::Acting | StepState::Done | StepState::InDoubt => {
-                if let Some((at, _)) = definition.step(run.key.step()) {
+                if let Some((at, step)) = definition.step(run.key.step())
+                    && (step.for_each.is_none() || run.key.number().is_some())
+                {
                     set.add(at);
                 }
             }

@@ -6,10 +6,11 @@
 use snorri_saga::decide::{Effect, Input, Refusal};
 use snorri_saga::definition::{Definition, SiblingFailure, StepKind, Work};
 use snorri_saga::ids::{Direction, StepKey};
-use snorri_saga::journal::{End, Event};
-use snorri_saga::saga::{Phase, Saga, StepRun, StepState, Wait};
+use snorri_saga::journal::{BlockedReason, End, Event};
+use snorri_saga::retry::{BLOCKED_AFTER, BLOCKED_AFTER_ATTEMPTS};
+use snorri_saga::saga::{Flight, Phase, Saga, StepRun, StepState, Wait};
 
-use super::world::{Key, World};
+use super::world::{Key, Message, World};
 
 mod commands;
 mod ends;
@@ -176,9 +177,21 @@ fn events(step: &Transition<'_>) -> Option<String> {
                     "the compensation of `{key}` is sent, and the saga is not being undone"
                 ));
             }
-            Event::GaveUp { step: key, .. } => {
-                if let Some(wrong) = given_up(step, key) {
+            Event::GaveUp { step: key, in_doubt } => {
+                let wrong = given_up(step, key);
+                if let Some(wrong) = wrong.or_else(|| if *in_doubt { None } else { not_done(step, key) }) {
                     return Some(wrong);
+                }
+            }
+            Event::Failed { .. } | Event::TimedOut { .. } | Event::Blocked { .. } => {
+                if let Some(wrong) = missed(step, event) {
+                    return Some(wrong);
+                }
+            }
+            Event::LateReply { step: key, .. } => {
+                let run = before.and_then(|before| before.saga.step(key.as_str()));
+                if run.is_some_and(|run| run.late) {
+                    return Some(format!("a late success of `{key}` is recorded, and was known"));
                 }
             }
             Event::Succeeded { step: key, direction: Direction::Action, .. } => {
@@ -219,6 +232,53 @@ fn given_up(step: &Transition<'_>, key: &StepKey) -> Option<String> {
         || (is_race && of.kind == StepKind::Read);
     (!is_answered && !may_fence && until > step.after.now)
         .then(|| format!("the answer of `{key}` is not awaited, and it may have been done"))
+}
+
+/// What is given up as not done was not done, and will not be.
+fn not_done(step: &Transition<'_>, key: &StepKey) -> Option<String> {
+    let (_, of) = step.definition.step(key.step())?;
+    let at = Key::of(step.definition, key)?;
+    let truth = step.after.truth(at);
+    let has_effect = of.kind != StepKind::Read && !of.work.is_wait();
+    let will_be = step.after.out.iter().any(|message| match message {
+        Message::Command { key, direction: Direction::Action, attempt, .. } => {
+            *key == at && truth.kept(of, Direction::Action, *attempt).is_none()
+        }
+        _ => false,
+    });
+    (has_effect && (truth.is_left() || will_be))
+        .then(|| format!("`{key}` is given up as not done, and was done or will be"))
+}
+
+/// An attempt went wrong: it was the one that is under way, and when it goes wrong for long a person is told.
+fn missed(step: &Transition<'_>, event: &Event) -> Option<String> {
+    let saga = &step.before?.saga;
+    let flight = |key: &StepKey| saga.step(key.as_str()).and_then(|run| run.flight);
+    let is_stubborn = |flight: Flight| {
+        let span = step.after.now.since(flight.since);
+        flight.attempt >= BLOCKED_AFTER_ATTEMPTS || span >= BLOCKED_AFTER
+    };
+    match event {
+        Event::Failed { step: key, direction, attempt, .. }
+        | Event::TimedOut { step: key, direction, attempt } => {
+            let Some(flight) = flight(key).filter(|flight| {
+                (flight.direction, flight.attempt) == (*direction, *attempt)
+                    && matches!(flight.wait, Wait::Reply(_))
+            }) else {
+                return Some(format!(
+                    "attempt {attempt} of `{key}` goes wrong, and is not the one under way"
+                ));
+            };
+            let is_told = step.after.saga.blocked_at(key).is_some();
+            (*direction == Direction::Compensation && is_stubborn(flight) && !is_told)
+                .then(|| format!("undoing `{key}` goes wrong for long, and no person is told"))
+        }
+        Event::Blocked { step: key, reason: BlockedReason::CompensationFails, .. } => {
+            let is_early = flight(key).is_some_and(|flight| !is_stubborn(flight));
+            is_early.then(|| format!("a person is told of `{key}`, which has not gone wrong for long"))
+        }
+        _ => None,
+    }
 }
 
 /// Nothing is undone over the pivot.

@@ -69,6 +69,8 @@ impl Model {
                 undo.retry.attempts = undo.retry.attempts.min(bounds.attempts.max(1));
             }
         }
+        // With fewer attempts less is kept for undoing.
+        base.reserve = base.worst_case().reserve();
         let far = far(&base, bounds.faults);
         let base = Rc::new(base);
         Self { base, questions, broken, answered: HashMap::new(), last: None, far }

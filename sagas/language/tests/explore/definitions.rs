@@ -34,6 +34,27 @@ pub(crate) fn payment() -> Value {
     json!([{"name": "charge", "participant": "payments", "kind": "pivot"}])
 }
 
+/// Three branches behind a step; the last to begin takes the longest to undo. What is behind the pivot is asked for.
+pub(crate) fn abreast() -> Value {
+    let slow = json!({"action": "cancel", "timeout": "30s"});
+    json!([
+        {"name": "plan", "participant": "tours", "compensation": "cancel"},
+        {"name": "boat", "needs": ["plan"], "participant": "boats", "compensation": "cancel"},
+        {"name": "guide", "needs": ["plan"], "approval": {"timeout": "20s"}},
+        {"name": "hut", "needs": ["guide"], "participant": "huts", "compensation": slow},
+        {"name": "pay", "needs": ["boat", "hut"], "participant": "payments", "kind": "pivot"},
+        {"name": "receipt", "participant": "payments", "kind": "read"}
+    ])
+}
+
+/// What cannot be undone beside what may be refused.
+pub(crate) fn notice() -> Value {
+    json!([
+        {"name": "notify", "needs": [], "participant": "mail", "compensation": "none"},
+        {"name": "reserve", "needs": [], "participant": "stock", "compensation": "release"}
+    ])
+}
+
 /// Two bookings side by side, the second perhaps, and what needs both.
 pub(crate) fn travel() -> Value {
     json!([

@@ -1,9 +1,9 @@
 //! What people, other services and the clock say is taken for what it is, and nothing of it is lost.
 
-use snorri_saga::decide::{Input, Refusal};
+use snorri_saga::decide::{AskKind, Input, Refusal};
 use snorri_saga::definition::{Definition, OnNoDecision, OnSilence, Work};
 use snorri_saga::ids::{Direction, Name, StepKey};
-use snorri_saga::journal::Event;
+use snorri_saga::journal::{End, Event};
 use snorri_saga::saga::{Phase, Saga, StepState, Wait};
 
 use super::Transition;
@@ -49,6 +49,17 @@ pub(super) fn of_refusal(
             let open = takes.filter(|step| is_open(&step.name)).count();
             (open > kept).then(|| format!("the signal `{name}` is refused, and is needed: {refusal}"))
         }
+        Input::Asked(ask) => {
+            let is_new = !saga.undo_asked && !saga.pivot_sent;
+            let is_wrong = match (ask.kind, saga.phase) {
+                (AskKind::Undo(_), Phase::Ended(End::Compensated)) | (AskKind::Release, Phase::Held) => true,
+                (AskKind::Undo(_), Phase::Forward | Phase::Held | Phase::Backward) => is_new,
+                (AskKind::Undo(_) | AskKind::Release | AskKind::Run, _) => false,
+            };
+            is_wrong.then(|| {
+                format!("what the saga is asked by the one that it is a part of is refused: {refusal}")
+            })
+        }
         Input::Decide { step, .. } if saga.phase == Phase::Forward && saga.stopping.is_none() => {
             let is_open = saga.step(step.as_str()).is_some_and(|run| run.state == StepState::Acting);
             is_open.then(|| format!("what somebody says to `{step}` is refused, and is needed: {refusal}"))
@@ -86,8 +97,11 @@ fn waits(step: &Transition<'_>) -> Option<String> {
             _ => return None,
         };
         let (_, of) = step.definition.step(key.step())?;
-        let Wait::Time(due) = before.saga.step(key.as_str())?.flight?.wait else { return None };
-        let is_over = matches!(step.input, Some(Input::Woke)) && due <= step.after.now;
+        let flight = before.saga.step(key.as_str())?.flight?;
+        let Wait::Time(due) = flight.wait else { return None };
+        // One that was cut short is not over.
+        let is_whole = before.saga.pivot_sent || flight.sent_at + of.timeout <= step.after.now;
+        let is_over = matches!(step.input, Some(Input::Woke)) && due <= step.after.now && is_whole;
         let is_taken = |event: &Event| matches!(event, Event::SignalTaken { step, .. } if step == key);
         let may = match (&of.work, step.input) {
             (Work::Signal { on_timeout, .. }, _) => {

@@ -13,7 +13,10 @@ use crate::explore::world::EPOCH;
 
 /// Why what is planned is wrong, if it is.
 pub(super) fn of(step: &Transition<'_>) -> Option<String> {
-    wakes(step).or_else(|| step.events.iter().find_map(|event| planned(step, event))).or_else(|| fits(step))
+    wakes(step)
+        .or_else(|| window(step))
+        .or_else(|| step.events.iter().find_map(|event| planned(step, event)))
+        .or_else(|| fits(step))
 }
 
 /// Every saga that has not ended is looked at again, at a time that is to come.
@@ -44,6 +47,27 @@ fn fits(step: &Transition<'_>) -> Option<String> {
             format!("`{}` is awaited until {due}, when undoing would not fit any more", run.key)
         })
     })
+}
+
+/// The window's end is noticed when it has come, and not before.
+fn window(step: &Transition<'_>) -> Option<String> {
+    let (saga, now) = (&step.after.saga, step.after.now);
+    let is_held = step.before.is_some_and(|before| before.saga.phase == Phase::Held);
+    step.events
+        .iter()
+        .find_map(|event| match event {
+            Event::WindowAtRisk if now < saga.risk_at => {
+                Some("the window is said to be nearly over, and is not")
+            }
+            Event::WindowMissed if now < saga.deadline => {
+                Some("the window is said to be missed, and is not over")
+            }
+            Event::Ended { .. } if now >= saga.deadline && !saga.window_missed && !is_held => {
+                Some("the saga ends after its window, and that is not recorded")
+            }
+            _ => None,
+        })
+        .map(str::to_owned)
 }
 
 /// What is awaited, or planned, is so for as long as the definition says.

@@ -7,6 +7,7 @@ use snorri_saga::definition::Work;
 use snorri_saga::ids::Direction;
 use snorri_saga::json::Json;
 use snorri_saga::saga::{Phase, StepState};
+use snorri_saga::time::Millis;
 
 use super::{Explorer, Happening, How, Said, Successor};
 use crate::explore::world::{Key, Message, World, awaited};
@@ -101,14 +102,17 @@ impl Explorer<'_> {
         }
     }
 
-    /// Nobody wakes the saga until the time for going forwards, or the window, is over.
+    /// Nobody wakes the saga until the time for beginning more is nearly over, that for going forwards is, or the window.
     pub(super) fn sleeps(&mut self, world: &World) {
         if self.left != 1 || world.saga.phase == Phase::Held {
             return;
         }
         let is_forward = world.saga.phase == Phase::Forward && !world.saga.pivot_sent;
         let limit = is_forward.then(|| forward_deadline(&self.model.base, &world.saga));
+        // At the last moment more may still begin, and what is under way beside it is cut short.
+        let last = is_forward.then(|| world.saga.forward_deadline - Millis(1));
         let until = [
+            (last, "the time for beginning more is nearly over"),
             (limit, "the time for going forwards is over"),
             (Some(world.saga.deadline), "the window is over"),
         ];
