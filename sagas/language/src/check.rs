@@ -315,7 +315,7 @@ impl State<'_> {
             && let Err(bad) = InputSchema::compile(schema)
         {
             let pointer = format!("/input{}", bad.pointer);
-            self.problem(Problem::of_expression("bad-input-schema", &pointer, None, &bad.message));
+            self.problem(Problem::of_text("bad-input-schema", &pointer, None, bad.told));
         }
         for found in types::check(draft) {
             // Of what the names alone say, the types say no more.

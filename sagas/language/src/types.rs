@@ -178,7 +178,7 @@ impl<'a> Checker<'a> {
         };
         self.found.extend(found.into_iter().map(|bad| Found {
             severity,
-            problem: Problem::of_expression(code, pointer, Some(bad.offset), &bad.message),
+            problem: Problem::of_text(code, pointer, Some(bad.offset), bad.told),
         }));
     }
 }

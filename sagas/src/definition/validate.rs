@@ -9,11 +9,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Definition, Draft, STEPS_MAX, Step, WINDOW_DEFAULT, WINDOW_MAX};
-use crate::expression::nearest;
+use crate::expression::{BadExpression, nearest};
 use crate::ids::Name;
 use crate::retry::RetryPolicy;
 use crate::template::Template;
 use crate::time::Millis;
+use crate::told::Told;
 
 mod order;
 mod step;
@@ -49,15 +50,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of an expression. Its message may have the mend in it, behind the last `: ` that is in no quotes.
-    pub fn of_expression(code: &'static str, pointer: &str, offset: Option<usize>, message: &str) -> Self {
-        let is_outside = |at: &usize| message.bytes().take(*at).filter(|byte| *byte == b'`').count() % 2 == 0;
-        let cut = message.match_indices(": ").map(|(at, _)| at).filter(is_outside).last();
-        let (message, mend) = match cut {
-            Some(cut) => (message.get(..cut).unwrap_or(message), message.get(cut + 2..).map(str::to_owned)),
-            None => (message, None),
-        };
-        Self { pointer: pointer.to_owned(), offset, code, message: message.to_owned(), mend }
+    /// A problem of a text, perhaps at a place in it.
+    pub fn of_text(code: &'static str, pointer: &str, offset: Option<usize>, told: Told) -> Self {
+        Self { pointer: pointer.to_owned(), offset, code, message: told.message, mend: told.mend }
     }
 }
 
@@ -95,8 +90,8 @@ impl Problems {
         });
     }
 
-    fn add_expression(&mut self, pointer: &str, offset: Option<usize>, message: &str) {
-        self.push(Problem::of_expression("bad-expression", pointer, offset, message));
+    fn add_expression(&mut self, pointer: &str, bad: BadExpression) {
+        self.push(Problem::of_text("bad-expression", pointer, Some(bad.offset), bad.told));
     }
 
     fn push(&mut self, problem: Problem) {
@@ -163,11 +158,8 @@ impl Problems {
                 }
                 if self.found.len() == told {
                     // It is no text of it, but its size or its depth.
-                    self.add_expression(
-                        &format!("{pointer}{}", error.pointer),
-                        Some(error.offset),
-                        &error.message,
-                    );
+                    let pointer = format!("{pointer}{}", error.pointer);
+                    self.push(Problem::of_text("bad-expression", &pointer, Some(error.offset), error.told));
                 }
                 None
             }
@@ -182,7 +174,7 @@ impl Problems {
         match value {
             Value::String(_) => {
                 if let Err(error) = Template::parse(value) {
-                    self.add_expression(pointer, Some(error.offset), &error.message);
+                    self.push(Problem::of_text("bad-expression", pointer, Some(error.offset), error.told));
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}

@@ -240,7 +240,7 @@ fn when(problems: &mut Problems, at: &str, text: &str) -> Option<Expression> {
     match Expression::parse(text) {
         Ok(expression) => Some(expression),
         Err(error) => {
-            problems.add_expression(at, Some(error.offset), &error.message);
+            problems.add_expression(at, error);
             None
         }
     }
