@@ -199,7 +199,10 @@ fn what_may_fail_for_some_sagas_is_a_warning() {
         ("has(input.pair.a) && input.pair.a > 1", vec![]),
         ("steps.gift-wrap.output", vec![(0, "the step `gift-wrap` may be skipped, and has no output then")]),
         ("has(steps.gift-wrap.output) ? steps.gift-wrap.output : 0", vec![]),
-        ("input.yes ? 1 : 'a'", vec![(0, "this is int or string: what is done with it cannot be checked")]),
+        (
+            "input.yes ? 1 : 'a'",
+            vec![(0, "this is int or string, and what is done with it cannot be checked")],
+        ),
         ("input.yes ? 1 : null", vec![]),
         ("[1, 'a', true]", vec![(0, "an item of this list is int or string")]),
         ("[1] + ['a']", vec![(4, "this list is list of int or list of string")]),
@@ -284,4 +287,22 @@ fn a_template_is_checked_with_the_place_of_each_expression() {
     let warned: Vec<(String, usize)> =
         template.warnings(&scope()).into_iter().map(|(pointer, bad)| (pointer, bad.offset)).collect();
     assert_eq!(warned, [("/fine/1".to_owned(), 10)]);
+}
+
+#[test]
+fn a_field_that_one_of_two_objects_declares_may_be_anything_in_the_other_if_it_is_open() {
+    let typed = json!({"type": "object", "required": ["x"], "properties": {"x": {"type": "string"}}});
+    let closed = json!({"type": "object", "additionalProperties": false});
+    let input = json!({"type": "object", "required": ["open", "closed", "typed"],
+        "properties": {"open": {"type": "object"}, "closed": closed, "typed": typed}});
+    let scope = Scope::new(Type::of_schema(&input));
+    let check = |source: &str| Expression::parse(source).expect(source).check(&scope);
+    for pair in ["[input.open, input.typed]", "[input.typed, input.open]"] {
+        let checked = check(&format!("{pair}.exists(o, has(o.x) && o.x == 1)"));
+        assert!(checked.is_ok_and(|checked| checked.warnings.is_empty()), "{pair}");
+    }
+    for pair in ["[input.closed, input.typed]", "[input.typed, input.closed]"] {
+        let errors = check(&format!("{pair}.exists(o, has(o.x) && o.x == 1)")).expect_err(pair);
+        assert!(errors[0].told.message.contains("never equal"), "{pair}: {errors:?}");
+    }
 }
