@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::expression::{
     BadExpression, COST_MAX, Checked, Evaluation, Expression, Fuel, Names, Payloads, Scope, Sink, Unresolved,
 };
-use crate::json::Json;
+use crate::json::{Json, pointer_part};
 use crate::told::Told;
 
 mod path;
@@ -89,7 +89,10 @@ impl Template {
             Value::Object(fields) => fields
                 .iter()
                 .map(|(key, item)| {
-                    Ok((key.clone(), Self::parse_at(item, &format!("{pointer}/{}", escaped(key)), below)?))
+                    Ok((
+                        key.clone(),
+                        Self::parse_at(item, &format!("{pointer}/{}", pointer_part(key)), below)?,
+                    ))
                 })
                 .collect::<Result<_, _>>()
                 .map(Self::Object),
@@ -174,7 +177,7 @@ impl Template {
                 return items.all(|(at, item)| item.each_checked(&format!("{pointer}/{at}"), scope, report));
             }
             Self::Object(fields) => {
-                let at = |key: &str| format!("{pointer}/{}", escaped(key));
+                let at = |key: &str| format!("{pointer}/{}", pointer_part(key));
                 return fields.iter().all(|(key, item)| item.each_checked(&at(key), scope, report));
             }
         };
@@ -228,11 +231,6 @@ fn count(value: &Value) -> usize {
         Value::Object(fields) => fields.values().map(count).sum::<usize>() + 1,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
     }
-}
-
-/// A key as a part of a JSON pointer.
-fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// A template being filled in.

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
+use snorri_saga::json::pointer_part;
 use snorri_saga::told::Told;
 
 use super::BadSchema;
@@ -91,7 +92,7 @@ impl<'a> Seen<'a> {
             }
             Value::Object(fields) => {
                 for (key, item) in fields {
-                    let at = format!("{pointer}/{}", escaped(key));
+                    let at = format!("{pointer}/{}", pointer_part(key));
                     self.keyword(value, key, item, pointer, &at)?;
                     self.take(item, &at, depth + 1)?;
                 }
@@ -170,7 +171,7 @@ impl<'a> Walk<'a, '_> {
         let Value::Object(fields) = schema else { return Ok(1) };
         let mut parts: u64 = 1;
         for (key, value) in fields {
-            let at = || format!("{pointer}/{}", escaped(key));
+            let at = || format!("{pointer}/{}", pointer_part(key));
             match value {
                 Value::String(reference) if key == "$ref" => {
                     parts = parts.saturating_add(self.referred(reference, &at())?);
@@ -185,8 +186,8 @@ impl<'a> Walk<'a, '_> {
                 }
                 Value::Object(items) if MAP.contains(&key.as_str()) => {
                     for (name, item) in items {
-                        parts =
-                            parts.saturating_add(self.parts(item, &format!("{}/{}", at(), escaped(name)))?);
+                        parts = parts
+                            .saturating_add(self.parts(item, &format!("{}/{}", at(), pointer_part(name)))?);
                     }
                 }
                 _ => {}
@@ -234,8 +235,4 @@ fn around(at: &str) -> BadSchema {
             "write out as many levels as there are",
         ),
     )
-}
-
-fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
