@@ -329,11 +329,11 @@ impl Definitions {
     }
 }
 
-/// A definition as it was stored.
+/// A definition as it was stored. It was judged when it was submitted: its sagas run on it whatever the rules are today.
 fn restored(name: &str, body: &str) -> Result<(Draft, Definition), store::Error> {
     let draft: Draft = serde_json::from_str(body)
         .map_err(|error| store::Error::Corrupt(format!("definition {name}: {error}")))?;
-    let definition = Definition::from_draft(&draft)
+    let definition = Definition::from_stored(&draft)
         .map_err(|problems| store::Error::Corrupt(format!("definition {name}: {problems:?}")))?;
     Ok((draft, definition))
 }

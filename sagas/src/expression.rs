@@ -66,8 +66,14 @@ pub const COMPREHENSIONS_MAX: usize = 2;
 /// The steps that one evaluation, or the filling of one template, may take. It takes a few milliseconds.
 pub const COST_MAX: usize = 100_000;
 
-/// What CEL reserves. They can be fields.
-const RESERVED: [&str; 20] = [
+/// Names that no item can have.
+pub const TAKEN: [&str; 24] = [
+    // They always mean the same.
+    "input",
+    "steps",
+    "saga",
+    "index",
+    // What CEL reserves. They can be fields.
     "as",
     "break",
     "const",
@@ -89,8 +95,6 @@ const RESERVED: [&str; 20] = [
     "var",
     "void",
 ];
-/// The names that always mean the same.
-const ROOTS: [&str; 4] = ["input", "steps", "saga", "index"];
 
 /// A part of a source, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,7 +213,7 @@ pub fn variable(name: &str) -> Result<(), Told> {
         let message = format!("`{}` is no name for an item", shown(name));
         return Err((message, "use letters, digits and `_`, beginning with no digit").into());
     }
-    if ROOTS.contains(&name) || RESERVED.contains(&name) {
+    if TAKEN.contains(&name) {
         let message = format!("`{name}` means something else in an expression");
         return Err((message, "choose another name for an item").into());
     }

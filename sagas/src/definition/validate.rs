@@ -1,5 +1,8 @@
 //! The checks of a definition: all problems at once, each with its place and the mend. What one step says is checked in
 //! [`step`], how the steps stand to each other in [`order`], whether they fit into the window here.
+//!
+//! Some rules say what a definition is ([`Problems::add`]): without them there is none. Others judge whether it is wise
+//! ([`Problems::judge`]): these are for who writes one, and may become stricter, since what is stored is not judged again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,6 +14,7 @@ use serde_json::Value;
 use super::{Definition, Draft, STEPS_MAX, Step, WINDOW_DEFAULT, WINDOW_MAX};
 use crate::expression::{BadExpression, nearest};
 use crate::ids::Name;
+use crate::json::pointer_part;
 use crate::retry::RetryPolicy;
 use crate::template::Template;
 use crate::time::Millis;
@@ -67,10 +71,13 @@ impl fmt::Display for Problem {
 }
 
 /// The problems found so far.
+#[derive(Default)]
 struct Problems {
     found: Vec<Problem>,
     /// There were more than are told.
     more: bool,
+    /// The definition was judged when it was submitted.
+    is_judged: bool,
 }
 
 impl Problems {
@@ -88,6 +95,13 @@ impl Problems {
             message: message.into(),
             mend: Some(mend.into()),
         });
+    }
+
+    /// The same for a rule without which there is a definition all the same.
+    fn judge(&mut self, pointer: &str, code: &'static str, told: impl Into<Told>) {
+        if !self.is_judged {
+            self.push(Problem::of_text(code, pointer, None, told.into()));
+        }
     }
 
     fn add_expression(&mut self, pointer: &str, bad: BadExpression) {
@@ -128,13 +142,8 @@ impl Problems {
 
     fn span(&mut self, pointer: &str, what: &str, span: Millis, most: Millis) {
         if span.0 < 10 || span > most {
-            let most = if most == Millis::secs(86_400) { "24h".to_owned() } else { most.to_string() };
-            self.add(
-                pointer,
-                "out-of-range",
-                format!("{what} of {span} is out of range"),
-                format!("use 10ms to {most}"),
-            );
+            let told = (format!("{what} of {span} is out of range"), format!("use 10ms to {most}"));
+            self.judge(pointer, "out-of-range", told);
         }
     }
 
@@ -144,7 +153,7 @@ impl Problems {
 
     fn retry(&mut self, pointer: &str, policy: RetryPolicy) {
         for (field, message, mend) in policy.problems() {
-            self.add(&format!("{pointer}/{field}"), "out-of-range", message, mend);
+            self.judge(&format!("{pointer}/{field}"), "out-of-range", (message, mend));
         }
     }
 
@@ -202,7 +211,7 @@ fn below(pointer: &mut String, value: &Value, mut each: impl FnMut(&mut String, 
         }
         Value::Object(fields) => {
             for (key, item) in fields {
-                part(pointer, &key.replace('~', "~0").replace('/', "~1"), item);
+                part(pointer, &pointer_part(key), item);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -232,16 +241,21 @@ fn shown(text: &str) -> String {
 impl Definition {
     /// Checks a draft. All problems are reported at once, up to a hundred.
     pub fn from_draft(draft: &Draft) -> Result<Self, Vec<Problem>> {
-        let mut problems = Problems { found: Vec::new(), more: false };
+        Self::build(draft, Problems::default())
+    }
+
+    /// Builds a definition that was checked when it was submitted, perhaps by a release with milder rules: its sagas run
+    /// on it. Refused is only what means nothing.
+    pub fn from_stored(draft: &Draft) -> Result<Self, Vec<Problem>> {
+        Self::build(draft, Problems { is_judged: true, ..Problems::default() })
+    }
+
+    fn build(draft: &Draft, mut problems: Problems) -> Result<Self, Vec<Problem>> {
         let name = problems.name("/name", &draft.name);
         let window = draft.window.unwrap_or(WINDOW_DEFAULT);
         if window < Millis::secs(1) || window > WINDOW_MAX {
-            problems.add(
-                "/window",
-                "out-of-range",
-                format!("a window of {window} is out of range"),
-                format!("use 1s to {WINDOW_MAX}"),
-            );
+            let message = format!("a window of {window} is out of range");
+            problems.judge("/window", "out-of-range", (message, format!("use 1s to {WINDOW_MAX}")));
         }
         if draft.steps.is_empty() {
             problems.add("/steps", "no-steps", "there are no steps", "a definition needs at least one step");
@@ -306,7 +320,7 @@ fn tags(problems: &mut Problems, draft: &Draft) -> Vec<(String, Template)> {
     }
     let mut tags = Vec::new();
     for (key, value) in &draft.tags {
-        let at = format!("/tags/{}", key.replace('~', "~0").replace('/', "~1"));
+        let at = format!("/tags/{}", pointer_part(key));
         if key.is_empty() || key.len() > 64 {
             problems.add(
                 &at,
@@ -372,16 +386,18 @@ fn check_window(problems: &mut Problems, definition: &Definition) {
         let terms = sum(worst.unwind.iter().filter_map(undo));
         parts.push(format!("undoing everything {} ({terms})", worst.unwind_millis()));
     }
-    problems.add(
+    problems.judge(
         "/window",
         "window-too-small",
-        format!(
-            "the worst case does not fit: {} need {}, the window is {}",
-            parts.join(" + "),
-            worst.total(),
-            definition.window
+        (
+            format!(
+                "the worst case does not fit: {} need {}, the window is {}",
+                parts.join(" + "),
+                worst.total(),
+                definition.window
+            ),
+            "shorten timeouts or retries, or widen the window",
         ),
-        "shorten timeouts or retries, or widen the window",
     );
 }
 

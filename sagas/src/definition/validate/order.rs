@@ -222,7 +222,8 @@ impl Here<'_> {
         let items = step.for_each.iter().flat_map(|each| each.items.steps_referred_to());
         let when = step.when.iter().flat_map(|when| when.steps_referred_to());
         // A step that is not there is told already.
-        if problems.more || !input.chain(items).chain(when).all(|name| is_known(&name)) {
+        if problems.is_judged || problems.more || !input.chain(items).chain(when).all(|name| is_known(&name))
+        {
             return;
         }
         let at = self.at;

@@ -6,7 +6,7 @@ use super::{Parser, bad};
 use crate::expression::function::{Function, Macro};
 use crate::expression::syntax::{Fact, Kind, Node};
 use crate::expression::token::Token;
-use crate::expression::{BadExpression, RESERVED, Span, nearest, shown};
+use crate::expression::{BadExpression, Span, TAKEN, nearest, shown};
 use crate::told::Told;
 
 impl<'s> Parser<'s> {
@@ -24,7 +24,7 @@ impl<'s> Parser<'s> {
             }
             "steps" => return self.output(span),
             "saga" => return self.fact(span),
-            name if RESERVED.contains(&name) => {
+            name if TAKEN.contains(&name) && name != "index" => {
                 return Err(bad(
                     span.start,
                     format!("`{name}` is a word that CEL reserves, and names nothing"),
