@@ -340,6 +340,8 @@ fn restored(name: &str, body: &str) -> Result<(Draft, Definition), store::Error>
 
 #[cfg(test)]
 mod tests {
+    use snorri_saga::time::Millis;
+
     use super::*;
 
     #[test]
@@ -348,6 +350,14 @@ mod tests {
         let refused = Definitions::check(&format!("name: order\nsteps:\n{steps}")).expect_err("refused");
         let answer = crate::problem::Problem::from(refused).to_json().to_string();
         assert!(answer.len() < 100_000, "a refusal of {} bytes", answer.len());
+    }
+
+    #[test]
+    fn a_stored_definition_is_not_judged_again() {
+        let body = r#"{"name":"order","window":"1s","steps":[{"name":"pay","participant":"bank","compensation":"refund"}]}"#;
+        assert!(Definitions::check(body).is_err(), "the window is too small");
+        let (_, definition) = restored("order", body).expect("what is stored");
+        assert_eq!(definition.window, Millis::secs(1));
     }
 
     #[test]

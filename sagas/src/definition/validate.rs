@@ -1,8 +1,8 @@
 //! The checks of a definition: all problems at once, each with its place and the mend. What one step says is checked in
 //! [`step`], how the steps stand to each other in [`order`], whether they fit into the window here.
 //!
-//! Some rules say what a definition is ([`Problems::add`]): without them there is none. Others judge whether it is wise
-//! ([`Problems::judge`]): these are for who writes one, and may become stricter, since what is stored is not judged again.
+//! Some rules say what shape a definition has ([`Problems::add`]): these hold for what is stored, too. Others judge whether
+//! it is wise ([`Problems::judge`]): a new or a stricter rule is one of these, since what is stored is not judged again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -245,7 +245,7 @@ impl Definition {
     }
 
     /// Builds a definition that was checked when it was submitted, perhaps by a release with milder rules: its sagas run
-    /// on it. Refused is only what means nothing.
+    /// on it. Refused is only what does not have the shape of one.
     pub fn from_stored(draft: &Draft) -> Result<Self, Vec<Problem>> {
         Self::build(draft, Problems { is_judged: true, ..Problems::default() })
     }
