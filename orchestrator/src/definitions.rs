@@ -329,17 +329,19 @@ impl Definitions {
     }
 }
 
-/// A definition as it was stored.
+/// A definition as it was stored. It was judged when it was submitted: its sagas run on it whatever the rules are today.
 fn restored(name: &str, body: &str) -> Result<(Draft, Definition), store::Error> {
     let draft: Draft = serde_json::from_str(body)
         .map_err(|error| store::Error::Corrupt(format!("definition {name}: {error}")))?;
-    let definition = Definition::from_draft(&draft)
+    let definition = Definition::from_stored(&draft)
         .map_err(|problems| store::Error::Corrupt(format!("definition {name}: {problems:?}")))?;
     Ok((draft, definition))
 }
 
 #[cfg(test)]
 mod tests {
+    use snorri_saga::time::Millis;
+
     use super::*;
 
     #[test]
@@ -348,6 +350,14 @@ mod tests {
         let refused = Definitions::check(&format!("name: order\nsteps:\n{steps}")).expect_err("refused");
         let answer = crate::problem::Problem::from(refused).to_json().to_string();
         assert!(answer.len() < 100_000, "a refusal of {} bytes", answer.len());
+    }
+
+    #[test]
+    fn a_stored_definition_is_not_judged_again() {
+        let body = r#"{"name":"order","window":"1s","steps":[{"name":"pay","participant":"bank","compensation":"refund"}]}"#;
+        assert!(Definitions::check(body).is_err(), "the window is too small");
+        let (_, definition) = restored("order", body).expect("what is stored");
+        assert_eq!(definition.window, Millis::secs(1));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::json::Json;
+use crate::told::Told;
 use crate::wire::limit;
 
 mod check;
@@ -65,8 +66,14 @@ pub const COMPREHENSIONS_MAX: usize = 2;
 /// The steps that one evaluation, or the filling of one template, may take. It takes a few milliseconds.
 pub const COST_MAX: usize = 100_000;
 
-/// What CEL reserves. They can be fields.
-const RESERVED: [&str; 20] = [
+/// Names that no item can have.
+pub const TAKEN: [&str; 24] = [
+    // They always mean the same.
+    "input",
+    "steps",
+    "saga",
+    "index",
+    // What CEL reserves. They can be fields.
     "as",
     "break",
     "const",
@@ -88,8 +95,6 @@ const RESERVED: [&str; 20] = [
     "var",
     "void",
 ];
-/// The names that always mean the same.
-const ROOTS: [&str; 4] = ["input", "steps", "saga", "index"];
 
 /// A part of a source, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,12 +105,18 @@ pub(crate) struct Span {
 
 /// What is wrong with an expression, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message} (at byte {offset})")]
+#[error("{told} (at byte {offset})")]
 pub struct BadExpression {
     /// The place, in bytes from the start of the source.
     pub offset: usize,
     /// What is wrong, and the mend.
-    pub message: String,
+    pub told: Told,
+}
+
+impl BadExpression {
+    pub(crate) fn new(offset: usize, told: impl Into<Told>) -> Self {
+        Self { offset, told: told.into() }
+    }
 }
 
 /// An expression that was parsed.
@@ -195,19 +206,16 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether the items of a `for_each`, or a macro, may have that name in expressions; else why not, and the mend.
-pub fn variable(name: &str) -> Result<(), String> {
+pub fn variable(name: &str) -> Result<(), Told> {
     let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let rest = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !first || !rest {
-        let shown = shown(name);
-        return Err(format!(
-            "`{shown}` is no name for an item: use letters, digits and `_`, beginning with a letter"
-        ));
+        let message = format!("`{}` is no name for an item", shown(name));
+        return Err((message, "use letters, digits and `_`, beginning with no digit").into());
     }
-    if ROOTS.contains(&name) || RESERVED.contains(&name) {
-        return Err(format!(
-            "`{name}` means something else in an expression: choose another name for an item"
-        ));
+    if TAKEN.contains(&name) {
+        let message = format!("`{name}` means something else in an expression");
+        return Err((message, "choose another name for an item").into());
     }
     Ok(())
 }

@@ -149,6 +149,11 @@ fn canonical(value: &Value, text: &mut String) {
     }
 }
 
+/// A field's name as a part of a JSON pointer (RFC 6901).
+pub fn pointer_part(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

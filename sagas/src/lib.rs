@@ -23,5 +23,6 @@ pub mod retry;
 pub mod saga;
 pub mod template;
 pub mod time;
+pub mod told;
 pub mod trace;
 pub mod wire;

@@ -79,6 +79,11 @@ impl RetryPolicy {
         spread(nominal, jitter, effect, attempt)
     }
 
+    /// The shortest pause after the given attempt.
+    pub fn pause_at_least(&self, attempt: u32) -> Millis {
+        scale(self.nominal(attempt, self.cap), 1.0 - self.jitter).max(PAUSE_MIN)
+    }
+
     /// The longest that all attempts with their pauses may take.
     pub fn worst_case(&self, timeout: Millis) -> Millis {
         (1..=self.attempts).fold(Millis(0), |sum, attempt| {
@@ -169,5 +174,6 @@ mod tests {
     fn the_worst_case_counts_every_attempt_and_every_pause_at_its_longest() {
         let policy = RetryPolicy { attempts: 3, backoff: Millis(100), jitter: 0.5, ..RetryPolicy::default() };
         assert_eq!(policy.worst_case(Millis(1000)), Millis(3000 + 150 + 300));
+        assert_eq!((policy.pause_at_least(1), policy.pause_at_least(2)), (Millis(50), Millis(100)));
     }
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::expression::{
     BadExpression, COST_MAX, Checked, Evaluation, Expression, Fuel, Names, Payloads, Scope, Sink, Unresolved,
 };
-use crate::json::Json;
+use crate::json::{Json, pointer_part};
+use crate::told::Told;
 
 mod path;
 #[cfg(test)]
@@ -46,7 +47,7 @@ pub struct BadTemplate {
     /// The place in the text there, in bytes; 0 for what is no text.
     pub offset: usize,
     /// What is wrong, and the mend.
-    pub message: String,
+    pub told: Told,
 }
 
 const DEPTH_MAX: usize = 32;
@@ -63,18 +64,17 @@ impl Template {
     pub fn parse(value: &Value) -> Result<Self, BadTemplate> {
         let values = count(value);
         if values > VALUES_MAX {
-            let message = format!("{values} values: a template has at most {VALUES_MAX}");
-            return Err(BadTemplate { pointer: String::new(), offset: 0, message });
+            let told = (format!("{values} values"), format!("a template has at most {VALUES_MAX}")).into();
+            return Err(BadTemplate { pointer: String::new(), offset: 0, told });
         }
         Self::parse_at(value, "", DEPTH_MAX)
     }
 
     fn parse_at(value: &Value, pointer: &str, depth: usize) -> Result<Self, BadTemplate> {
-        let bad =
-            |BadExpression { offset, message }| BadTemplate { pointer: pointer.to_owned(), offset, message };
-        let below = depth.checked_sub(1).ok_or_else(|| {
-            bad(BadExpression { offset: 0, message: format!("nests deeper than {DEPTH_MAX} levels") })
-        })?;
+        let bad = |BadExpression { offset, told }| BadTemplate { pointer: pointer.to_owned(), offset, told };
+        let below = depth
+            .checked_sub(1)
+            .ok_or_else(|| bad(BadExpression::new(0, format!("nests deeper than {DEPTH_MAX} levels"))))?;
         match value {
             Value::String(text) => match Self::in_text(text).map_err(bad)? {
                 Some(template) => Ok(template),
@@ -89,7 +89,10 @@ impl Template {
             Value::Object(fields) => fields
                 .iter()
                 .map(|(key, item)| {
-                    Ok((key.clone(), Self::parse_at(item, &format!("{pointer}/{}", escaped(key)), below)?))
+                    Ok((
+                        key.clone(),
+                        Self::parse_at(item, &format!("{pointer}/{}", pointer_part(key)), below)?,
+                    ))
                 })
                 .collect::<Result<_, _>>()
                 .map(Self::Object),
@@ -100,20 +103,17 @@ impl Template {
     /// The expression that a text is, if it is one.
     fn in_text(text: &str) -> Result<Option<Self>, BadExpression> {
         let shown = || text.chars().take(SHOWN_MAX).collect::<String>();
-        let alone = |offset: usize| BadExpression {
-            offset,
-            message: format!(
-                "in `{}`, the expression does not stand alone in its text: to put a value into a text write \
-                 `${{{{ \"…\" + string(x) }}}}`",
-                shown()
-            ),
+        let alone = |offset: usize| {
+            let message = format!("in `{}`, the expression does not stand alone in its text", shown());
+            let mend = "to put a value into a text write `${{ \"…\" + string(x) }}`";
+            BadExpression::new(offset, (message, mend))
         };
         let Some(rest) = text.trim().strip_prefix("${{") else {
             return text.find("${{").map_or(Ok(None), |offset| Err(alone(offset)));
         };
-        let inner = rest.strip_suffix("}}").ok_or_else(|| BadExpression {
-            offset: 0,
-            message: format!("`{}` opens with `${{{{` but does not end with `}}}}`", shown()),
+        let inner = rest.strip_suffix("}}").ok_or_else(|| {
+            let message = format!("`{}` opens with `${{{{` but does not end with `}}}}`", shown());
+            BadExpression::new(0, message)
         })?;
         let white = |text: &str| text.len() - text.trim_start().len();
         let offset = white(text) + "${{".len() + white(inner);
@@ -177,7 +177,7 @@ impl Template {
                 return items.all(|(at, item)| item.each_checked(&format!("{pointer}/{at}"), scope, report));
             }
             Self::Object(fields) => {
-                let at = |key: &str| format!("{pointer}/{}", escaped(key));
+                let at = |key: &str| format!("{pointer}/{}", pointer_part(key));
                 return fields.iter().all(|(key, item)| item.each_checked(&at(key), scope, report));
             }
         };
@@ -231,11 +231,6 @@ fn count(value: &Value) -> usize {
         Value::Object(fields) => fields.values().map(count).sum::<usize>() + 1,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
     }
-}
-
-/// A key as a part of a JSON pointer.
-fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// A template being filled in.

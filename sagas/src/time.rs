@@ -79,7 +79,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A duration in milliseconds. In definitions a text with its unit: `250ms`, `10s`, `5m`, `1h`, `1m30s`.
+/// A duration in milliseconds. In definitions a text with its unit: `250ms`, `10s`, `5m`, `1h`, `2d`, `1m30s`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Millis(pub u64);
 
@@ -124,7 +124,7 @@ impl Millis {
                 "s" => 1000,
                 "m" => 60_000,
                 "h" => 3_600_000,
-                "d" => 86_400_000,
+                "d" => DAY,
                 _ => return Err(bad()),
             };
             let number: u64 = number.parse().map_err(|_| bad())?;
@@ -140,8 +140,23 @@ impl Millis {
 #[error("`{0}` is not a duration: write a number and its unit, such as 250ms, 10s, 5m or 1h")]
 pub struct NotADuration(pub String);
 
+/// A day.
+const DAY: u64 = 86_400_000;
+
+/// For people: several whole days are days.
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms if ms > DAY && ms.is_multiple_of(DAY) => write!(f, "{}d", ms / DAY),
+            _ => self.in_hours(f),
+        }
+    }
+}
+
+impl Millis {
+    /// As it is written into what is kept, and so into the digest that tells a new version of a definition from the same
+    /// one: this never changes.
+    fn in_hours(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
         if rest == 0 {
             return f.write_str("0s");
@@ -164,7 +179,7 @@ impl fmt::Debug for Millis {
 
 impl Serialize for Millis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.collect_str(&fmt::from_fn(|f| self.in_hours(f)))
     }
 }
 
@@ -183,6 +198,22 @@ mod tests {
     fn durations_read_back_as_written() {
         for text in ["250ms", "10s", "5m", "1h", "1m30s", "1h1m1s1ms"] {
             assert_eq!(Millis::parse(text).expect("a duration").to_string(), text);
+        }
+    }
+
+    #[test]
+    fn several_whole_days_are_days_to_people_and_hours_in_what_is_kept() {
+        for (text, shown, kept) in [
+            ("1d", "24h", "24h"),
+            ("25h", "25h", "25h"),
+            ("48h", "2d", "48h"),
+            ("49h", "49h", "49h"),
+            ("30d", "30d", "720h"),
+        ] {
+            let span = Millis::parse(text).expect("a duration");
+            assert_eq!(span.to_string(), shown);
+            assert_eq!(serde_json::to_value(span).expect("JSON"), kept);
+            assert_eq!(Millis::parse(shown), Ok(span));
         }
     }
 

@@ -171,11 +171,11 @@ fn durations_stay_in_their_range_and_an_inherited_one_is_named_once() {
     let step = json!({"name": "a", "participant": "p", "kind": "read", "timeout": "10ms"});
     refused(
         &json!({"name": "order", "window": "999ms", "steps": [step]}),
-        &["/window: a window of 999ms is out of range: use 1s to 720h"],
+        &["/window: a window of 999ms is out of range: use 1s to 30d"],
     );
     refused(
         &json!({"name": "order", "window": "31d", "steps": [step]}),
-        &["/window: a window of 744h is out of range: use 1s to 720h"],
+        &["/window: a window of 31d is out of range: use 1s to 30d"],
     );
     step_refused(
         "timeout",
@@ -333,6 +333,45 @@ fn all_problems_are_reported_at_once() {
             "/steps/0/kind"
         ]
     );
+}
+
+#[test]
+fn a_default_is_no_larger_than_an_output() {
+    let with = |bytes: usize| {
+        let signal = json!({"timeout": "1m", "on_timeout": "continue", "default": "x".repeat(bytes - 2)});
+        json!([{"name": "paid", "signal": signal}])
+    };
+    check(&json!({"name": "order", "steps": with(65_536)})).expect("accepted");
+    steps_refused(
+        &with(65_537),
+        &[
+            "/steps/0/signal/default: the default has 65537 bytes: an output has at most 65536: make it smaller",
+        ],
+    );
+}
+
+#[test]
+fn a_stored_definition_is_not_judged_again_and_still_means_something() {
+    let stored = |definition: &Value| {
+        let draft: Draft = serde_json::from_value(definition.clone()).expect("the shape is right");
+        Definition::from_stored(&draft)
+    };
+    let long = json!({"action": "refund", "timeout": "25h", "retry": {"attempts": 101}});
+    let unwise = json!({"name": "order", "window": "1s", "steps": [
+        {"name": "pay", "participant": "payments", "compensation": long, "timeout": "1ms",
+         "for_each": {"items": "input.rows", "as": "for", "max": 1001}},
+        {"name": "paid", "signal": {"timeout": "1m", "on_timeout": "continue", "default": "x".repeat(65_537)},
+         "when": "1 + 1"}
+    ]});
+    assert!(check(&unwise).is_err_and(|problems| problems.len() > 6));
+    let definition = stored(&unwise).expect("what is stored");
+    assert_eq!((definition.window, definition.steps[0].timeout), (Millis::secs(1), Millis(1)));
+    assert!(definition.steps[1].when.is_some());
+    // A condition that cannot be read is not left out: the step would be run.
+    let meaningless = json!({"name": "order", "steps": [
+        {"name": "pay", "participant": "payments", "compensation": "refund", "when": "input."}
+    ]});
+    assert_eq!(stored(&meaningless).expect_err("refused").len(), 1);
 }
 
 #[test]

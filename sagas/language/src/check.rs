@@ -90,7 +90,8 @@ pub fn check(files: &[File<'_>], known: impl Fn(&str, Option<u32>) -> Option<Chi
 
 impl Report {
     /// Explores what is free of errors, each definition within the bounds. `clock` tells how much time has passed since
-    /// any moment. A run that breaks a law is an error of the definition's file.
+    /// any moment. A run that breaks a law is an error of the definition's file; that not even the runs without a fault were
+    /// covered, a warning.
     pub fn explore(&mut self, bounds: &Bounds, clock: &dyn Fn() -> Duration) {
         let parts: HashSet<String> = self
             .files
@@ -115,27 +116,56 @@ impl Report {
                 let bounds = Bounds { time: left, role, ..*bounds };
                 let exploration = explore(definition, &bounds, &|| clock().saturating_sub(began));
                 taken = clock().saturating_sub(began);
-                if let Some(story) = &exploration.violation {
-                    file.diagnostics.push(Diagnostic {
-                        severity: Severity::Error,
-                        code: "broken-law",
-                        file: file.file.clone(),
-                        line: 1,
-                        column: 1,
-                        end: Position { line: 1, column: 1 },
-                        pointer: String::new(),
-                        message: format!("a run of this definition breaks a law: {}", story.wrong),
-                        mend: Some(
-                            "this is a fault of Snorri's: please report it with the story below".to_owned(),
-                        ),
-                        source: String::new(),
-                    });
-                    self.errors += 1;
+                if let Some(diagnostic) = of_exploration(&file.file, &exploration) {
+                    match diagnostic.severity {
+                        Severity::Error => self.errors += 1,
+                        Severity::Warning => self.warnings += 1,
+                    }
+                    file.diagnostics.push(diagnostic);
                 }
                 file.explored.push(exploration);
             }
         }
     }
+}
+
+/// What an exploration has to say of its file as a whole, if anything.
+fn of_exploration(file: &str, exploration: &Exploration) -> Option<Diagnostic> {
+    let (severity, code, message, mend) = match (&exploration.violation, exploration.complete_faults) {
+        (Some(story), _) => (
+            Severity::Error,
+            "broken-law",
+            format!("a run of this definition breaks a law: {}", story.wrong),
+            "this is a fault of Snorri's: please report it with the story below",
+        ),
+        (None, None) => (
+            Severity::Warning,
+            "not-explored",
+            match exploration.role {
+                Role::Alone => "it is not known whether each run can end: not even those without a fault were covered",
+                Role::Part => {
+                    "it is not known whether each run as a part of another saga can end: not even those without a fault \
+                     were covered"
+                }
+            }
+            .to_owned(),
+            "explore it for longer with `snorri check --time 1m`, or take some of the steps that run beside each other into a sub-saga",
+        ),
+        (None, Some(_)) => return None,
+    };
+    let start = Position { line: 1, column: 1 };
+    Some(Diagnostic {
+        severity,
+        code,
+        file: file.to_owned(),
+        line: start.line,
+        column: start.column,
+        end: start,
+        pointer: String::new(),
+        message,
+        mend: Some(mend.to_owned()),
+        source: String::new(),
+    })
 }
 
 /// The sub-sagas that a draft names, with the version where it says one.
@@ -231,7 +261,7 @@ impl<'a> Checker<'a, '_> {
                 children.into_iter().map(|wanted| (wanted.clone(), self.find(&wanted))).collect();
             if let Some(file) = self.files.get_mut(at) {
                 let written = draft.clone();
-                file.pin(&mut draft, &found);
+                file.pin(&written, &mut draft, &found);
                 file.problems(&written, &draft);
                 file.draft = Some(draft);
             }
@@ -257,7 +287,7 @@ impl<'a> Checker<'a, '_> {
 }
 
 impl State<'_> {
-    fn pin(&mut self, draft: &mut Draft, found: &HashMap<(String, Option<u32>), Found>) {
+    fn pin(&mut self, written: &Draft, draft: &mut Draft, found: &HashMap<(String, Option<u32>), Found>) {
         let problems = pin::pin(draft, |name, version| match found.get(&(name.to_owned(), version)) {
             Some(Found::Child(child)) => Some(child.clone()),
             _ => None,
@@ -301,6 +331,26 @@ impl State<'_> {
                 .mend(mend),
             );
         }
+        for (nth, step) in draft.steps.iter().enumerate() {
+            let Some(name) = step.saga.as_deref() else { continue };
+            if let Some(Found::Child(child)) =
+                found.get(&(name.to_owned(), written.steps.get(nth).and_then(|step| step.version)))
+                && let Some(each) = child.scarce_bytes()
+            {
+                let pointer = format!("/steps/{nth}/saga");
+                let message = format!(
+                    "all outputs of the sub-saga `{}` come as one, which is refused above 64 KiB: {each} bytes for each of \
+                     up to {} items",
+                    shown(name),
+                    child.items
+                );
+                self.findings.add(
+                    Finding::warning("sub-saga-output", self.places.of(&pointer, None), message)
+                        .at(pointer)
+                        .mend("lower its `max`, or give each of several sub-sagas a part of the list"),
+                );
+            }
+        }
         // That a sub-saga which is not known has no times is a consequence.
         for (nth, step) in draft.steps.iter().enumerate().filter(|(_, step)| step.saga.is_some()) {
             if step.version.is_none() || step.timeout.is_none() {
@@ -324,7 +374,7 @@ impl State<'_> {
             && let Err(bad) = InputSchema::compile(schema)
         {
             let pointer = format!("/input{}", bad.pointer);
-            self.problem(Problem::of_expression("bad-input-schema", &pointer, None, &bad.message));
+            self.problem(Problem::of_text("bad-input-schema", &pointer, None, bad.told));
         }
         for found in types::check(draft) {
             // Of what the names alone say, the types say no more.

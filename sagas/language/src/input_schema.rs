@@ -10,6 +10,7 @@ use std::fmt;
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde::Serialize;
 use serde_json::Value;
+use snorri_saga::told::Told;
 
 mod bounds;
 
@@ -40,13 +41,13 @@ impl fmt::Debug for InputSchema {
 }
 
 /// What of a schema cannot be compiled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("{}: {message}", if pointer.is_empty() { "/" } else { pointer })]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {told}", if pointer.is_empty() { "/" } else { pointer })]
 pub struct BadSchema {
     /// The place, as a JSON pointer into the schema.
     pub pointer: String,
     /// What is wrong, and the mend.
-    pub message: String,
+    pub told: Told,
 }
 
 /// What of an input does not fit.
@@ -73,11 +74,9 @@ impl InputSchema {
             .map(|validator| Self { validator, parts })
             .map_err(|error| {
                 let pointer = error.instance_path().as_str().to_owned();
-                let message = match explained(&pointer) {
-                    Some(message) => message.to_owned(),
-                    None => cut(&error.masked_with("this").to_string()),
-                };
-                BadSchema { pointer, message }
+                let told =
+                    explained(&pointer).unwrap_or_else(|| cut(&error.masked_with("this").to_string()).into());
+                BadSchema { pointer, told }
             })
     }
 
@@ -118,16 +117,17 @@ fn values(of: &Value) -> u64 {
 }
 
 /// What is wrong at a keyword where the schema of schemas says it in its own words.
-fn explained(pointer: &str) -> Option<&'static str> {
+fn explained(pointer: &str) -> Option<Told> {
     let mut last = pointer.rsplit('/');
     match (last.next()?, last.next()) {
-        ("type", _) => Some(
-            "there is no such type: use one of `object`, `array`, `string`, `number`, `integer`, `boolean` and `null`",
-        ),
-        ("pattern", _) | (_, Some("patternProperties")) => Some(
-            "this is no regular expression that is matched in linear time: leave out look-around and back-references, and \
-             keep repetitions small",
-        ),
+        ("type", _) => Some(Told::from((
+            "there is no such type",
+            "use one of `object`, `array`, `string`, `number`, `integer`, `boolean` and `null`",
+        ))),
+        ("pattern", _) | (_, Some("patternProperties")) => Some(Told::from((
+            "this is no regular expression that is matched in linear time",
+            "leave out look-around and back-references, and keep repetitions small",
+        ))),
         _ => None,
     }
 }
@@ -233,7 +233,7 @@ mod tests {
         defs.insert("d30".to_owned(), json!({"type": "object"}));
         let bomb = json!({"$ref": "#/$defs/d0", "$defs": defs});
         let error = InputSchema::compile(&bomb).expect_err("refused");
-        assert!(error.message.contains("written out"), "{error}");
+        assert!(error.told.message.contains("written out"), "{error}");
         let many = json!({"properties": (0..6000).map(|n| (format!("p{n}"), json!(true))).collect::<serde_json::Map<_, _>>()});
         assert!(InputSchema::compile(&many).is_err());
         let deep =

@@ -8,6 +8,7 @@ use snorri_saga::definition::{
     Definition, Draft, DraftCompensation, DraftCompensationFields, DraftStep, Problem, StepKind,
 };
 use snorri_saga::time::Millis;
+use snorri_saga::wire::limit;
 
 use crate::text::shown;
 
@@ -24,12 +25,23 @@ pub struct Child {
     pub has_pivot: bool,
     /// The fields that its input must have, as far as its schema says so.
     pub required: Vec<String>,
+    /// How many items its lists have at most: each has an output, and all outputs are one output of the parent's step.
+    pub items: u32,
 }
 
 /// The shortest time that undoing a sub-saga is given: the word to do so must come there, and the answer back.
 const UNDO_MIN: Millis = Millis::secs(1);
 
+/// With less than so much of an output for each item, a sub-saga has probably too much to say.
+const ITEM_BYTES_MIN: usize = 128;
+
 impl Child {
+    /// How much each item of its lists may answer with, if that is little: all outputs are one payload for the parent.
+    pub fn scarce_bytes(&self) -> Option<usize> {
+        let each = limit::PAYLOAD_BYTES_MAX.checked_div(usize::try_from(self.items).unwrap_or(usize::MAX))?;
+        (each < ITEM_BYTES_MIN).then_some(each)
+    }
+
     /// What a parent has to know of this definition in this version.
     pub fn of(definition: &Definition, version: u32) -> Self {
         let required = definition.input.as_ref().and_then(|schema| schema.get("required")?.as_array());
@@ -40,6 +52,11 @@ impl Child {
             unwind: definition.worst_case().unwind_millis(),
             has_pivot: definition.graph.pivot().is_some(),
             required: required.into_iter().flatten().filter_map(text).collect(),
+            items: definition
+                .steps
+                .iter()
+                .filter_map(|step| Some(step.for_each.as_ref()?.max))
+                .fold(0, u32::saturating_add),
         }
     }
 }
@@ -112,6 +129,17 @@ fn pin_step(problems: &mut Vec<Problem>, at: &str, step: &mut DraftStep, child: 
     }
     if step.kind.unwrap_or_default() == StepKind::Compensatable {
         let unwind = child.unwind.max(UNDO_MIN);
+        if let Some(DraftCompensation::Long(DraftCompensationFields { timeout: Some(timeout), .. })) =
+            &step.compensation
+            && *timeout < unwind
+        {
+            problems.push(problem(
+                &format!("{at}/compensation/timeout"),
+                "timeout-shorter-than-sub-saga",
+                format!("undoing the sub-saga `{name}` may take {unwind}, and is awaited for {timeout}"),
+                "leave `timeout` out, and it is the sub-saga's worst case of undoing",
+            ));
+        }
         match &mut step.compensation {
             None => {
                 step.compensation = Some(DraftCompensation::Long(DraftCompensationFields {
@@ -153,7 +181,7 @@ mod tests {
 
     fn child(has_pivot: bool) -> Child {
         let (window, unwind) = (Millis::secs(60), Millis::secs(20));
-        Child { version: 3, window, unwind, has_pivot, required: vec!["order".to_owned()] }
+        Child { version: 3, window, unwind, has_pivot, required: vec!["order".to_owned()], items: 0 }
     }
 
     #[track_caller]
@@ -194,6 +222,16 @@ mod tests {
         let step = json!({"name": "ship", "saga": "shipment", "input": {"parcel": 1}, "timeout": "1s"});
         let (_, problems) = pinned(&step, &child(false));
         assert_eq!(problems, ["timeout-shorter-than-sub-saga", "sub-saga-input"]);
+    }
+
+    #[test]
+    fn undoing_a_sub_saga_is_awaited_for_as_long_as_it_may_take() {
+        let with =
+            |timeout: &str| json!({"name": "ship", "saga": "shipment", "compensation": {"timeout": timeout}});
+        let (_, problems) = pinned(&with("19999ms"), &child(false));
+        assert_eq!(problems, ["timeout-shorter-than-sub-saga"]);
+        let (_, problems) = pinned(&with("20s"), &child(false));
+        assert!(problems.is_empty(), "{problems:?}");
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
-use snorri_saga::definition::{Draft, DraftStep, Graph, Problem};
+use snorri_saga::definition::{Draft, DraftStep, Graph, OnNoDecision, Problem};
 use snorri_saga::expression::{BadExpression, Expression, Fields, Scope, Type};
+use snorri_saga::json::pointer_part;
 use snorri_saga::template::Template;
 
 use crate::diagnostic::Severity;
@@ -26,7 +27,7 @@ pub(crate) fn check(draft: &Draft) -> Vec<Found> {
     let mut checker =
         Checker { draft, input, ancestors: ancestors(draft), earlier: BTreeSet::new(), found: Vec::new() };
     for (key, text) in &draft.tags {
-        let pointer = format!("/tags/{}", key.replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("/tags/{}", pointer_part(key));
         let scope = Scope::new(checker.input.clone());
         checker.template(&pointer, &Value::String(text.clone()), &scope);
     }
@@ -152,8 +153,7 @@ impl<'a> Checker<'a> {
             }
             Value::Object(fields) => {
                 for (key, item) in fields {
-                    let key = key.replace('~', "~0").replace('/', "~1");
-                    self.template(&format!("{pointer}/{key}"), item, scope);
+                    self.template(&format!("{pointer}/{}", pointer_part(key)), item, scope);
                 }
             }
             Value::String(text) if text.contains("${{") => {
@@ -178,15 +178,20 @@ impl<'a> Checker<'a> {
         };
         self.found.extend(found.into_iter().map(|bad| Found {
             severity,
-            problem: Problem::of_expression(code, pointer, Some(bad.offset), &bad.message),
+            problem: Problem::of_text(code, pointer, Some(bad.offset), bad.told),
         }));
     }
 }
 
 /// The type of a step's output.
 fn output(step: &DraftStep) -> Type {
-    let one = if step.approval.is_some() {
-        object(&[("approved", Type::Bool), ("by", Type::String)], &[("comment", Type::Any)])
+    let one = if let Some(approval) = &step.approval {
+        // Where the time decides, nobody has.
+        let by = match approval.on_timeout.unwrap_or_default() {
+            OnNoDecision::Reject => Type::String,
+            OnNoDecision::Approve => Type::Any,
+        };
+        object(&[("approved", Type::Bool), ("by", by)], &[("comment", Type::Any)])
     } else if step.saga.is_some() {
         object(&[("saga_id", Type::String), ("outputs", Type::Any)], &[])
     } else if step.delay.is_some() {

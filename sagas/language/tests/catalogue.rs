@@ -4,9 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use snorri_language::check::{File, Report, check};
 use snorri_language::diagnostic::{Paint, Severity};
+use snorri_language::explore::Bounds;
 use snorri_language::text::Format;
 
 /// The files and folders of a part of the catalogue.
@@ -139,4 +141,18 @@ fn every_code_is_documented() {
     let missing: Vec<_> =
         codes.iter().filter(|code| !table.iter().any(|cell| cell.contains(&format!("`{code}`")))).collect();
     assert!(missing.is_empty(), "not in docs/check.md: {missing:?}");
+}
+
+/// A warning of the whole file, which counts like any other.
+#[test]
+fn an_exploration_that_covers_nothing_is_a_warning() {
+    let text = "{name: order, steps: [{name: pay, participant: payments, compensation: refund}]}";
+    let explored = |states: usize| {
+        let mut report = check(&[File { name: "order.yaml", text, format: Format::Yaml }], |_, _| None);
+        report.explore(&Bounds { states, faults: 1, ..Bounds::default() }, &|| Duration::ZERO);
+        let codes: Vec<&str> = report.files[0].diagnostics.iter().map(|found| found.code).collect();
+        (report.errors, report.warnings, codes)
+    };
+    assert_eq!(explored(5), (0, 1, vec!["not-explored"]));
+    assert_eq!(explored(100_000), (0, 0, vec![]));
 }

@@ -1,5 +1,8 @@
 //! The checks of a definition: all problems at once, each with its place and the mend. What one step says is checked in
 //! [`step`], how the steps stand to each other in [`order`], whether they fit into the window here.
+//!
+//! Some rules say what shape a definition has ([`Problems::add`]): these hold for what is stored, too. Others judge whether
+//! it is wise ([`Problems::judge`]): a new or a stricter rule is one of these, since what is stored is not judged again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,11 +12,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Definition, Draft, STEPS_MAX, Step, WINDOW_DEFAULT, WINDOW_MAX};
-use crate::expression::nearest;
+use crate::expression::{BadExpression, nearest};
 use crate::ids::Name;
+use crate::json::pointer_part;
 use crate::retry::RetryPolicy;
 use crate::template::Template;
 use crate::time::Millis;
+use crate::told::Told;
 
 mod order;
 mod step;
@@ -49,15 +54,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of an expression. Its message may have the mend in it, behind the last `: ` that is in no quotes.
-    pub fn of_expression(code: &'static str, pointer: &str, offset: Option<usize>, message: &str) -> Self {
-        let is_outside = |at: &usize| message.bytes().take(*at).filter(|byte| *byte == b'`').count() % 2 == 0;
-        let cut = message.match_indices(": ").map(|(at, _)| at).filter(is_outside).last();
-        let (message, mend) = match cut {
-            Some(cut) => (message.get(..cut).unwrap_or(message), message.get(cut + 2..).map(str::to_owned)),
-            None => (message, None),
-        };
-        Self { pointer: pointer.to_owned(), offset, code, message: message.to_owned(), mend }
+    /// A problem of a text, perhaps at a place in it.
+    pub fn of_text(code: &'static str, pointer: &str, offset: Option<usize>, told: Told) -> Self {
+        Self { pointer: pointer.to_owned(), offset, code, message: told.message, mend: told.mend }
     }
 }
 
@@ -72,10 +71,13 @@ impl fmt::Display for Problem {
 }
 
 /// The problems found so far.
+#[derive(Default)]
 struct Problems {
     found: Vec<Problem>,
     /// There were more than are told.
     more: bool,
+    /// The definition was judged when it was submitted.
+    is_judged: bool,
 }
 
 impl Problems {
@@ -95,8 +97,15 @@ impl Problems {
         });
     }
 
-    fn add_expression(&mut self, pointer: &str, offset: Option<usize>, message: &str) {
-        self.push(Problem::of_expression("bad-expression", pointer, offset, message));
+    /// The same for a rule without which there is a definition all the same.
+    fn judge(&mut self, pointer: &str, code: &'static str, told: impl Into<Told>) {
+        if !self.is_judged {
+            self.push(Problem::of_text(code, pointer, None, told.into()));
+        }
+    }
+
+    fn add_expression(&mut self, pointer: &str, bad: BadExpression) {
+        self.push(Problem::of_text("bad-expression", pointer, Some(bad.offset), bad.told));
     }
 
     fn push(&mut self, problem: Problem) {
@@ -133,13 +142,8 @@ impl Problems {
 
     fn span(&mut self, pointer: &str, what: &str, span: Millis, most: Millis) {
         if span.0 < 10 || span > most {
-            let most = if most == Millis::secs(86_400) { "24h".to_owned() } else { most.to_string() };
-            self.add(
-                pointer,
-                "out-of-range",
-                format!("{what} of {span} is out of range"),
-                format!("use 10ms to {most}"),
-            );
+            let told = (format!("{what} of {span} is out of range"), format!("use 10ms to {most}"));
+            self.judge(pointer, "out-of-range", told);
         }
     }
 
@@ -149,7 +153,7 @@ impl Problems {
 
     fn retry(&mut self, pointer: &str, policy: RetryPolicy) {
         for (field, message, mend) in policy.problems() {
-            self.add(&format!("{pointer}/{field}"), "out-of-range", message, mend);
+            self.judge(&format!("{pointer}/{field}"), "out-of-range", (message, mend));
         }
     }
 
@@ -163,11 +167,8 @@ impl Problems {
                 }
                 if self.found.len() == told {
                     // It is no text of it, but its size or its depth.
-                    self.add_expression(
-                        &format!("{pointer}{}", error.pointer),
-                        Some(error.offset),
-                        &error.message,
-                    );
+                    let pointer = format!("{pointer}{}", error.pointer);
+                    self.push(Problem::of_text("bad-expression", &pointer, Some(error.offset), error.told));
                 }
                 None
             }
@@ -182,7 +183,7 @@ impl Problems {
         match value {
             Value::String(_) => {
                 if let Err(error) = Template::parse(value) {
-                    self.add_expression(pointer, Some(error.offset), &error.message);
+                    self.push(Problem::of_text("bad-expression", pointer, Some(error.offset), error.told));
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -210,7 +211,7 @@ fn below(pointer: &mut String, value: &Value, mut each: impl FnMut(&mut String, 
         }
         Value::Object(fields) => {
             for (key, item) in fields {
-                part(pointer, &key.replace('~', "~0").replace('/', "~1"), item);
+                part(pointer, &pointer_part(key), item);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -240,16 +241,21 @@ fn shown(text: &str) -> String {
 impl Definition {
     /// Checks a draft. All problems are reported at once, up to a hundred.
     pub fn from_draft(draft: &Draft) -> Result<Self, Vec<Problem>> {
-        let mut problems = Problems { found: Vec::new(), more: false };
+        Self::build(draft, Problems::default())
+    }
+
+    /// Builds a definition that was checked when it was submitted, perhaps by a release with milder rules: its sagas run
+    /// on it. Refused is only what does not have the shape of one.
+    pub fn from_stored(draft: &Draft) -> Result<Self, Vec<Problem>> {
+        Self::build(draft, Problems { is_judged: true, ..Problems::default() })
+    }
+
+    fn build(draft: &Draft, mut problems: Problems) -> Result<Self, Vec<Problem>> {
         let name = problems.name("/name", &draft.name);
         let window = draft.window.unwrap_or(WINDOW_DEFAULT);
         if window < Millis::secs(1) || window > WINDOW_MAX {
-            problems.add(
-                "/window",
-                "out-of-range",
-                format!("a window of {window} is out of range"),
-                format!("use 1s to {WINDOW_MAX}"),
-            );
+            let message = format!("a window of {window} is out of range");
+            problems.judge("/window", "out-of-range", (message, format!("use 1s to {WINDOW_MAX}")));
         }
         if draft.steps.is_empty() {
             problems.add("/steps", "no-steps", "there are no steps", "a definition needs at least one step");
@@ -314,7 +320,7 @@ fn tags(problems: &mut Problems, draft: &Draft) -> Vec<(String, Template)> {
     }
     let mut tags = Vec::new();
     for (key, value) in &draft.tags {
-        let at = format!("/tags/{}", key.replace('~', "~0").replace('/', "~1"));
+        let at = format!("/tags/{}", pointer_part(key));
         if key.is_empty() || key.len() > 64 {
             problems.add(
                 &at,
@@ -380,16 +386,18 @@ fn check_window(problems: &mut Problems, definition: &Definition) {
         let terms = sum(worst.unwind.iter().filter_map(undo));
         parts.push(format!("undoing everything {} ({terms})", worst.unwind_millis()));
     }
-    problems.add(
+    problems.judge(
         "/window",
         "window-too-small",
-        format!(
-            "the worst case does not fit: {} need {}, the window is {}",
-            parts.join(" + "),
-            worst.total(),
-            definition.window
+        (
+            format!(
+                "the worst case does not fit: {} need {}, the window is {}",
+                parts.join(" + "),
+                worst.total(),
+                definition.window
+            ),
+            "shorten timeouts or retries, or widen the window",
         ),
-        "shorten timeouts or retries, or widen the window",
     );
 }
 

@@ -11,6 +11,7 @@ use super::scope::Scope;
 use super::syntax::{Fact, Kind, Node};
 use super::types::{Fields, Type};
 use super::{BadExpression, Expression, Span, shown};
+use crate::told::Told;
 use presence::path;
 
 mod names;
@@ -72,11 +73,11 @@ impl Expression {
             (Wanted::Bool, ty) => {
                 checker.error(
                     root.span.start,
-                    format!("a condition is true or false, and this is {ty}: compare it with something"),
+                    (format!("a condition is true or false, and this is {ty}"), "compare it with something"),
                 );
             }
             (Wanted::List, ty) => {
-                checker.error(root.span.start, format!("this must be a list, and is {ty}: name a list"));
+                checker.error(root.span.start, (format!("this must be a list, and is {ty}"), "name a list"));
             }
         }
         if checker.errors.is_empty() {
@@ -113,15 +114,15 @@ impl<'c> Checker<'c> {
         }
     }
 
-    fn error(&mut self, offset: usize, message: impl Into<String>) {
+    fn error(&mut self, offset: usize, told: impl Into<Told>) {
         if self.errors.len() < REPORTED_MAX {
-            self.errors.push(BadExpression { offset, message: message.into() });
+            self.errors.push(BadExpression::new(offset, told));
         }
     }
 
-    fn warn(&mut self, offset: usize, message: impl Into<String>) {
+    fn warn(&mut self, offset: usize, told: impl Into<Told>) {
         if self.warnings.len() < REPORTED_MAX {
-            self.warnings.push(BadExpression { offset, message: message.into() });
+            self.warnings.push(BadExpression::new(offset, told));
         }
     }
 
@@ -201,7 +202,7 @@ impl<'c> Checker<'c> {
     /// The type of what is one or the other. What is of two types at random is probably a slip, and not checked further.
     fn either(&mut self, at: usize, what: &str, left: Type, right: Type) -> Type {
         if left != Type::Null && right != Type::Null && !left.meets(&right) {
-            self.warn(at, format!("{what} is {left} or {right}: what is done with it cannot be checked"));
+            self.warn(at, format!("{what} is {left} or {right}, and what is done with it cannot be checked"));
         }
         left.join(right)
     }
@@ -231,8 +232,9 @@ impl<'c> Checker<'c> {
             (Type::Any | Type::Nothing, _) => Type::Any,
             (Type::List(item), Type::Int | Type::Any) => item.taken(),
             (Type::List(item), key) => {
-                let mend = if key.is_number() { ": write int(x)" } else { "" };
-                self.error(start, format!("the place in a list is an int, and this is {key}{mend}"));
+                let mend = key.is_number().then(|| "write int(x)".to_owned());
+                let message = format!("the place in a list is an int, and this is {key}");
+                self.error(start, Told { message, mend });
                 item.taken()
             }
             (Type::Object(fields), Type::String | Type::Any) => {

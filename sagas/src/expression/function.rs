@@ -1,6 +1,7 @@
 //! The functions and macros that there are, and what is said about those that there are not.
 
 use super::{nearest, shown};
+use crate::told::Told;
 
 /// A function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Function {
     }
 
     /// The function of that name, or what is said where there is none.
-    pub(super) fn find(name: &str) -> Result<Self, String> {
+    pub(super) fn find(name: &str) -> Result<Self, Told> {
         match name {
             "size" => Ok(Self::Size),
             "contains" => Ok(Self::Contains),
@@ -62,13 +63,13 @@ impl Function {
     }
 
     /// Whether it is written as it must be, with so many arguments in its parentheses; else how it is written.
-    pub(super) fn fits(self, is_method: bool, arguments: usize) -> Result<Self, String> {
+    pub(super) fn fits(self, is_method: bool, arguments: usize) -> Result<Self, Told> {
         let fits = match self {
             Self::Size => arguments == usize::from(!is_method),
             Self::Contains | Self::StartsWith | Self::EndsWith => is_method && arguments == 1,
             Self::Int | Self::Double | Self::String => !is_method && arguments == 1,
         };
-        if fits { Ok(self) } else { Err(format!("`{}` is written {}", self.name(), self.usage())) }
+        if fits { Ok(self) } else { Err(format!("`{}` is written {}", self.name(), self.usage()).into()) }
     }
 }
 
@@ -133,7 +134,7 @@ const NAMES: [&str; 13] = [
 ];
 
 /// What is said about a function that there is not.
-fn unknown(name: &str) -> String {
+fn unknown(name: &str) -> Told {
     let why = match name {
         "matches" | "find" | "findAll" | "replace" | "split" => {
             "regular expressions and rewriting of texts are left out"
@@ -145,8 +146,6 @@ fn unknown(name: &str) -> String {
         _ => "",
     };
     let because = if why.is_empty() { String::new() } else { format!(" ({why})") };
-    let meant = nearest::hint(name, NAMES);
-    let name = shown(name);
-    let there_are = if meant.is_empty() { ": there are" } else { " There are" };
-    format!("there is no function `{name}`{because}{meant}{there_are} {}", NAMES.join(", "))
+    let mend = nearest::hint(name, NAMES, &format!("there are {}", NAMES.join(", ")));
+    (format!("there is no function `{}`{because}", shown(name)), mend).into()
 }

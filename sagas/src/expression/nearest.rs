@@ -19,9 +19,14 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// The end of a message: `, did you mean …?`, or nothing.
-pub(crate) fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, candidates).map(|near| format!(": did you mean `{near}`?")).unwrap_or_default()
+/// The mend of a word that is not known: what was probably meant, and what there is.
+pub(crate) fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>, there_is: &str) -> String {
+    match (nearest(word, candidates), there_is.split_at_checked(1)) {
+        (Some(near), Some((first, rest))) => {
+            format!("did you mean `{near}`? {}{rest}", first.to_ascii_uppercase())
+        }
+        _ => there_is.to_owned(),
+    }
 }
 
 /// How many characters must be put in, left out, replaced or swapped with their neighbour; `far`, or more, if so many.

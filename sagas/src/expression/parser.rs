@@ -10,14 +10,16 @@ use super::{
     BadExpression, COMPREHENSIONS_MAX, DEPTH_MAX, HEIGHT_MAX, NODES_MAX, References, SOURCE_BYTES_MAX, Span,
     shown,
 };
+use crate::told::Told;
 
 mod words;
 
 /// Parses a source. Also answers what it refers to.
 pub(super) fn parse(source: &str) -> Result<(Node, References), BadExpression> {
     if source.len() > SOURCE_BYTES_MAX {
-        let message = format!("{} bytes: an expression has at most {SOURCE_BYTES_MAX}", source.len());
-        return Err(BadExpression { offset: SOURCE_BYTES_MAX, message });
+        let told =
+            (format!("{} bytes", source.len()), format!("an expression has at most {SOURCE_BYTES_MAX}"));
+        return Err(bad(SOURCE_BYTES_MAX, told));
     }
     let mut parser = Parser {
         tokens: token::tokens(source)?,
@@ -99,7 +101,7 @@ impl<'s> Parser<'s> {
         if self.nodes > NODES_MAX {
             return Err(bad(
                 span.start,
-                format!("more than {NODES_MAX} parts: take some of it into a step of its own"),
+                (format!("more than {NODES_MAX} parts"), "take some of it into a step of its own"),
             ));
         }
         let height = kind.height() + 1;
@@ -292,7 +294,7 @@ impl<'s> Parser<'s> {
                 if matches!(name, "in" | "true" | "false" | "null") {
                     return Err(bad(
                         span.start,
-                        format!("`{name}` is a word of CEL: write the field as [\"{name}\"]"),
+                        (format!("`{name}` is a word of CEL"), format!("write the field as [\"{name}\"]")),
                     ));
                 }
                 self.refuse_hyphen(name, span)?;
@@ -324,9 +326,11 @@ impl<'s> Parser<'s> {
         match touches(1, hyphen.end) {
             Some((Token::Name(_) | Token::Int(_) | Token::Double(_), _)) => Err(bad(
                 span.start,
-                format!(
-                    "`{shown}-` could be a name or a subtraction: put spaces around `-` to subtract, and write a field \
-                     with a hyphen as [\"{shown}-...\"]"
+                (
+                    format!("`{shown}-` could be a name or a subtraction"),
+                    format!(
+                        "put spaces around `-` to subtract, and write a field with a hyphen as [\"{shown}-...\"]"
+                    ),
                 ),
             )),
             _ => Ok(()),
@@ -339,7 +343,7 @@ impl<'s> Parser<'s> {
             return self.comprehension(receiver, kind, span);
         }
         // Whether there is such a function is said first, whatever its arguments.
-        let misused = |message: String| bad(span.start, message);
+        let misused = |told: Told| bad(span.start, told);
         let function = Function::find(name).map_err(misused)?;
         let (mut arguments, end) = self.list(")")?;
         let function = function.fits(true, arguments.len()).map_err(misused)?;
@@ -351,8 +355,8 @@ impl<'s> Parser<'s> {
         let misused = |at: usize| bad(at, format!("`{}` is written {}", kind.name(), kind.usage()));
         let (token, place) = self.next();
         let Token::Name(variable) = token else { return Err(misused(place.start)) };
-        if let Err(message) = super::variable(variable) {
-            return Err(bad(place.start, message));
+        if let Err(told) = super::variable(variable) {
+            return Err(bad(place.start, told));
         }
         if self.locals.len() >= COMPREHENSIONS_MAX {
             let message = format!("macros over lists nest at most {COMPREHENSIONS_MAX} deep");
@@ -384,9 +388,9 @@ fn too_deep(offset: usize) -> BadExpression {
 }
 
 fn too_large(offset: usize) -> BadExpression {
-    bad(offset, "the number has more than 64 bits: write it as a text")
+    bad(offset, ("the number has more than 64 bits", "write it as a text"))
 }
 
-fn bad(offset: usize, message: impl Into<String>) -> BadExpression {
-    BadExpression { offset, message: message.into() }
+fn bad(offset: usize, told: impl Into<Told>) -> BadExpression {
+    BadExpression::new(offset, told)
 }

@@ -1,6 +1,7 @@
 //! From the source to tokens, each with its place. One pass, no recursion, at most one token for each byte.
 
 use super::{BadExpression, Span, shown};
+use crate::told::Told;
 
 /// A token of CEL.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +91,7 @@ impl<'s> Lexer<'s> {
             if matches!(first, 'b' | 'B') {
                 return Err(bad(
                     start,
-                    "bytes are not supported: JSON has none; write a text, without the `b`",
+                    ("bytes are not supported, since JSON has none", "write a text, without the `b`"),
                 ));
             }
             self.at += 1;
@@ -107,17 +108,18 @@ impl<'s> Lexer<'s> {
             return Err(bad(
                 start,
                 match first {
-                    '=' => "`=` is no operator: write `==` to compare".to_owned(),
-                    '&' => "`&` is no operator: write `&&`".to_owned(),
-                    '|' => "`|` is no operator: write `||`".to_owned(),
+                    '=' => ("`=` is no operator", "write `==` to compare").into(),
+                    '&' => ("`&` is no operator", "write `&&`").into(),
+                    '|' => ("`|` is no operator", "write `||`").into(),
                     '`' => {
-                        "write a text in quotes, and a field with an unusual name as `[\"name\"]`".to_owned()
+                        let mend = "write a text in quotes, and a field with an unusual name as `[\"name\"]`";
+                        Told::from(("a backtick is nothing that CEL knows", mend))
                     }
-                    c if c.is_alphanumeric() => format!(
-                        "`{c}` cannot be in a name: names have a-z, A-Z, 0-9 and `_`; write a field with another \
-                         name as `[\"name\"]`"
-                    ),
-                    c => format!("`{}` is nothing that CEL knows", c.escape_default()),
+                    c if c.is_alphanumeric() => Told::from((
+                        format!("`{c}` cannot be in a name, which has a-z, A-Z, 0-9 and `_`"),
+                        "write a field with another name as `[\"name\"]`",
+                    )),
+                    c => format!("`{}` is nothing that CEL knows", c.escape_default()).into(),
                 },
             ));
         }
@@ -150,7 +152,7 @@ impl<'s> Lexer<'s> {
     }
 
     fn number(&mut self, start: usize) -> Result<(), BadExpression> {
-        let too_large = || bad(start, "the number has more than 64 bits: write it as a text");
+        let too_large = || bad(start, ("the number has more than 64 bits", "write it as a text"));
         let token = if self.rest().starts_with("0x") || self.rest().starts_with("0X") {
             self.at += 2;
             let digits = self.take(|c| c.is_ascii_hexdigit());
@@ -189,7 +191,7 @@ impl<'s> Lexer<'s> {
             }
         };
         match self.rest().chars().next() {
-            Some('u' | 'U') => Err(bad(start, "unsigned integers are not supported: leave the `u` out")),
+            Some('u' | 'U') => Err(bad(start, ("unsigned integers are not supported", "leave the `u` out"))),
             Some(c) if c.is_alphanumeric() || c == '_' => Err(bad(
                 self.at,
                 "a number ends here, and a name cannot begin without a space or an operator",
@@ -204,7 +206,7 @@ impl<'s> Lexer<'s> {
     fn text(&mut self, start: usize, raw: bool) -> Result<(), BadExpression> {
         let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| self.rest().starts_with(quote));
         let quote = quote.unwrap_or("\"");
-        let unended = || bad(start, format!("the text does not end: it needs a closing {quote}"));
+        let unended = || bad(start, ("the text does not end", format!("it needs a closing {quote}")));
         self.at += quote.len();
         let mut text = String::new();
         loop {
@@ -221,7 +223,7 @@ impl<'s> Lexer<'s> {
                 '\n' | '\r' if quote.len() == 1 => {
                     return Err(bad(
                         start,
-                        "the text does not end on its line: use three quotes for a longer one",
+                        ("the text does not end on its line", "use three quotes for a longer one"),
                     ));
                 }
                 c => text.push(c),
@@ -234,7 +236,10 @@ impl<'s> Lexer<'s> {
         let unknown = || {
             bad(
                 start,
-                "this escape is not known: known are \\\\ \\\" \\' \\` \\? \\a \\b \\f \\n \\r \\t \\v \\x \\u \\U and three octal digits",
+                (
+                    "this escape is not known",
+                    "known are \\\\ \\\" \\' \\` \\? \\a \\b \\f \\n \\r \\t \\v \\x \\u \\U and three octal digits",
+                ),
             )
         };
         let c = self.rest().chars().next().ok_or_else(unknown)?;
@@ -272,6 +277,6 @@ fn is_quote(c: char) -> bool {
     matches!(c, '"' | '\'')
 }
 
-fn bad(offset: usize, message: impl Into<String>) -> BadExpression {
-    BadExpression { offset, message: message.into() }
+fn bad(offset: usize, told: impl Into<Told>) -> BadExpression {
+    BadExpression::new(offset, told)
 }

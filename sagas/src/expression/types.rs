@@ -161,14 +161,20 @@ impl Fields {
             return Type::open_object();
         }
         let flat = |ty: &Type| if let Type::Object(_) | Type::List(_) = ty { Type::Any } else { ty.clone() };
-        let mut declared = self.declared.clone();
+        // Of a field that one of them does not declare, it says what it says of all others; or it has none.
+        let beside = |ty: &Type, others: &Option<Arc<Type>>| match others {
+            Some(others) => flat(ty).join(flat(others)),
+            None => ty.clone(),
+        };
+        let mut declared: BTreeMap<String, Type> =
+            self.declared.iter().map(|(name, ty)| (name.clone(), beside(ty, &other.others))).collect();
         for (name, ty) in &other.declared {
-            let joined = match declared.get(name) {
+            let joined = match self.declared.get(name) {
                 Some(Type::Object(left)) if matches!(ty, Type::Object(right) if Arc::ptr_eq(left, right)) => {
                     ty.clone()
                 }
                 Some(left) => flat(left).join(flat(ty)),
-                None => ty.clone(),
+                None => beside(ty, &self.others),
             };
             declared.insert(name.clone(), joined);
         }

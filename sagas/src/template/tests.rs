@@ -88,14 +88,14 @@ fn a_template_has_at_most_so_many_levels_and_values() {
     assert!(Template::parse(&nested(32)).is_ok());
     let refused = Template::parse(&nested(33)).expect_err("one too many");
     assert_eq!(
-        (refused.pointer, refused.message),
+        (refused.pointer, refused.told.to_string()),
         ("/0".repeat(32), "nests deeper than 32 levels".to_owned())
     );
     // Lists and objects count as values too.
     let pairs = |n: usize| json!(vec![json!({"a": 1, "b": null}); n]);
     assert!(Template::parse(&pairs(333)).is_ok());
     let refused = Template::parse(&pairs(334)).expect_err("too many");
-    assert_eq!(refused.message, "1003 values: a template has at most 1000");
+    assert_eq!(refused.told.to_string(), "1003 values: a template has at most 1000");
 }
 
 #[test]
@@ -112,7 +112,8 @@ fn what_fills_its_limit_to_the_byte_fits() {
 fn a_field_is_named_by_letters_digits_underscores_and_hyphens() {
     let input = Json::from_value(&json!({"order_id": {"line-2": {"größe": ["s", "m"]}}}));
     let pick = |path: &str| {
-        let template = Template::parse(&json!(format!("${{{{ {path} }}}}"))).map_err(|bad| bad.message)?;
+        let template =
+            Template::parse(&json!(format!("${{{{ {path} }}}}"))).map_err(|bad| bad.told.to_string())?;
         fill(&template, &input, |_| None, 1000).map_err(|why| why.to_string()).map(|json| json.to_value())
     };
     assert_eq!(pick("input.order_id.line-2.größe.1"), Ok(json!("m")));
@@ -129,7 +130,7 @@ fn a_field_is_named_by_letters_digits_underscores_and_hyphens() {
 
 /// Fills a template in for an item of a `for_each`, with an output of the step `pay` alone.
 fn fill_for_item(template: &Value, input: &str) -> Result<String, String> {
-    let template = Template::parse(template).map_err(|bad| format!("{}: {}", bad.offset, bad.message))?;
+    let template = Template::parse(template).map_err(|bad| format!("{}: {}", bad.offset, bad.told))?;
     let (input, item) = (Json::parse(input).expect("JSON"), Json::parse(r#"{"x":1.50}"#).expect("JSON"));
     let output = |step: &str| (step == "pay").then(|| Json::parse(r#"{"id":"p1"}"#).expect("JSON"));
     let each = Some(Each { name: "row", item: &item, index: 2 });

@@ -143,7 +143,7 @@ fn what_an_enemy_writes_is_refused_at_once_on_a_small_stack() {
         for (what, source) in hostile() {
             let (result, took) = timed(|| Expression::parse(&source));
             let bad = result.map(|_| ()).expect_err(what);
-            assert!(bad.offset <= source.len() && bad.message.len() < 400, "{what}: {bad:?}");
+            assert!(bad.offset <= source.len() && bad.told.to_string().len() < 400, "{what}: {bad:?}");
             assert!(took < PATIENCE, "{what}: {took:?}");
         }
     };

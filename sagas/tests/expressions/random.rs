@@ -112,7 +112,7 @@ proptest! {
         let checked = expression.check(&Scope::new(Type::of_schema(&schema)));
         if !careless && let Err(errors) = &checked {
             // The doubles of the input are numbers, and such a one may be whole.
-            let whole = errors.iter().all(|bad| bad.message.starts_with("`/` drops the fraction"));
+            let whole = errors.iter().all(|bad| bad.told.to_string().starts_with("`/` drops the fraction"));
             prop_assert!(whole, "{source}: {errors:?}");
         }
         if let Ok(Checked { ty, warnings }) = checked && warnings.is_empty() {
@@ -202,7 +202,7 @@ proptest! {
     ) {
         if let Err(bad) = Expression::parse(&source) {
             prop_assert!(bad.offset <= source.len() && source.is_char_boundary(bad.offset), "{source:?} {bad:?}");
-            prop_assert!(!bad.message.is_empty() && bad.message.len() < 500);
+            prop_assert!(!bad.told.message.is_empty() && bad.told.to_string().len() < 500);
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) fn output(step: &str) -> Option<Json> {
 
 /// The value of a source, as JSON text, or the message.
 pub(crate) fn evaluate_with(input: &str, source: &str) -> Result<String, String> {
-    let expression = Expression::parse(source).map_err(|bad| format!("{}: {}", bad.offset, bad.message))?;
+    let expression = Expression::parse(source).map_err(|bad| format!("{}: {}", bad.offset, bad.told))?;
     let saga = Saga::with_input(input);
     expression
         .evaluate_within(&saga.names(&output), 65_536)

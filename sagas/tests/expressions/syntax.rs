@@ -120,7 +120,7 @@ fn names_and_what_they_lead_to() {
         ("steps.pay.result", "10: `result`: only a step's `output` can be referred to"),
         ("steps[input.t].output", "must be known before any saga runs"),
         ("saga", "`saga` alone is no value: write saga.id"),
-        ("saga.ID", "`saga` has no `ID`: did you mean `id`?; it has: id, definition, version"),
+        ("saga.ID", "`saga` has no `ID`: did you mean `id`? It has id, definition, version"),
         ("while", "names nothing in this saga"),
         ("package", "`package` is a word that CEL reserves"),
     ]);

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
+use snorri_saga::json::pointer_part;
+use snorri_saga::told::Told;
 
 use super::BadSchema;
 
@@ -42,8 +44,8 @@ const LIST: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 /// The keywords whose value is a mapping of schemas.
 const MAP: [&str; 4] = ["properties", "patternProperties", "dependentSchemas", "dependencies"];
 
-fn bad(pointer: impl Into<String>, message: impl Into<String>) -> BadSchema {
-    BadSchema { pointer: pointer.into(), message: message.into() }
+fn bad(pointer: impl Into<String>, told: impl Into<Told>) -> BadSchema {
+    BadSchema { pointer: pointer.into(), told: told.into() }
 }
 
 /// Whether a schema keeps to the limits, and how many parts it has with each reference written out.
@@ -55,7 +57,7 @@ pub(super) fn check(schema: &Value) -> Result<u64, BadSchema> {
     if parts > PARTS_MAX {
         return Err(bad(
             "",
-            format!("with each `$ref` written out it has more than {PARTS_MAX} parts: make it simpler"),
+            (format!("with each `$ref` written out it has more than {PARTS_MAX} parts"), "make it simpler"),
         ));
     }
     Ok(parts)
@@ -74,12 +76,12 @@ impl<'a> Seen<'a> {
     fn take(&mut self, value: &'a Value, pointer: &str, depth: usize) -> Result<(), BadSchema> {
         self.values += 1;
         if self.values > VALUES_MAX {
-            return Err(bad("", format!("it has more than {VALUES_MAX} values: make it simpler")));
+            return Err(bad("", (format!("it has more than {VALUES_MAX} values"), "make it simpler")));
         }
         if depth > DEPTH_MAX {
             return Err(bad(
                 pointer,
-                format!("it nests deeper than {DEPTH_MAX} levels: put parts into `$defs`"),
+                (format!("it nests deeper than {DEPTH_MAX} levels"), "put parts into `$defs`"),
             ));
         }
         match value {
@@ -90,7 +92,7 @@ impl<'a> Seen<'a> {
             }
             Value::Object(fields) => {
                 for (key, item) in fields {
-                    let at = format!("{pointer}/{}", escaped(key));
+                    let at = format!("{pointer}/{}", pointer_part(key));
                     self.keyword(value, key, item, pointer, &at)?;
                     self.take(item, &at, depth + 1)?;
                 }
@@ -112,17 +114,23 @@ impl<'a> Seen<'a> {
             ("$schema", Value::String(dialect)) if dialect.trim_end_matches('#') != DIALECT => {
                 return Err(bad(
                     at,
-                    format!("the input's schema is JSON Schema 2020-12: write `{DIALECT}`, or leave it out"),
+                    (
+                        "the input's schema is JSON Schema 2020-12",
+                        format!("write `{DIALECT}`, or leave it out"),
+                    ),
                 ));
             }
             ("$id", Value::String(_)) if !pointer.is_empty() => {
                 return Err(bad(
                     at,
-                    "a part of a schema has no `$id` here: put it into `$defs`, and name it as `#/$defs/...`",
+                    (
+                        "a part of a schema has no `$id` here",
+                        "put it into `$defs`, and name it as `#/$defs/...`",
+                    ),
                 ));
             }
             ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
-                return Err(bad(at, format!("`{key}` is not supported: write `$ref`")));
+                return Err(bad(at, (format!("`{key}` is not supported"), "write `$ref`")));
             }
             ("$anchor", Value::String(name)) => {
                 self.anchors.insert(name, (schema, pointer.to_owned()));
@@ -135,13 +143,14 @@ impl<'a> Seen<'a> {
             _ => {}
         }
         if self.patterns > PATTERNS_MAX {
-            return Err(bad(at, format!("it has more than {PATTERNS_MAX} patterns: make it simpler")));
+            return Err(bad(at, (format!("it has more than {PATTERNS_MAX} patterns"), "make it simpler")));
         }
         if self.unevaluated > UNEVALUATED_MAX {
             return Err(bad(
                 at,
-                format!(
-                    "it says `{key}` more than {UNEVALUATED_MAX} times: use `additionalProperties` or `items`"
+                (
+                    format!("it says `{key}` more than {UNEVALUATED_MAX} times"),
+                    "use `additionalProperties` or `items`",
                 ),
             ));
         }
@@ -162,7 +171,7 @@ impl<'a> Walk<'a, '_> {
         let Value::Object(fields) = schema else { return Ok(1) };
         let mut parts: u64 = 1;
         for (key, value) in fields {
-            let at = || format!("{pointer}/{}", escaped(key));
+            let at = || format!("{pointer}/{}", pointer_part(key));
             match value {
                 Value::String(reference) if key == "$ref" => {
                     parts = parts.saturating_add(self.referred(reference, &at())?);
@@ -177,8 +186,8 @@ impl<'a> Walk<'a, '_> {
                 }
                 Value::Object(items) if MAP.contains(&key.as_str()) => {
                     for (name, item) in items {
-                        parts =
-                            parts.saturating_add(self.parts(item, &format!("{}/{}", at(), escaped(name)))?);
+                        parts = parts
+                            .saturating_add(self.parts(item, &format!("{}/{}", at(), pointer_part(name)))?);
                     }
                 }
                 _ => {}
@@ -189,7 +198,13 @@ impl<'a> Walk<'a, '_> {
 
     fn referred(&mut self, reference: &str, at: &str) -> Result<u64, BadSchema> {
         let inside = reference.strip_prefix('#').ok_or_else(|| {
-            bad(at, "a reference stays inside the schema, nothing is fetched: put the part into `$defs`, and write `#/$defs/...`")
+            bad(
+                at,
+                (
+                    "a reference stays inside the schema, nothing is fetched",
+                    "put the part into `$defs`, and write `#/$defs/...`",
+                ),
+            )
         })?;
         let nowhere = || bad(at, format!("`{}` leads nowhere in this schema", crate::text::shown(reference)));
         let (target, pointer) = match self.anchors.get(inside) {
@@ -215,11 +230,9 @@ impl<'a> Walk<'a, '_> {
 fn around(at: &str) -> BadSchema {
     bad(
         at,
-        "the schema contains itself, and an input that nests without an end cannot be checked in a time that is known: \
-         write out as many levels as there are",
+        (
+            "the schema contains itself, and an input that nests without an end cannot be checked in a time that is known",
+            "write out as many levels as there are",
+        ),
     )
-}
-
-fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }

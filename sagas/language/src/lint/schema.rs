@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use snorri_saga::expression::nearest;
+use snorri_saga::json::pointer_part;
 
 use super::{Findings, Subject, shown};
 
@@ -103,7 +104,7 @@ impl Walk<'_, '_> {
                 subject.warn_key(
                     self.findings,
                     "unknown-keyword",
-                    &format!("{at}/{}", escaped(key)),
+                    &format!("{at}/{}", pointer_part(key)),
                     format!("JSON Schema has no keyword `{}` and leaves it out of account", shown(key)),
                     format!("did you mean `{near}`?"),
                 );
@@ -145,7 +146,7 @@ impl Walk<'_, '_> {
         }
         for keyword in ["properties", "patternProperties", "$defs", "dependentSchemas"] {
             for (name, part) in fields.get(keyword).and_then(Value::as_object).into_iter().flatten() {
-                self.schema(part, &format!("{at}/{keyword}/{}", escaped(name)), below);
+                self.schema(part, &format!("{at}/{keyword}/{}", pointer_part(name)), below);
             }
         }
         for keyword in
@@ -165,8 +166,4 @@ impl Walk<'_, '_> {
             }
         }
     }
-}
-
-fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use snorri_saga::json::pointer_part;
 use snorri_saga::template::Template;
 
 use super::{Findings, Subject, shown};
@@ -22,7 +23,7 @@ const SECRET: [&str; 9] = [
 
 pub(super) fn lint(subject: &Subject<'_>, findings: &mut Findings) {
     for (key, text) in &subject.written.tags {
-        let at = format!("/tags/{}", escaped(key));
+        let at = format!("/tags/{}", pointer_part(key));
         text_as_it_is(subject, findings, &at, text);
     }
     for (at, step) in subject.steps() {
@@ -75,7 +76,7 @@ fn walk(subject: &Subject<'_>, findings: &mut Findings, at: &mut String, key: &s
         }
         Value::Object(fields) => {
             for (key, item) in fields {
-                let _ = write!(at, "/{}", escaped(key));
+                let _ = write!(at, "/{}", pointer_part(key));
                 walk(subject, findings, at, key, item);
                 at.truncate(length);
             }
@@ -134,10 +135,6 @@ fn is_constant(when: &str) -> bool {
     words.all(|word| {
         matches!(word, "true" | "false" | "null" | "in") || word.starts_with(|c: char| c.is_ascii_digit())
     })
-}
-
-fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]

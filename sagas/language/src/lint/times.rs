@@ -66,16 +66,15 @@ fn overhead(subject: &Subject<'_>, findings: &mut Findings, definition: &Definit
 fn attempts(subject: &Subject<'_>, findings: &mut Findings, definition: &Definition, at: usize, step: &Step) {
     let policy = step.retry;
     let is_sent = matches!(step.work, Work::Participant { .. } | Work::Saga { .. });
-    if !is_sent || policy.attempts < 2 || definition.graph.zone(at) == Zone::Behind {
+    if !is_sent || policy.attempts < 2 {
+        return;
+    }
+    if definition.graph.zone(at) == Zone::Behind {
+        behind(subject, findings, definition, at, step);
         return;
     }
     let (budget, why) = budget(definition, at, step);
-    let place = format!("/steps/{at}/retry");
-    let place = ["attempts", "backoff"]
-        .iter()
-        .map(|field| format!("{place}/{field}"))
-        .find(|field| subject.places.has(field))
-        .unwrap_or(place);
+    let place = place(subject, at);
     let fitting = fitting(step, budget);
     if fitting < policy.attempts {
         let message = match fitting {
@@ -89,7 +88,7 @@ fn attempts(subject: &Subject<'_>, findings: &mut Findings, definition: &Definit
             format!("{message}: even if each attempt fails at once, the pauses do not fit into the {budget} that it has ({why})"),
             "shorten the pauses, lower `attempts`, or widen the `window`",
         );
-    } else if step.timeout.plus(shortest_pause(step, 1)) >= budget {
+    } else if step.timeout.plus(step.retry.pause_at_least(1)) >= budget {
         subject.warn(
             findings,
             "no-retry-after-timeout",
@@ -100,6 +99,32 @@ fn attempts(subject: &Subject<'_>, findings: &mut Findings, definition: &Definit
                 step.timeout, step.name
             ),
             "shorten its `timeout`, set `attempts: 1`, or widen the `window`",
+        );
+    }
+}
+
+/// Where the attempts of a step are said.
+fn place(subject: &Subject<'_>, at: usize) -> String {
+    let retry = format!("/steps/{at}/retry");
+    let fields = ["attempts", "backoff"].map(|field| format!("{retry}/{field}"));
+    fields.into_iter().find(|field| subject.places.has(field)).unwrap_or(retry)
+}
+
+/// Behind the pivot the attempts of the policy are made whatever the time is.
+fn behind(subject: &Subject<'_>, findings: &mut Findings, definition: &Definition, at: usize, step: &Step) {
+    let policy = step.retry;
+    let pauses =
+        (1..policy.attempts).fold(Millis(0), |sum, attempt| sum.plus(policy.pause_at_least(attempt)));
+    if pauses > definition.window {
+        subject.warn(
+            findings,
+            "retry-past-window",
+            &place(subject, at),
+            format!(
+                "`{}` is tried {} times with pauses of {pauses} at least, and the window of {} is over by then",
+                step.name, policy.attempts, definition.window
+            ),
+            "shorten the pauses, or lower `attempts`: behind the pivot it is tried until it succeeds all the same",
         );
     }
 }
@@ -132,24 +157,10 @@ fn budget(definition: &Definition, at: usize, step: &Step) -> (Millis, String) {
 fn fitting(step: &Step, budget: Millis) -> u32 {
     let mut begins = Millis(0);
     for attempt in 1..step.retry.attempts {
-        begins = begins.plus(shortest_pause(step, attempt));
+        begins = begins.plus(step.retry.pause_at_least(attempt));
         if begins >= budget {
             return attempt;
         }
     }
     step.retry.attempts
-}
-
-/// The shortest pause after an attempt.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "pauses are at most an hour, and the cast saturates"
-)]
-fn shortest_pause(step: &Step, attempt: u32) -> Millis {
-    let policy = step.retry;
-    let exponent = i32::try_from(attempt.saturating_sub(1).min(64)).unwrap_or(64);
-    let nominal = (policy.backoff.0 as f64 * policy.factor.powi(exponent)).min(policy.cap.0 as f64);
-    Millis((nominal * (1.0 - policy.jitter)).max(0.0) as u64)
 }

@@ -403,14 +403,14 @@ fn for_each() -> Mapping {
                 "word",
                 json!({
                     "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "maxLength": 64,
-                    "not": {"enum": ["input", "steps", "saga", "index"]},
+                    "not": {"enum": snorri_saga::expression::TAKEN},
                 }),
                 "What an item is called in the step's expressions. Its place in the list, from 0, is `index`.",
                 json!("row"),
             )
             .default(json!("item"))
             .left_out("`item`")
-            .limits("1 to 64 letters, digits and `_`, beginning with no digit; none of `input`, `steps`, `saga`, `index`"),
+            .limits("1 to 64 letters, digits and `_`, beginning with no digit; none of `input`, `steps`, `saga`, `index` and the words that CEL reserves, such as `for`"),
             field(
                 "concurrency",
                 "number",

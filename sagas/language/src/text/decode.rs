@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Number, Value};
 use snorri_saga::expression::nearest;
+use snorri_saga::json::pointer_part;
 use snorri_saga::time::Millis;
 
 use super::findings::{Finding, Findings};
@@ -54,7 +55,7 @@ impl At<'_> {
         match self.segment {
             Segment::Root => {}
             Segment::Field(name) => {
-                let _ = write!(pointer, "/{}", name.replace('~', "~0").replace('/', "~1"));
+                let _ = write!(pointer, "/{}", pointer_part(name));
             }
             Segment::Item(nth) => {
                 let _ = write!(pointer, "/{nth}");

@@ -222,7 +222,8 @@ impl Here<'_> {
         let items = step.for_each.iter().flat_map(|each| each.items.steps_referred_to());
         let when = step.when.iter().flat_map(|when| when.steps_referred_to());
         // A step that is not there is told already.
-        if problems.more || !input.chain(items).chain(when).all(|name| is_known(&name)) {
+        if problems.is_judged || problems.more || !input.chain(items).chain(when).all(|name| is_known(&name))
+        {
             return;
         }
         let at = self.at;
@@ -230,15 +231,11 @@ impl Here<'_> {
             self.draft.steps.iter().fold(Scope::default(), |scope, step| scope.step(&step.name, Type::Any));
         let items = step.for_each.as_ref().map(|each| &each.items);
         for (pointer, bad) in items.map(|items| items.check(&plain)).into_iter().flatten() {
-            problems.add_expression(
-                &format!("/steps/{at}/for_each/items{pointer}"),
-                Some(bad.offset),
-                &bad.message,
-            );
+            problems.add_expression(&format!("/steps/{at}/for_each/items{pointer}"), bad);
         }
         if let Some(Err(errors)) = step.when.as_ref().map(|when| when.check_bool(&plain)) {
             for bad in errors {
-                problems.add_expression(&format!("/steps/{at}/when"), Some(bad.offset), &bad.message);
+                problems.add_expression(&format!("/steps/{at}/when"), bad);
             }
         }
         let scope = match &step.for_each {
@@ -246,7 +243,7 @@ impl Here<'_> {
             None => plain,
         };
         for (pointer, bad) in step.input.as_ref().map(|input| input.check(&scope)).into_iter().flatten() {
-            problems.add_expression(&format!("/steps/{at}/input{pointer}"), Some(bad.offset), &bad.message);
+            problems.add_expression(&format!("/steps/{at}/input{pointer}"), bad);
         }
         // A list that is no list, or too long, must be found while there is a way back.
         if self.graph.zone(at) == Zone::Behind

@@ -9,10 +9,11 @@ use crate::definition::{
     Compensation, Draft, DraftCompensation, DraftCompensationFields, DraftForEach, DraftStep, ForEach, Step,
     StepKind, TIMEOUT_DEFAULT, WINDOW_MAX, Work,
 };
-use crate::expression::Expression;
+use crate::expression::{Expression, variable};
 use crate::ids::Name;
 use crate::retry::RetryPolicy;
 use crate::time::Millis;
+use crate::wire::limit;
 
 /// What an item is called in expressions where the step does not say.
 const EACH_NAME_DEFAULT: &str = "item";
@@ -22,8 +23,8 @@ const EACH_MAX_DEFAULT: u32 = 100;
 const EACH_MAX: u32 = 1000;
 /// The most items under way at once.
 const EACH_CONCURRENCY_MAX: u32 = 100;
-/// Names that mean something else in expressions.
-const RESERVED: [&str; 4] = ["input", "steps", "saga", "index"];
+/// How a list is said.
+const ITEMS_MEND: &str = "write a list, or an expression that gives one: `${{ input.rows }}`";
 
 /// Checks each step by itself; nothing for one whose problems leave no step.
 pub(super) fn check_all(problems: &mut Problems, draft: &Draft) -> Vec<Option<Step>> {
@@ -160,6 +161,12 @@ fn work(problems: &mut Problems, at: &str, step: &DraftStep, name: Option<&Name>
             );
         }
         let default = signal.default.clone().unwrap_or(Value::Null);
+        let bytes = default.to_string().len();
+        if bytes > limit::PAYLOAD_BYTES_MAX {
+            let message = format!("the default has {bytes} bytes");
+            let mend = format!("an output has at most {}: make it smaller", limit::PAYLOAD_BYTES_MAX);
+            problems.judge(&format!("{at}/signal/default"), "too-large", (message, mend));
+        }
         return Some(Work::Signal { name: name?, on_timeout, default });
     }
     if let Some(approval) = &step.approval {
@@ -240,7 +247,7 @@ fn when(problems: &mut Problems, at: &str, text: &str) -> Option<Expression> {
     match Expression::parse(text) {
         Ok(expression) => Some(expression),
         Err(error) => {
-            problems.add_expression(at, Some(error.offset), &error.message);
+            problems.add_expression(at, error);
             None
         }
     }
@@ -248,45 +255,51 @@ fn when(problems: &mut Problems, at: &str, text: &str) -> Option<Expression> {
 
 fn for_each(problems: &mut Problems, at: &str, each: &DraftForEach) -> Option<ForEach> {
     let name = each.name.clone().unwrap_or_else(|| EACH_NAME_DEFAULT.to_owned());
-    let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && name.len() <= Name::LENGTH_MAX;
-    if !is_plain || RESERVED.contains(&name.as_str()) {
-        problems.add(
-            &format!("{at}/as"),
-            "bad-name",
-            format!("`{}` is no name for an item", shown(&name)),
-            format!("use letters, digits and `_`, and none of {}", RESERVED.join(", ")),
-        );
+    let is_long = name.len() > Name::LENGTH_MAX;
+    let told = match variable(&name) {
+        Err(told) => Some(told),
+        Ok(()) if is_long => {
+            let message = format!("`{}` is no name for an item", shown(&name));
+            Some((message, format!("use at most {} letters", Name::LENGTH_MAX)).into())
+        }
+        Ok(()) => None,
+    };
+    if let Some(told) = told {
+        problems.judge(&format!("{at}/as"), "bad-name", told);
     }
     let concurrency = each.concurrency.unwrap_or(1);
     if !(1..=EACH_CONCURRENCY_MAX).contains(&concurrency) {
-        problems.add(
+        problems.judge(
             &format!("{at}/concurrency"),
             "out-of-range",
-            format!("{concurrency} at once"),
-            format!("use 1 to {EACH_CONCURRENCY_MAX}"),
+            (format!("{concurrency} at once"), format!("use 1 to {EACH_CONCURRENCY_MAX}")),
         );
     }
     let max = each.max.unwrap_or(EACH_MAX_DEFAULT);
     if !(1..=EACH_MAX).contains(&max) {
-        problems.add(
+        problems.judge(
             &format!("{at}/max"),
             "out-of-range",
-            format!("{max} items"),
-            format!("use 1 to {EACH_MAX}"),
+            (format!("{max} items"), format!("use 1 to {EACH_MAX}")),
         );
     }
-    if !matches!(&each.items, Value::Array(_) | Value::String(_)) {
-        problems.add(
-            &format!("{at}/items"),
-            "wrong-type",
-            "the items are no list",
-            "write a list, or an expression that gives one: `${{ input.rows }}`",
-        );
-        return None;
+    let items_at = format!("{at}/items");
+    match &each.items {
+        Value::Array(_) => {}
+        Value::String(text) if text.contains("${{") => {}
+        Value::String(text) => {
+            let mend = match Expression::parse(text.trim()) {
+                Ok(_) => format!("write `${{{{ {} }}}}`", shown(text.trim())),
+                Err(_) => ITEMS_MEND.to_owned(),
+            };
+            problems.judge(&items_at, "wrong-type", ("the items are a text, which is no list", mend));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            problems.add(&items_at, "wrong-type", "the items are no list", ITEMS_MEND);
+            return None;
+        }
     }
-    let items = problems.template(&format!("{at}/items"), &each.items)?;
+    let items = problems.template(&items_at, &each.items)?;
     Some(ForEach { items, name, concurrency: concurrency.max(1), max: max.max(1) })
 }
 

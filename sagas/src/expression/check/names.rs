@@ -61,11 +61,14 @@ pub(crate) enum PathRoot<'p> {
 impl Checker<'_> {
     /// An error about a name that there is not.
     fn unknown(&mut self, offset: usize, what: &str, name: &str, known: &[&str]) {
+        let there_is = format!("there is {}", listed(known));
         // The nearest word is looked for once: that takes time, and one slip explains the others.
-        let meant =
-            if self.errors.is_empty() { nearest::hint(name, known.iter().copied()) } else { String::new() };
-        let there_is = if meant.is_empty() { ": there is" } else { " There is" };
-        self.error(offset, format!("{what}{meant}{there_is} {}", listed(known)));
+        let mend = if self.errors.is_empty() {
+            nearest::hint(name, known.iter().copied(), &there_is)
+        } else {
+            there_is
+        };
+        self.error(offset, (what, mend));
     }
 
     pub(super) fn known_step(&mut self, step: &str, at: usize) -> Option<(Type, bool)> {
@@ -83,7 +86,10 @@ impl Checker<'_> {
             let (name, part) = (shown(step), self.part(span));
             self.warn(
                 span.start,
-                format!("the step `{name}` may be skipped, and has no output then: ask `has({part})` first"),
+                (
+                    format!("the step `{name}` may be skipped, and has no output then"),
+                    format!("ask `has({part})` first"),
+                ),
             );
         }
         ty
@@ -112,7 +118,10 @@ impl Checker<'_> {
                 if !is_there {
                     self.warn(
                         at,
-                        format!("`{part}` is not required and may be missing: ask `has({part})` first"),
+                        (
+                            format!("`{part}` is not required and may be missing"),
+                            format!("ask `has({part})` first"),
+                        ),
                     );
                 }
                 ty.clone()
@@ -121,12 +130,13 @@ impl Checker<'_> {
                 if **others == Type::Any {
                     self.warn(
                         at,
-                        format!(
-                            "`{part}` is not declared by the schema, and nothing is known of it: declare it"
+                        (
+                            format!("`{part}` is not declared by the schema, and nothing is known of it"),
+                            "declare it",
                         ),
                     );
                 } else if !is_there {
-                    self.warn(at, format!("`{part}` may be missing: ask `has({part})` first"));
+                    self.warn(at, (format!("`{part}` may be missing"), format!("ask `has({part})` first")));
                 }
                 others.as_ref().clone()
             }
@@ -143,7 +153,7 @@ impl Checker<'_> {
             Type::Any | Type::Nothing => None,
             Type::Object(fields) => Some(fields),
             Type::List(_) => {
-                self.error(at, format!("a list has no field `{}`: an item is written [0]", shown(field)));
+                self.error(at, (format!("a list has no field `{}`", shown(field)), "an item is written [0]"));
                 None
             }
             ty @ (Type::Null | Type::Bool | Type::Int | Type::Double | Type::Number | Type::String) => {

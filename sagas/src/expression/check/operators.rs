@@ -6,6 +6,7 @@ use super::Checker;
 use crate::expression::evaluate::mend;
 use crate::expression::syntax::Operator;
 use crate::expression::types::Type;
+use crate::told::Told;
 
 impl Checker<'_> {
     pub(super) fn binary(&mut self, operator: Operator, at: usize, left: &Type, right: &Type) -> Type {
@@ -66,7 +67,7 @@ impl Checker<'_> {
             Operator::Divide => {
                 let (ty, fits) = numeric(left, right);
                 let whole_by_chance =
-                    "`/` drops the fraction where both numbers happen to be whole: write double(x) / y";
+                    ("`/` drops the fraction where both numbers happen to be whole", "write double(x) / y");
                 match (&ty, fits, *left == Type::Any || *right == Type::Any) {
                     (Type::Number | Type::Any, true, true) => self.warn(at, whole_by_chance),
                     (Type::Number, true, false) => self.error(at, whole_by_chance),
@@ -77,7 +78,7 @@ impl Checker<'_> {
             Operator::Remainder => {
                 let (ty, fits) = numeric(left, right);
                 if fits && [left, right].into_iter().any(|ty| matches!(ty, Type::Double | Type::Number)) {
-                    self.error(at, "`%` takes whole numbers: write int(x) % y");
+                    self.error(at, ("`%` takes whole numbers", "write int(x) % y"));
                     return ty;
                 }
                 (Type::Int, fits)
@@ -86,7 +87,8 @@ impl Checker<'_> {
         if !fits {
             let (left, right) = (left.to_string(), right.to_string());
             let mend = mend(operator, &left, &right);
-            self.error(at, format!("`{}` does not take {left} and {right}{mend}", operator.symbol()));
+            let message = format!("`{}` does not take {left} and {right}", operator.symbol());
+            self.error(at, Told { message, mend: mend.map(str::to_owned) });
         }
         result
     }

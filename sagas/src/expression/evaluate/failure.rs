@@ -7,6 +7,7 @@ use crate::expression::number::Trouble;
 use crate::expression::syntax::Operator;
 use crate::expression::value::Spent;
 use crate::expression::{COST_MAX, Expression, Span};
+use crate::told::Told;
 
 /// Why a part has no value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,8 +96,8 @@ fn around(source: &str, place: usize) -> String {
 fn message(wrong: Wrong) -> String {
     match wrong {
         Wrong::Operands(operator, left, right) => {
-            let (symbol, mend) = (operator.symbol(), mend(operator, left, right));
-            format!("`{symbol}` does not take {left} and {right}{mend}")
+            let message = format!("`{}` does not take {left} and {right}", operator.symbol());
+            Told { message, mend: mend(operator, left, right).map(str::to_owned) }.to_string()
         }
         Wrong::Operand(symbol, found) => format!("`{symbol}` does not take {found}"),
         Wrong::Argument(function, found) => format!("`{}` does not take {found}", function.name()),
@@ -121,12 +122,12 @@ fn message(wrong: Wrong) -> String {
 }
 
 /// What is probably meant instead.
-pub(in crate::expression) fn mend(operator: Operator, left: &str, right: &str) -> &'static str {
+pub(in crate::expression) fn mend(operator: Operator, left: &str, right: &str) -> Option<&'static str> {
     match (operator, left, right) {
         (Operator::Add, "string", _) | (Operator::Add, _, "string") => {
-            ": write string(x) to put it into a text"
+            Some("write string(x) to put it into a text")
         }
-        (Operator::In, "string", "string") => ": write text.contains(part)",
-        _ => "",
+        (Operator::In, "string", "string") => Some("write text.contains(part)"),
+        _ => None,
     }
 }

@@ -6,7 +6,8 @@ use super::{Parser, bad};
 use crate::expression::function::{Function, Macro};
 use crate::expression::syntax::{Fact, Kind, Node};
 use crate::expression::token::Token;
-use crate::expression::{BadExpression, RESERVED, Span, nearest, shown};
+use crate::expression::{BadExpression, Span, TAKEN, nearest, shown};
+use crate::told::Told;
 
 impl<'s> Parser<'s> {
     pub(super) fn name(&mut self, name: &'s str, span: Span) -> Result<Node, BadExpression> {
@@ -23,10 +24,10 @@ impl<'s> Parser<'s> {
             }
             "steps" => return self.output(span),
             "saga" => return self.fact(span),
-            name if RESERVED.contains(&name) => {
+            name if TAKEN.contains(&name) && name != "index" => {
                 return Err(bad(
                     span.start,
-                    format!("`{name}` is a word that CEL reserves: it names nothing"),
+                    format!("`{name}` is a word that CEL reserves, and names nothing"),
                 ));
             }
             name => {
@@ -63,8 +64,9 @@ impl<'s> Parser<'s> {
             let Token::Text(name) = token else {
                 return Err(bad(
                     span.start,
-                    format!(
-                        "what stands behind `{of}` must be known before any saga runs: write a text in quotes"
+                    (
+                        format!("what stands behind `{of}` must be known before any saga runs"),
+                        "write a text in quotes",
                     ),
                 ));
             };
@@ -72,19 +74,15 @@ impl<'s> Parser<'s> {
             return Ok((name, span));
         }
         let place = self.span().start;
-        Err(bad(place, format!("`{of}` alone is no value: write {}", usage(of))))
+        Err(bad(place, (format!("`{of}` alone is no value"), format!("write {}", usage(of)))))
     }
 
     fn output(&mut self, start: Span) -> Result<Node, BadExpression> {
         let (step, _) = self.member("steps")?;
         let (word, span) = self.member(&format!("steps.{}", shown(&step)))?;
         if word != "output" {
-            let message = format!(
-                "`{}`: only a step's `output` can be referred to: write {}",
-                shown(&word),
-                usage("steps")
-            );
-            return Err(bad(span.start, message));
+            let message = format!("`{}`: only a step's `output` can be referred to", shown(&word));
+            return Err(bad(span.start, (message, format!("write {}", usage("steps")))));
         }
         let step: Arc<str> = Arc::from(step);
         if !self.references.steps.contains(&step) {
@@ -96,11 +94,9 @@ impl<'s> Parser<'s> {
     fn fact(&mut self, start: Span) -> Result<Node, BadExpression> {
         let (word, span) = self.member("saga")?;
         let fact = Fact::of_word(&word).ok_or_else(|| {
-            let meant = nearest::hint(&word, Fact::WORDS);
-            bad(
-                span.start,
-                format!("`saga` has no `{}`{meant}; it has: {}", shown(&word), Fact::WORDS.join(", ")),
-            )
+            let there_is = format!("it has {}", Fact::WORDS.join(", "));
+            let mend = nearest::hint(&word, Fact::WORDS, &there_is);
+            bad(span.start, (format!("`saga` has no `{}`", shown(&word)), mend))
         })?;
         self.node(Span { start: start.start, end: self.end() }, Kind::Fact(fact))
     }
@@ -121,15 +117,15 @@ impl<'s> Parser<'s> {
         } else if let Kind::Output(step) = argument.kind {
             self.node(span, Kind::HasOutput(step))
         } else {
-            Err(bad(start, "`has` asks for a field: write has(a.field) or has(a[\"field\"])"))
+            Err(bad(start, ("`has` asks for a field", "write has(a.field) or has(a[\"field\"])")))
         }
     }
 
     fn function(&mut self, name: &str, span: Span) -> Result<Node, BadExpression> {
         self.at += 1;
-        let misused = |message: String| bad(span.start, message);
+        let misused = |told: Told| bad(span.start, told);
         if let Some(kind) = Macro::find(name) {
-            return Err(misused(format!("`{name}` is written {}", kind.usage())));
+            return Err(bad(span.start, format!("`{name}` is written {}", kind.usage())));
         }
         // Whether there is such a function is said first, whatever its arguments.
         let function = Function::find(name).map_err(misused)?;
