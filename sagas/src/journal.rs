@@ -172,6 +172,9 @@ pub enum Event {
         code: String,
         /// A sentence for people.
         message: String,
+        /// Behind the pivot, where nothing is undone any more: when the request is made anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<Timestamp>,
     },
     /// The action is not tried any more.
     GaveUp {

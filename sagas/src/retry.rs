@@ -79,6 +79,12 @@ impl RetryPolicy {
         spread(nominal, jitter, effect, attempt)
     }
 
+    /// A pause as long as the slow lane has them, before what no participant was asked for is tried again.
+    pub fn pause_longest(&self, effect: &EffectId) -> Millis {
+        let jitter = self.jitter.clamp(*SLOW_LANE_JITTER.start(), *SLOW_LANE_JITTER.end());
+        spread(SLOW_LANE_CAP, jitter, effect, 0)
+    }
+
     /// The longest that all attempts with their pauses may take.
     pub fn worst_case(&self, timeout: Millis) -> Millis {
         (1..=self.attempts).fold(Millis(0), |sum, attempt| {

@@ -223,7 +223,7 @@ pub struct Failure {
 pub struct Flight {
     /// Action or compensation.
     pub direction: Direction,
-    /// The attempt, from 1.
+    /// The attempt, from 1. None was made yet: 0.
     pub attempt: u32,
     /// How often this attempt was sent again.
     pub sending: u32,

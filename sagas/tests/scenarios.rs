@@ -40,6 +40,8 @@ mod tombstones;
 mod undoing;
 #[path = "scenarios/unknown.rs"]
 mod unknown;
+#[path = "scenarios/unsent.rs"]
+mod unsent;
 #[path = "scenarios/waiting.rs"]
 mod waiting;
 #[path = "scenarios/waits.rs"]

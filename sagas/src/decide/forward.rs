@@ -62,6 +62,10 @@ impl Draft<'_> {
     pub(super) fn retry_action(&mut self, one: &One<'_>) {
         let One { step, key, flight } = one;
         let Some((position, _)) = self.definition.step(key.step()) else { return };
+        if flight.attempt == 0 {
+            self.make_anew(position, step, key);
+            return;
+        }
         let is_over = self.saga.blocked_at(key).is_none()
             && !self.must_succeed(step)
             && self.now >= self.latest(position, step);

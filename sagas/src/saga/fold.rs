@@ -23,11 +23,8 @@ impl Saga {
                 self.steps.push(StepRun { request: Some(items.clone()), ..run });
             }
             Event::Waiting { step, until, pivot } => {
-                let wait = Wait::Time(*until);
-                let direction = Direction::Action;
-                let flight = Flight { direction, attempt: 0, sending: 0, since: at, sent_at: at, wait };
-                let run = begun(at, step, StepState::Acting);
-                self.steps.push(StepRun { flight: Some(flight), ..run });
+                let flight = Some(unsent(at, Wait::Time(*until)));
+                self.steps.push(StepRun { flight, ..begun(at, step, StepState::Acting) });
                 self.pivot_sent |= *pivot;
             }
             Event::Signalled { name, id, payload } => {
@@ -105,9 +102,12 @@ impl Saga {
                 }
             }
             Event::Tombstoned { step } => self.stop_acting(at, step, StepState::InDoubt),
-            Event::NotSent { step, code, message } => {
-                let failure = Failure { code: code.clone(), message: message.clone() };
-                self.steps.push(StepRun { failure: Some(failure), ..begun(at, step, StepState::NotDone) });
+            Event::NotSent { step, code, message, again } => {
+                let failure = Some(Failure { code: code.clone(), message: message.clone() });
+                let wait = again.map(Wait::Retry);
+                let state = if wait.is_some() { StepState::Acting } else { StepState::NotDone };
+                let flight = wait.map(|wait| unsent(at, wait));
+                self.steps.push(StepRun { failure, flight, ..begun(at, step, state) });
             }
             Event::GaveUp { step, in_doubt } => {
                 let state = if *in_doubt { StepState::InDoubt } else { StepState::NotDone };
@@ -195,11 +195,14 @@ impl Saga {
         let flight =
             Flight { direction, attempt, sending: 0, since: at, sent_at: at, wait: Wait::Reply(until) };
         if self.step(step.as_str()).is_none() {
-            self.steps.push(StepRun { request: request.cloned(), ..begun(at, step, state) });
+            self.steps.push(begun(at, step, state));
         }
         if let Some(run) = self.step_mut(step) {
             // An action is never under way when its compensation is sent.
             let since = run.flight.map_or(at, |before| before.since);
+            if request.is_some() {
+                run.request = request.cloned();
+            }
             if direction == Direction::Action {
                 run.attempts = attempt;
             }
@@ -229,6 +232,11 @@ impl Saga {
             run.changed_at = at;
         }
     }
+}
+
+/// What waits, and nothing is out.
+fn unsent(at: Timestamp, wait: Wait) -> Flight {
+    Flight { direction: Direction::Action, attempt: 0, sending: 0, since: at, sent_at: at, wait }
 }
 
 /// A step right after its beginning.

@@ -165,39 +165,6 @@ fn e15_what_is_missing_right_behind_a_pivot_that_comes_first_is_found_too() {
     );
 }
 
-#[test]
-fn e15_a_request_that_cannot_be_made_behind_the_pivot_blocks_at_once() {
-    story(
-        r#"
-        ship: shop, pivot
-        invoice: books, retriable, needs steps.ship.output.parcel
-
-        0s started, forwards until 58s, window until 1m
-        0s ship action #1 sent, awaited until 1s, the pivot
-          -> shop/ship ship.action.1.0 in 1s: {"order":7}
-        > ship ok
-        0s ship action #1 succeeded: null
-        0s invoice action #1 sent, awaited until 1s
-        0s blocked at invoice: retriable_fails
-          -> books/invoice invoice.action.1.0 in 1s: null
-        > invoice rejected bad_request
-        0s invoice action #1 failed: rejected (bad_request): sorry
-        0s invoice tried again at 934ms
-        > wait 2s
-        934ms invoice action #2 sent, awaited until 1s934ms
-          -> books/invoice invoice.action.2.0 in 1s: null
-        1s934ms invoice action #2 timed out
-        1s934ms invoice tried again at 3s40ms
-        > invoice ok
-        2s invoice action #2 succeeded: null
-        2s unblocked at invoice
-        2s ended: completed
-          => ended completed
-        = completed
-    "#,
-    );
-}
-
 // E19: too large.
 
 #[test]

@@ -5,7 +5,8 @@
 //!                                       it is tried again),
 //! pay: payments, pivot, timeout 2s      its kind, timeout, attempts (1s and 2 if left out)
 //! mail: letters, after pay              what it needs (the step before it if left out, `after -` nothing), `when` it is
-//!                                       run, `each 2 of input.rows` for a list
+//!                                       run, `each 2 of input.rows` for a list, `needs` what goes into its request,
+//!                                       `says 9 bytes` that are in it, too
 //! ship: saga shipment, timeout 10s      a sub-saga; also `delay`, `signal`, `approval` (with `?`: silence goes on)
 //! window 1m                             and the window; also `input {...}`, `race`
 //! part of another                       it is a sub-saga itself (also `..., undone before it began`)
@@ -16,6 +17,7 @@
 //! > wait 1s                             when time passes, with a wake-up whenever one is due
 //! > sleep 1s                            when time passes and nothing wakes the saga until `> wake`
 //! > cancel                              `> resend`
+//! > mend invoice                        when another build can make its request
 //! > repeat                              when a crash lost what was committed and not published
 //! > look                                when somebody looks at it, or at its `> steps`
 //! > signal paid s1 {"sum":3}            when a signal comes
@@ -103,7 +105,11 @@ fn parse_step(line: &str) -> Value {
                 step["for_each"] =
                     json!({"items": format!("${{{{ {list} }}}}"), "concurrency": at_once, "max": 4});
             }
-            ("needs", path) => step["input"] = json!({"it": format!("${{{{ {path} }}}}")}),
+            ("says", text) => {
+                let bytes = text.trim_end_matches(" bytes").parse().expect("a number of bytes");
+                step["input"]["text"] = "x".repeat(bytes).into();
+            }
+            ("needs", path) => step["input"]["it"] = format!("${{{{ {path} }}}}").into(),
             (kind, "") => step["kind"] = kind.into(),
             _ => panic!("`{word}` is no part of a step"),
         }
@@ -219,6 +225,9 @@ impl<'a> Story<'a> {
             "look" => return self.look(),
             "steps" => return self.steps(),
             _ => {}
+        }
+        if let Some(step) = line.strip_prefix("mend ") {
+            return self.mend(step);
         }
         let input = match line {
             line if line.starts_with("signal ") => signal(line),
@@ -353,6 +362,13 @@ impl<'a> Story<'a> {
         }
     }
 
+    fn mend(&mut self, name: &str) {
+        let mut definition = self.definition.clone();
+        let step = definition.steps.iter_mut().find(|step| step.name == *name).expect("a step");
+        step.input = None;
+        self.definition = Box::leak(Box::new(definition));
+    }
+
     fn repeat(&mut self) {
         let pending = pending_effects(self.definition, &self.saga, self.now);
         self.send(&pending);
@@ -431,7 +447,10 @@ fn told(event: &Event) -> String {
         }
         Event::RetryPlanned { step, at } => format!("{step} tried again at {}", clock(*at)),
         Event::Tombstoned { step } => format!("{step} is tombstoned"),
-        Event::NotSent { step, message, .. } => format!("{step} not sent: {message}"),
+        Event::NotSent { step, message, again, .. } => {
+            let again = again.map(|at| format!(", made anew at {}", clock(at))).unwrap_or_default();
+            format!("{step} not sent: {message}{again}")
+        }
         Event::GaveUp { step, in_doubt: true } => format!("{step} given up, in doubt"),
         Event::GaveUp { step, in_doubt: false } => format!("{step} given up, not done"),
         Event::CancelRequested { by, reason } => format!("cancel requested by {by}: {reason}"),

@@ -55,7 +55,7 @@ impl Explorer<'_> {
             return;
         }
         let now = world.now.max(due);
-        let base = World { now, ..world.clone() };
+        let base = World { now, answers: self.model.mended(world), ..world.clone() };
         let mut silent: Vec<(World, Silent)> = vec![(base, Vec::new())];
         let mut faults: u8 = 0;
         for (key, _, flight) in awaited(&self.model.base, &world.saga) {
