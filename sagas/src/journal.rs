@@ -214,7 +214,8 @@ pub enum Event {
         /// The step.
         step: StepKey,
     },
-    /// A success came after compensation began.
+    /// A success came after compensation began. Or, of one that was known before: its compensation found nothing to undo, so that
+    /// it is not neutralised.
     LateReply {
         /// The step.
         step: StepKey,

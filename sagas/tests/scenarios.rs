@@ -32,6 +32,8 @@ mod parts;
 mod resting;
 #[path = "scenarios/siblings.rs"]
 mod siblings;
+#[path = "scenarios/stopping.rs"]
+mod stopping;
 #[path = "support/story.rs"]
 mod story;
 #[path = "scenarios/tombstones.rs"]

@@ -60,10 +60,15 @@ impl Saga {
             Event::Working { step, until: due } => self.set_wait(at, step, Wait::Reply(*due)),
             Event::RetryPlanned { step, at: due } => self.set_wait(at, step, Wait::Retry(*due)),
             Event::Succeeded { step, direction, output, empty, .. } => {
-                self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
+                // What a signal said was counted when it came.
+                let is_signal = self.signals.iter().any(|signal| signal.taken_by.as_ref() == Some(step));
+                if !is_signal {
+                    self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
+                }
                 if let Some(run) = self.step_mut(step) {
                     run.flight = None;
                     run.changed_at = at;
+                    run.happened |= *direction == Direction::Action;
                     run.state = match (direction, empty) {
                         (Direction::Action, _) => StepState::Done,
                         (Direction::Compensation, false) => StepState::Undone,
@@ -130,7 +135,10 @@ impl Saga {
                 let left = deadline.since(at);
                 self.risk_at = *deadline - Millis(left.0 / 10);
                 self.deadline = *deadline;
-                (self.at_risk, self.window_missed) = (false, false);
+                // What one that was held is undone in is a window of its own; one that is under way has its alerts behind it.
+                if self.phase == Phase::Held {
+                    (self.at_risk, self.window_missed) = (false, false);
+                }
             }
             Event::CompensationBegan { cause } => {
                 self.phase = Phase::Backward;
@@ -161,8 +169,10 @@ impl Saga {
                 // It is, or it will be when what is in flight beside it is known.
                 let is_undoing = self.phase == Phase::Backward || self.stopping.is_some();
                 if let Some(run) = self.step_mut(step) {
-                    run.late = true;
-                    run.output.clone_from(output);
+                    (run.late, run.happened) = (true, true);
+                    if output.is_some() {
+                        run.output.clone_from(output);
+                    }
                     if *neutralised && is_undoing && run.state == StepState::NotDone {
                         run.state = StepState::InDoubt;
                     }
@@ -253,5 +263,6 @@ fn begun(at: Timestamp, step: &StepKey, state: StepState) -> StepRun {
         begun_at: at,
         changed_at: at,
         late: false,
+        happened: false,
     }
 }

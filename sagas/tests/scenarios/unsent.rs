@@ -140,12 +140,14 @@ fn e15_a_condition_that_certainly_fails_behind_the_pivot_is_found_before_it() {
     story(
         r#"
         ship: shop, pivot
-        invoice: books, retriable, when steps.ship.output.ok && input.order
+        invoice: books, retriable, when steps.ship.output.n + input.nowhere == 1
 
         0s started, forwards until 58s, window until 1m
-        0s ship action #1 sent, awaited until 1s, the pivot
-          -> shop/ship ship.action.1.0 in 1s: {"order":7}
-        = running
+        0s invoice not sent: `input.nowhere` names nothing in this saga (in `steps.ship.output.n + input.nowhere == 1`)
+        0s compensation began: invoice could not be sent (bad_condition): `input.nowhere` names nothing in this saga (in `steps.ship.output.n + input.nowhere == 1`)
+        0s ended: compensated
+          => ended compensated
+        = compensated
     "#,
     );
 }
@@ -354,6 +356,45 @@ fn e15_an_item_whose_request_cannot_be_made_behind_the_pivot_holds_up_no_other()
           => ended completed
         > mail:2 ok
           refused: the operation was answered already
+        = completed
+    "#,
+    );
+}
+
+#[test]
+fn e19_a_signals_payload_counts_once() {
+    story(
+        r#"
+        a: p, undo x
+        b: p, undo x
+        c: p, undo x
+        paid: signal, timeout 10s
+        d: p, undo x, needs input.order
+
+        0s started, forwards until 51s600ms, window until 1m
+        0s a action #1 sent, awaited until 1s
+          -> p/a a.action.1.0 in 1s: {"order":7}
+        > a ok full
+        0s a action #1 succeeded: (65536 bytes)
+        0s b action #1 sent, awaited until 1s
+          -> p/b b.action.1.0 in 1s: {"order":7}
+        > b ok full
+        0s b action #1 succeeded: (65536 bytes)
+        0s c action #1 sent, awaited until 1s
+          -> p/c c.action.1.0 in 1s: {"order":7}
+        > c ok full
+        0s c action #1 succeeded: (65536 bytes)
+        0s paid waits until 10s
+        > signal paid s1 "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"
+        0s signal paid came (s1): (202 bytes)
+        0s paid took the signal s1
+        0s paid action #0 succeeded: (202 bytes)
+        0s d action #1 sent, awaited until 1s
+          -> p/d d.action.1.0 in 1s: {"it":7}
+        > d ok
+        0s d action #1 succeeded: null
+        0s ended: completed
+          => ended completed
         = completed
     "#,
     );
