@@ -49,12 +49,12 @@ impl Draft<'_> {
         }
         if self.saga.in_flight().next().is_some() {
             // Who is not turned to yet goes on meanwhile.
-            let given_up = self.events.iter().filter_map(|event| match event {
-                Event::GaveUp { step, in_doubt: true } => Some(step.clone()),
-                _ => None,
+            let events = self.events.clone();
+            self.stop_parts(|key| {
+                events
+                    .iter()
+                    .any(|event| matches!(event, Event::GaveUp { step, in_doubt: true } if step == key))
             });
-            let given_up: Vec<StepKey> = given_up.collect();
-            self.stop_parts(|key| given_up.contains(key));
         } else if let Some(cause) = self.saga.stopping.clone() {
             self.turn_round(cause);
         }
@@ -335,16 +335,13 @@ impl Draft<'_> {
         retry_after: Option<Millis>,
     ) {
         let effect = self.effect_id(key, direction);
-        let pause = match (direction, &step.compensation) {
+        let pause = if let (Direction::Compensation, Some(undo)) = (direction, &step.compensation) {
             // The window has been reckoned with the pauses of its policy.
-            (Direction::Compensation, Some(undo)) => {
-                undo.retry.pause_within(&effect, attempt, retry_after.unwrap_or_default())
-            }
+            undo.retry.pause_within(&effect, attempt, retry_after.unwrap_or_default())
+        } else {
             // Behind the pivot no pause is longer than the slow lane's.
-            _ => {
-                let policy = RetryPolicy { cap: step.retry.cap.min(SLOW_LANE_CAP), ..step.retry };
-                policy.pause(&effect, attempt).max(patience(retry_after))
-            }
+            let policy = RetryPolicy { cap: step.retry.cap.min(SLOW_LANE_CAP), ..step.retry };
+            policy.pause(&effect, attempt).max(patience(retry_after))
         };
         self.record(Event::RetryPlanned { step: key.clone(), at: self.now + pause });
     }

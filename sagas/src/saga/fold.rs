@@ -112,7 +112,7 @@ impl Saga {
                 let wait = again.map(Wait::Retry);
                 let state = if wait.is_some() { StepState::Acting } else { StepState::NotDone };
                 let flight = wait.map(|wait| unsent(at, wait));
-                self.steps.push(StepRun { failure, flight, ..begun(at, step, state) });
+                self.steps.push(StepRun { flight, failure, ..begun(at, step, state) });
             }
             Event::GaveUp { step, in_doubt } => {
                 let state = if *in_doubt { StepState::InDoubt } else { StepState::NotDone };

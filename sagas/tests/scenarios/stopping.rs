@@ -143,7 +143,7 @@ fn e06_a_sub_saga_that_is_begun_late_has_no_more_time_than_its_parent() {
 #[test]
 fn e06_a_sub_saga_for_which_there_is_no_time_begins_nothing() {
     story(
-        r#"
+        r"
         part of another, within 1s
         window 30m
         c: cars, undo return, timeout 10m, back 1s, attempts 1
@@ -154,7 +154,7 @@ fn e06_a_sub_saga_for_which_there_is_no_time_begins_nothing() {
           -> parent, part action: rejected forward_budget
           => ended compensated
         = compensated
-    "#,
+    ",
     );
 }
 

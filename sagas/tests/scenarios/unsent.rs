@@ -138,7 +138,7 @@ fn e15_what_is_certainly_not_wanted_behind_the_pivot_misses_nothing() {
 #[test]
 fn e15_a_condition_that_certainly_fails_behind_the_pivot_is_found_before_it() {
     story(
-        r#"
+        r"
         ship: shop, pivot
         invoice: books, retriable, when steps.ship.output.n + input.nowhere == 1
 
@@ -148,14 +148,14 @@ fn e15_a_condition_that_certainly_fails_behind_the_pivot_is_found_before_it() {
         0s ended: compensated
           => ended compensated
         = compensated
-    "#,
+    ",
     );
 }
 
 #[test]
 fn e19_a_request_behind_the_pivot_that_is_too_large_is_found_before_it() {
     story(
-        r#"
+        r"
         ship: shop, pivot
         invoice: books, retriable, says 70000 bytes
 
@@ -165,14 +165,14 @@ fn e19_a_request_behind_the_pivot_that_is_too_large_is_found_before_it() {
         0s ended: compensated
           => ended compensated
         = compensated
-    "#,
+    ",
     );
 }
 
 #[test]
 fn e19_a_request_that_is_too_large_whatever_is_still_to_come_is_found_before_the_pivot() {
     story(
-        r#"
+        r"
         ship: shop, pivot
         invoice: books, retriable, needs steps.ship.output, says 70000 bytes
 
@@ -182,7 +182,7 @@ fn e19_a_request_that_is_too_large_whatever_is_still_to_come_is_found_before_the
         0s ended: compensated
           => ended compensated
         = compensated
-    "#,
+    ",
     );
 }
 
