@@ -126,14 +126,9 @@ async fn take(engine: &Engine, shared: &Shared, messages: Vec<Message>) {
 /// A reply that is too large counts: it was done, so it is an answer, one that has to be undone.
 fn counted(reply: Result<Reply, BadReply>) -> Result<Reply, BadReply> {
     match reply {
-        Err(BadReply::TooLarge { command, bytes }) => Ok(Reply {
-            command,
-            outcome: Outcome::Rejected {
-                code: "too_large".to_owned(),
-                message: format!("the reply has {bytes} bytes, which is more than a reply may have"),
-                partial: true,
-            },
-        }),
+        Err(BadReply::TooLarge { command, bytes }) => {
+            Ok(Reply { command, outcome: Outcome::TooLarge { bytes } })
+        }
         other => other,
     }
 }

@@ -19,7 +19,7 @@ mod ready;
 mod waits;
 
 pub use budget::forward_deadline;
-pub use family::{Ask, AskKind, fence};
+pub use family::{Ask, AskKind, fence, start_part};
 pub use ready::tags;
 
 /// What can reach a saga.
@@ -180,17 +180,17 @@ pub struct StartInput {
 
 /// The first transition of a saga.
 pub fn start(definition: &Definition, start: StartInput, now: Timestamp) -> Decision {
-    let mut draft = begun(definition, start, now);
+    let mut draft = begun(definition, start, definition.window, now);
     draft.advance();
     draft.done()
 }
 
-fn begun(definition: &Definition, start: StartInput, now: Timestamp) -> Draft<'_> {
-    let deadline = now + definition.window;
+fn begun(definition: &Definition, start: StartInput, window: Millis, now: Timestamp) -> Draft<'_> {
+    let deadline = now + window;
     let started = Started {
         definition: definition.name.clone(),
         version: start.version,
-        window: definition.window,
+        window,
         forward_deadline: deadline - definition.reserve,
         deadline,
         input: start.input,
@@ -284,6 +284,8 @@ impl Draft<'_> {
             (Direction::Action, _) => self.on_late_action_reply(step, key, attempt, &reply.outcome),
             (Direction::Compensation, _) => match run.state {
                 StepState::Undone | StepState::Fenced => Err(Refusal::Duplicate),
+                // A sub-saga that was stopped before its turn. In its turn it is asked again.
+                StepState::InDoubt if matches!(step.work, Work::Saga { .. }) => Err(Refusal::Stale),
                 StepState::Skipped
                 | StepState::Acting
                 | StepState::Done
@@ -397,6 +399,9 @@ impl Draft<'_> {
                         self.emit(&One { step, key: &key, flight }, until.since(self.now));
                     }
                 }
+                if self.saga.stopping.is_some() {
+                    self.stop_parts(|_| true);
+                }
             }
         }
     }
@@ -410,7 +415,7 @@ impl Draft<'_> {
             Work::Participant { participant, action } => (participant.clone(), action),
             Work::Saga { definition, version } => {
                 let kind = match flight.direction {
-                    Direction::Action => AskKind::Run,
+                    Direction::Action => AskKind::Run(budget),
                     Direction::Compensation => AskKind::Undo(budget),
                 };
                 let ask = self.ask(key, definition, *version, input, kind);

@@ -47,7 +47,7 @@ pub use scope::Scope;
 pub use types::{Fields, Type};
 
 pub(crate) use check::{PathRoot, check_path};
-pub(crate) use evaluate::Evaluation;
+pub(crate) use evaluate::{Evaluation, ToCome};
 pub(crate) use names::{Payloads, References};
 pub(crate) use sink::Sink;
 pub(crate) use value::Fuel;
@@ -182,7 +182,22 @@ impl Expression {
     pub fn missing(&self, names: &Names<'_>) -> Option<Unresolved> {
         let mut payloads = Payloads::new(names);
         payloads.load(self.references());
-        Evaluation::new(&payloads, &mut Fuel::new(COST_MAX)).fails_for_certain(self)
+        let to_come = |_: &str| true;
+        let mut sink = Sink::new(limit::PAYLOAD_BYTES_MAX);
+        let mut fuel = Fuel::new(COST_MAX);
+        Evaluation::early(&payloads, &mut fuel, &to_come).write_known(self, &mut sink).err()
+    }
+
+    /// Whether it is true for a saga, if that is known already. `to_come` says of which steps there may still be an
+    /// output. `Err`: it certainly has no value.
+    pub fn known_bool(
+        &self,
+        names: &Names<'_>,
+        to_come: &dyn Fn(&str) -> bool,
+    ) -> Result<Option<bool>, Unresolved> {
+        let mut payloads = Payloads::new(names);
+        payloads.load(self.references());
+        Evaluation::early(&payloads, &mut Fuel::new(COST_MAX), to_come).truth_known(self)
     }
 
     pub(crate) fn references(&self) -> &References {

@@ -172,6 +172,9 @@ pub enum Event {
         code: String,
         /// A sentence for people.
         message: String,
+        /// Behind the pivot, where nothing is undone any more: when the request is made anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<Timestamp>,
     },
     /// The action is not tried any more.
     GaveUp {
@@ -211,7 +214,8 @@ pub enum Event {
         /// The step.
         step: StepKey,
     },
-    /// A success came after compensation began.
+    /// A success came after compensation began. Or, of one that was known before: its compensation found nothing to undo, so that
+    /// it is not neutralised.
     LateReply {
         /// The step.
         step: StepKey,

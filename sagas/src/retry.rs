@@ -14,9 +14,9 @@ pub const SLOW_LANE_CAP: Millis = Millis::secs(30);
 const SLOW_LANE_JITTER: std::ops::RangeInclusive<f64> = 0.2..=0.5;
 /// The shortest pause, whatever the policy and its jitter say.
 const PAUSE_MIN: Millis = Millis(1);
-/// After so many attempts of a compensation the saga is `blocked`, while attempts go on.
+/// After so many attempts of a compensation, or of a step behind the pivot, the saga is `blocked`, while attempts go on.
 pub const BLOCKED_AFTER_ATTEMPTS: u32 = 3;
-/// After so long of trying a compensation the saga is `blocked`, while attempts go on.
+/// After so long of trying one of them the saga is `blocked`, while attempts go on. It is looked at when an attempt is missed.
 pub const BLOCKED_AFTER: Millis = Millis::secs(60);
 
 /// How often and when an operation is tried again.
@@ -71,6 +71,16 @@ impl RetryPolicy {
         spread(self.nominal(attempt, self.cap), self.jitter, effect, attempt).max(PAUSE_MIN)
     }
 
+    /// The same for who asks to be left alone for so long: no longer than the pause can be by its jitter, since that is what
+    /// [`Self::worst_case`] counts.
+    pub fn pause_within(&self, effect: &EffectId, attempt: u32, asked: Millis) -> Millis {
+        self.pause(effect, attempt).max(asked.min(self.pause_max(attempt)))
+    }
+
+    fn pause_max(&self, attempt: u32) -> Millis {
+        scale(self.nominal(attempt, self.cap), 1.0 + self.jitter).max(PAUSE_MIN)
+    }
+
     /// The pause after the given attempt in the slow lane: it goes on growing from where the policy
     /// ended, up to [`SLOW_LANE_CAP`], and always has some jitter.
     pub fn pause_slow(&self, effect: &EffectId, attempt: u32) -> Millis {
@@ -84,14 +94,16 @@ impl RetryPolicy {
         scale(self.nominal(attempt, self.cap), 1.0 - self.jitter).max(PAUSE_MIN)
     }
 
+    /// A pause as long as the slow lane has them, before what no participant was asked for is tried again.
+    pub fn pause_longest(&self, effect: &EffectId) -> Millis {
+        let jitter = self.jitter.clamp(*SLOW_LANE_JITTER.start(), *SLOW_LANE_JITTER.end());
+        spread(SLOW_LANE_CAP, jitter, effect, 0)
+    }
+
     /// The longest that all attempts with their pauses may take.
     pub fn worst_case(&self, timeout: Millis) -> Millis {
         (1..=self.attempts).fold(Millis(0), |sum, attempt| {
-            let pause = if attempt < self.attempts {
-                scale(self.nominal(attempt, self.cap), 1.0 + self.jitter).max(PAUSE_MIN)
-            } else {
-                Millis(0)
-            };
+            let pause = if attempt < self.attempts { self.pause_max(attempt) } else { Millis(0) };
             sum.plus(timeout).plus(pause)
         })
     }
@@ -168,6 +180,16 @@ mod tests {
             assert!((Millis(500)..=Millis::secs(45)).contains(&policy.pause_slow(&effect(), attempt)));
         }
         assert_eq!(policy.worst_case(Millis(1000)), Millis(3002));
+    }
+
+    #[test]
+    fn no_pause_that_is_asked_for_is_longer_than_the_worst_case_counts_it() {
+        let policy = RetryPolicy { backoff: Millis(100), jitter: 0.5, ..RetryPolicy::default() };
+        for attempt in 1..4 {
+            let most = policy.nominal(attempt, policy.cap).0 * 3 / 2;
+            assert_eq!(policy.pause_within(&effect(), attempt, Millis::secs(30)), Millis(most));
+            assert_eq!(policy.pause_within(&effect(), attempt, Millis(0)), policy.pause(&effect(), attempt));
+        }
     }
 
     #[test]

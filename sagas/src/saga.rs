@@ -185,6 +185,8 @@ pub struct StepRun {
     /// A success that came now would be no news: a late one was journalled already, or the action is known
     /// to have left an effect that must be undone.
     pub late: bool,
+    /// Its action is known to have been done, in time or late.
+    pub happened: bool,
 }
 
 /// How far a step is.
@@ -223,7 +225,7 @@ pub struct Failure {
 pub struct Flight {
     /// Action or compensation.
     pub direction: Direction,
-    /// The attempt, from 1.
+    /// The attempt, from 1. None was made yet: 0.
     pub attempt: u32,
     /// How often this attempt was sent again.
     pub sending: u32,

@@ -6,10 +6,12 @@
 use serde_json::Value;
 
 use crate::expression::{
-    BadExpression, COST_MAX, Checked, Evaluation, Expression, Fuel, Names, Payloads, Scope, Sink, Unresolved,
+    BadExpression, COST_MAX, Checked, Each, Evaluation, Expression, Fuel, Names, Payloads, Scope, Sink,
+    ToCome, Unresolved,
 };
 use crate::json::{Json, pointer_part};
 use crate::told::Told;
+use crate::wire::limit;
 
 mod path;
 #[cfg(test)]
@@ -191,31 +193,47 @@ impl Template {
     /// Fills the template in, up to `bytes_max` and no deeper than a payload may nest. Its expressions have one budget
     /// together.
     pub fn resolve(&self, names: &Names<'_>, bytes_max: usize) -> Result<Json, Unresolved> {
-        let mut filling =
-            Filling { payloads: Payloads::new(names), fuel: Fuel::new(COST_MAX), sink: Sink::new(bytes_max) };
+        let (payloads, fuel) = (Payloads::new(names), Fuel::new(COST_MAX));
+        let mut filling = Filling { payloads, fuel, sink: Sink::new(bytes_max), to_come: None };
         filling.fill(self)?;
         filling.sink.finish()
     }
 
-    /// The first reason why it can certainly not be filled in: a path that names nothing in the input or in an output
-    /// that is there already, an expression that fails. Outputs and items that are still to come may be anything.
-    pub fn missing(&self, names: &Names<'_>) -> Option<Unresolved> {
-        self.missing_in(&mut Payloads::new(names), &mut Fuel::new(COST_MAX))
+    /// The first reason why it can certainly not be filled in, by what is known already: a path that names nothing, an
+    /// expression that fails, more bytes than a payload may have. `to_come` says of which steps there may still be an
+    /// output, which may be anything. So may an item be where none is in hand.
+    pub fn missing(&self, names: &Names<'_>, to_come: &dyn Fn(&str) -> bool) -> Option<Unresolved> {
+        let (payloads, fuel) = (Payloads::new(names), Fuel::new(COST_MAX));
+        let sink = Sink::new(limit::PAYLOAD_BYTES_MAX);
+        let mut filling = Filling { payloads, fuel, sink, to_come: Some(to_come) };
+        let filled = filling.fill(self);
+        filled.and_then(|()| filling.sink.finish()).err()
     }
 
-    fn missing_in(&self, payloads: &mut Payloads<'_>, fuel: &mut Fuel) -> Option<Unresolved> {
-        match self {
-            Self::Literal(_) => None,
-            Self::Path(path) => path.pick(path.payload(payloads)?).err().map(Unresolved::Missing),
-            Self::Expression(Placed { expression, .. }) => {
-                payloads.load(expression.references());
-                Evaluation::new(payloads, fuel).fails_for_certain(expression)
-            }
-            Self::List(items) => items.iter().find_map(|item| item.missing_in(payloads, fuel)),
-            Self::Object(fields) => fields.iter().find_map(|(_, item)| item.missing_in(payloads, fuel)),
-        }
+    /// The same for each item of a list, with the place of the item. Where all of them together take more evaluation
+    /// than a whole list may take here, the rest of it is not known.
+    pub fn missing_of_items(
+        &self,
+        names: &Names<'_>,
+        to_come: &dyn Fn(&str) -> bool,
+        name: &str,
+        items: &[Json],
+    ) -> Option<(usize, Unresolved)> {
+        let (payloads, fuel) = (Payloads::new(names), Fuel::new(ITEMS_COST_MAX));
+        let sink = Sink::new(limit::PAYLOAD_BYTES_MAX);
+        let mut filling = Filling { payloads, fuel, sink, to_come: Some(to_come) };
+        items.iter().enumerate().find_map(|(at, item)| {
+            let index = u32::try_from(at).unwrap_or(u32::MAX);
+            filling.payloads.turn_to(Each { name, item, index });
+            let filled = filling.fill(self);
+            let sink = std::mem::replace(&mut filling.sink, Sink::new(limit::PAYLOAD_BYTES_MAX));
+            filled.and_then(|()| sink.finish()).err().map(|why| (at, why))
+        })
     }
 }
+
+/// The steps of evaluation that looking at all the items of a list early may take.
+const ITEMS_COST_MAX: usize = 10 * COST_MAX;
 
 /// Takes what the check of an expression found out, with its JSON pointer. Answers whether there may be more.
 type Report<'r> = dyn FnMut(&str, Result<Checked, Vec<BadExpression>>) -> bool + 'r;
@@ -238,6 +256,8 @@ struct Filling<'a> {
     payloads: Payloads<'a>,
     fuel: Fuel,
     sink: Sink,
+    /// Which outputs may still come: what is not known is left open, then.
+    to_come: Option<ToCome<'a>>,
 }
 
 impl Filling<'_> {
@@ -245,12 +265,20 @@ impl Filling<'_> {
         match template {
             Template::Literal(value) => self.sink.given(value),
             Template::Path(path) => {
-                let payload = path.payload(&mut self.payloads).ok_or_else(|| path.missing())?;
-                self.sink.given(path.pick(payload)?)
+                let to_come = self.to_come;
+                match path.payload(&mut self.payloads) {
+                    Some(payload) => self.sink.given(path.pick(payload)?),
+                    None if to_come.is_some_and(|to_come| path.may_come(to_come)) => self.sink.unknown(),
+                    None => Err(path.missing().into()),
+                }
             }
             Template::Expression(Placed { expression, .. }) => {
                 self.payloads.load(expression.references());
-                Evaluation::new(&self.payloads, &mut self.fuel).write(expression, &mut self.sink)
+                match self.to_come {
+                    Some(to_come) => Evaluation::early(&self.payloads, &mut self.fuel, to_come)
+                        .write_known(expression, &mut self.sink),
+                    None => Evaluation::new(&self.payloads, &mut self.fuel).write(expression, &mut self.sink),
+                }
             }
             Template::List(items) => {
                 self.sink.raw("[")?;

@@ -280,6 +280,11 @@ pub enum Outcome {
         /// An effect may be left and must be undone.
         partial: bool,
     },
+    /// It was done, and its answer was too large to be read. Only the door says so: no participant has a word for it.
+    TooLarge {
+        /// How large it was.
+        bytes: usize,
+    },
     /// Not now, try again.
     Failed {
         /// A sentence for people.
@@ -298,12 +303,17 @@ impl Outcome {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Ok { .. } => "ok",
-            Self::Rejected { .. } => "rejected",
+            Self::Rejected { .. } | Self::TooLarge { .. } => "rejected",
             Self::Failed { .. } => "failed",
             Self::Working => "working",
             Self::Tombstoned => "tombstoned",
         }
     }
+}
+
+/// What to say of an answer that was too large to be read.
+pub(crate) fn too_large_to_read(bytes: usize) -> String {
+    format!("the reply has {bytes} bytes, which is more than a reply may have")
 }
 
 /// Cut to its length, and without the one character that Postgres takes in no text.
@@ -352,6 +362,14 @@ impl From<Outcome> for ReplyBody {
                 code: Some(code),
                 message: Some(message),
                 partial,
+                ..empty
+            },
+            // It never goes out; if it did, that would say the same.
+            Outcome::TooLarge { bytes } => Self {
+                outcome: OutcomeWord::Rejected,
+                code: Some("too_large".to_owned()),
+                message: Some(too_large_to_read(bytes)),
+                partial: true,
                 ..empty
             },
             Outcome::Failed { message, retry_after } => Self {

@@ -7,7 +7,7 @@ use snorri_saga::journal::Event;
 use snorri_saga::saga::{BadJournal, Saga, Status};
 use snorri_saga::time::Timestamp;
 
-const EVENTS: [&str; 28] = [
+const EVENTS: [&str; 29] = [
     r#"{"started":{"definition":"order","version":2,"window":"1m","forward_deadline":"2025-11-23T12:00:50Z","deadline":"2025-11-23T12:01:00Z","input":{"order":7}}}"#,
     r#"{"started":{"definition":"order","version":2,"window":"1m","forward_deadline":"2025-11-23T12:00:50Z","deadline":"2025-11-23T12:01:00Z","input":null,"tags":{"customer":"7"},"key":"k","traceparent":"00-01936d3e7f0a70008000000000000001-00000000000000ab-01"}}"#,
     r#"{"sent":{"step":"pay","direction":"action","attempt":1,"until":"2025-11-23T12:00:01Z"}}"#,
@@ -23,6 +23,7 @@ const EVENTS: [&str; 28] = [
     r#"{"retry_planned":{"step":"pay","at":"2025-11-23T12:00:01.1Z"}}"#,
     r#"{"tombstoned":{"step":"pay"}}"#,
     r#"{"not_sent":{"step":"pay","code":"bad_mapping","message":"sorry"}}"#,
+    r#"{"not_sent":{"step":"pay","code":"bad_mapping","message":"sorry","again":"2025-11-23T12:00:30Z"}}"#,
     r#"{"gave_up":{"step":"pay","in_doubt":true}}"#,
     r#"{"cancel_requested":{"by":"ann","reason":"a typo"}}"#,
     r#"{"compensation_began":{"cause":{"rejected":{"step":"pay","code":"no_funds","message":"sorry"}}}}"#,

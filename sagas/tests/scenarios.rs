@@ -32,6 +32,8 @@ mod parts;
 mod resting;
 #[path = "scenarios/siblings.rs"]
 mod siblings;
+#[path = "scenarios/stopping.rs"]
+mod stopping;
 #[path = "support/story.rs"]
 mod story;
 #[path = "scenarios/tombstones.rs"]
@@ -40,6 +42,8 @@ mod tombstones;
 mod undoing;
 #[path = "scenarios/unknown.rs"]
 mod unknown;
+#[path = "scenarios/unsent.rs"]
+mod unsent;
 #[path = "scenarios/waiting.rs"]
 mod waiting;
 #[path = "scenarios/waits.rs"]

@@ -116,6 +116,7 @@ fn replies() {
                 json!({ "message": message, "retry_after_ms": retry_after.map(|after| after.0) })
             }
             Outcome::Working | Outcome::Tombstoned => json!({}),
+            Outcome::TooLarge { .. } => panic!("{name}: only the door says so"),
         };
         assert_eq!(outcome.word(), parsed["outcome"], "{name}");
         for (field, told) in told.as_object().expect("an object") {

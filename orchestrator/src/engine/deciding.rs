@@ -154,7 +154,7 @@ fn first_asked(ask: &Ask, of: &Versioned, now: Timestamp) -> Option<Decision> {
         parent: Some(ask.parent.clone()),
     };
     match ask.kind {
-        AskKind::Run => Some(decide::start(&of.definition, start, now)),
+        AskKind::Run(within) => Some(decide::start_part(&of.definition, start, within, now)),
         AskKind::Undo(_) => Some(decide::fence(&of.definition, start, now)),
         AskKind::Release => None,
     }

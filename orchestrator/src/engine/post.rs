@@ -35,7 +35,7 @@ impl Letter {
         match self {
             Self::Ask(ask) => {
                 let kind = match ask.kind {
-                    AskKind::Run => 0,
+                    AskKind::Run(_) => 0,
                     AskKind::Undo(_) => 1,
                     AskKind::Release => 2,
                 };
@@ -184,7 +184,7 @@ async fn deliver(engine: &Engine, letter: Letter, owed: Vec<Arc<Debt>>) {
 
 /// Why a sub-saga cannot be begun with its input, unless it is there: then it was begun, whatever is said of its input now.
 async fn unfitting(engine: &Engine, ask: &Ask, versioned: &Arc<Versioned>) -> Option<String> {
-    if ask.kind != AskKind::Run {
+    if !matches!(ask.kind, AskKind::Run(_)) {
         return None;
     }
     let mismatches = engine.shared.definitions.mismatches(versioned, &ask.input).await;
@@ -205,7 +205,7 @@ async fn unfitting(engine: &Engine, ask: &Ask, versioned: &Arc<Versioned>) -> Op
 
 /// A sub-saga that cannot be: its parent is told, and is undone.
 async fn refuse(engine: &Engine, ask: &Ask, code: &str, message: String) {
-    if ask.kind != AskKind::Run {
+    if !matches!(ask.kind, AskKind::Run(_)) {
         return;
     }
     let (saga, step) = (ask.parent.saga, ask.parent.step.clone());

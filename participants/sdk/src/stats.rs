@@ -75,7 +75,7 @@ impl Stats {
         Self::count(match outcome {
             Outcome::Ok { empty: true, .. } => &self.empty,
             Outcome::Ok { .. } => &self.ok,
-            Outcome::Rejected { .. } => &self.rejected,
+            Outcome::Rejected { .. } | Outcome::TooLarge { .. } => &self.rejected,
             Outcome::Failed { .. } => &self.failed,
             Outcome::Tombstoned => &self.tombstoned,
             // Never an answer in itself.

@@ -1,11 +1,11 @@
 //! Undoing: compensations in the reverse order of the graph, without end until each is done. A step is undone when
 //! nothing is left of the steps that needed it; steps that do not need each other are undone side by side.
 
+use super::forward::is_stubborn;
 use super::{
     BlockedReason, Cause, Direction, Draft, End, Event, One, Outcome, Refusal, Step, StepKey, StepState, Wait,
 };
 use crate::definition::graph::Set;
-use crate::retry::{BLOCKED_AFTER, BLOCKED_AFTER_ATTEMPTS};
 
 impl Draft<'_> {
     /// From here on everything is undone.
@@ -105,6 +105,11 @@ impl Draft<'_> {
                     empty: *empty,
                 });
                 self.unblock(key);
+                if let Some(run) = self.run(key).filter(|run| *empty && run.happened) {
+                    // It is known that there was something to undo: whatever the fence is worth, the effect is left.
+                    let (step, attempt) = (run.key.clone(), run.attempts);
+                    self.record(Event::LateReply { step, attempt, output: None, neutralised: false });
+                }
                 self.undo_ready();
             }
             _ if !is_current => return Err(Refusal::Stale),
@@ -146,9 +151,13 @@ impl Draft<'_> {
                 }
                 self.record(Event::Working { step: (*key).clone(), until });
             }
-            Outcome::Tombstoned => {
-                // A barrier says this of actions only. Not an answer to a compensation: try again.
-                let message = "the participant answered `tombstoned` to a compensation";
+            Outcome::Tombstoned | Outcome::TooLarge { .. } => {
+                // A barrier says the one of actions only, and what the other said cannot be read: try again.
+                let message = if matches!(outcome, Outcome::Tombstoned) {
+                    "the participant answered `tombstoned` to a compensation"
+                } else {
+                    "the answer was too large to be read"
+                };
                 self.record(Event::Failed {
                     step: (*key).clone(),
                     direction: Direction::Compensation,
@@ -175,7 +184,7 @@ impl Draft<'_> {
 
     fn block_if_stubborn(&mut self, one: &One<'_>, message: &str) {
         let One { step, key, flight } = one;
-        if flight.attempt >= BLOCKED_AFTER_ATTEMPTS || self.now.since(flight.since) >= BLOCKED_AFTER {
+        if is_stubborn(*flight, self.now) {
             self.block(
                 key,
                 BlockedReason::CompensationFails,

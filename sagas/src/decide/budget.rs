@@ -4,7 +4,7 @@ use super::{Draft, Event};
 use crate::definition::graph::Set;
 use crate::definition::{Definition, Step, Zone};
 use crate::ids::StepKey;
-use crate::saga::{Saga, StepState};
+use crate::saga::{Phase, Saga, StepRun, StepState};
 use crate::time::{Millis, Timestamp};
 
 /// Until when the actions of this saga may be tried as it stands: later, undoing what has run might not fit into the
@@ -62,7 +62,8 @@ impl Draft<'_> {
     /// which may come after that deadline, has its whole timeout too.
     pub(super) fn await_until(&self, position: usize, step: &Step, key: &StepKey) -> Timestamp {
         let until = self.now + step.timeout;
-        if self.definition.is_past_pivot(position) || self.saga.blocked_at(key).is_some() {
+        let is_slow = self.saga.blocked_at(key).is_some() && self.saga.stopping.is_none();
+        if self.definition.is_past_pivot(position) || is_slow {
             until
         } else {
             until.min(self.limit_with(position))
@@ -75,11 +76,22 @@ impl Draft<'_> {
         if self.saga.pivot_sent || self.saga.in_flight().nth(1).is_none() {
             return;
         }
+        self.cut(|saga, run| saga.blocked_at(&run.key).is_none());
+    }
+
+    /// The saga stops, and has less time for undoing than it had: nothing at all is awaited beyond what that leaves.
+    pub(super) fn cut_short(&mut self) {
+        if self.saga.phase == Phase::Forward {
+            self.cut(|_, _| true);
+        }
+    }
+
+    fn cut(&mut self, which: impl Fn(&Saga, &StepRun) -> bool) {
         let limit = forward_deadline(self.definition, &self.saga).max(self.now + Millis(1));
         let long: Vec<StepKey> = self
             .saga
             .in_flight()
-            .filter(|(run, flight)| flight.wait.due() > limit && self.saga.blocked_at(&run.key).is_none())
+            .filter(|(run, flight)| flight.wait.due() > limit && which(&self.saga, run))
             .map(|(run, _)| run.key.clone())
             .collect();
         for step in long {

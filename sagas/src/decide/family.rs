@@ -33,18 +33,26 @@ pub struct Ask {
 /// What a parent may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskKind {
-    /// To run.
-    Run,
+    /// To run, and to be over within so long: the parent awaits it no longer.
+    Run(Millis),
     /// To be undone, within so long.
     Undo(Millis),
     /// To end: the parent is completed.
     Release,
 }
 
+/// The first transition of a sub-saga that its parent asks to be over within so long. It has its window, but no longer
+/// than that: what it would do later its parent would only have to undo.
+pub fn start_part(definition: &Definition, start: StartInput, within: Millis, now: Timestamp) -> Decision {
+    let mut draft = begun(definition, start, definition.window.min(within), now);
+    draft.advance();
+    draft.done()
+}
+
 /// The only transition of a sub-saga that is asked to be undone before it was there: it can never run.
 pub fn fence(definition: &Definition, start: StartInput, now: Timestamp) -> Decision {
     let cause = start.parent.as_ref().map(|parent| Cause::Parent { saga: parent.saga });
-    let mut draft = begun(definition, start, now);
+    let mut draft = begun(definition, start, definition.window, now);
     if let Some(cause) = cause {
         draft.record(Event::UndoAsked { deadline: draft.saga.deadline });
         draft.record(Event::CompensationBegan { cause });
@@ -87,9 +95,9 @@ impl Draft<'_> {
             return Err(Refusal::NeverSent);
         }
         match (ask.kind, self.saga.phase) {
-            (AskKind::Run, Phase::Held | Phase::Ended(_)) => self.answer_parent(),
+            (AskKind::Run(_), Phase::Held | Phase::Ended(_)) => self.answer_parent(),
             // It answers when it is done.
-            (AskKind::Run, Phase::Forward | Phase::Backward) => return Err(Refusal::Duplicate),
+            (AskKind::Run(_), Phase::Forward | Phase::Backward) => return Err(Refusal::Duplicate),
             (AskKind::Release, Phase::Held) => self.end(End::Completed),
             (AskKind::Release, Phase::Forward | Phase::Backward) => return Err(Refusal::NeverSent),
             (AskKind::Undo(_), Phase::Ended(End::Compensated)) => self.answer_undo(),
@@ -106,7 +114,11 @@ impl Draft<'_> {
                 let cause = Cause::Parent { saga: ask.parent.saga };
                 match phase {
                     Phase::Held => self.turn_round(cause),
-                    Phase::Forward => self.on_cancel(&cause)?,
+                    Phase::Forward => {
+                        self.on_cancel(&cause)?;
+                        // Its parent has reckoned with the time that undoing takes, and with none beside it.
+                        self.cut_short();
+                    }
                     Phase::Backward | Phase::Ended(_) => {}
                 }
             }
@@ -200,6 +212,22 @@ impl Draft<'_> {
         let runs = self.saga.steps.iter().filter(|run| run.state == StepState::Done && run.attempts > 0);
         let asks: Vec<Effect> =
             runs.filter_map(|run| self.ask_held(self.step(&run.key)?, &run.key, AskKind::Release)).collect();
+        self.effects.extend(asks);
+    }
+
+    /// Sub-sagas that were given up are asked to be undone at once, though it is not the turn of the saga's own steps yet: they
+    /// begin nothing new, and nothing needs what they did. They are asked again in their turn, and that answer counts.
+    pub(super) fn stop_parts(&mut self, which: impl Fn(&StepKey) -> bool) {
+        let runs = self.saga.steps.iter();
+        let given_up = runs.filter(|run| run.state == StepState::InDoubt && which(&run.key));
+        let asks: Vec<Effect> = given_up
+            .filter_map(|run| {
+                let step = self.step(&run.key)?;
+                let undo = step.compensation.as_ref()?;
+                self.ask_held(step, &run.key, AskKind::Undo(undo.timeout))
+            })
+            .filter(|ask| !self.effects.contains(ask))
+            .collect();
         self.effects.extend(asks);
     }
 

@@ -5,8 +5,9 @@ use super::{
     StepKey, StepState, Wait, forward_deadline,
 };
 use crate::definition::{SiblingFailure, StepKind, Work};
-use crate::retry::{RetryPolicy, SLOW_LANE_CAP};
-use crate::wire::limit;
+use crate::retry::{BLOCKED_AFTER, BLOCKED_AFTER_ATTEMPTS, RetryPolicy, SLOW_LANE_CAP};
+use crate::time::Timestamp;
+use crate::wire::{limit, too_large_to_read};
 
 impl Draft<'_> {
     /// A branch failed: the saga is undone. What is in flight beside it is awaited first, or fenced off, as the
@@ -46,9 +47,15 @@ impl Draft<'_> {
                 Wait::Reply(_) => {}
             }
         }
-        if self.saga.in_flight().next().is_none()
-            && let Some(cause) = self.saga.stopping.clone()
-        {
+        if self.saga.in_flight().next().is_some() {
+            // Who is not turned to yet goes on meanwhile.
+            let events = self.events.clone();
+            self.stop_parts(|key| {
+                events
+                    .iter()
+                    .any(|event| matches!(event, Event::GaveUp { step, in_doubt: true } if step == key))
+            });
+        } else if let Some(cause) = self.saga.stopping.clone() {
             self.turn_round(cause);
         }
     }
@@ -62,6 +69,10 @@ impl Draft<'_> {
     pub(super) fn retry_action(&mut self, one: &One<'_>) {
         let One { step, key, flight } = one;
         let Some((position, _)) = self.definition.step(key.step()) else { return };
+        if flight.attempt == 0 {
+            self.make_anew(position, step, key);
+            return;
+        }
         let is_over = self.saga.blocked_at(key).is_none()
             && !self.must_succeed(step)
             && self.now >= self.latest(position, step);
@@ -83,10 +94,10 @@ impl Draft<'_> {
         let is_current = attempt == flight.attempt && matches!(flight.wait, Wait::Reply(_));
         match outcome {
             Outcome::Ok { output, .. } => self.on_action_ok(one, attempt, output),
-            // The door says this of an answer that was too large to be read: it was done. Past the pivot there
-            // is no way back, and the step counts as done, without its output.
-            Outcome::Rejected { code, partial: true, .. } if code == "too_large" && self.saga.pivot_sent => {
-                self.on_action_done(key, attempt, None);
+            // It was done. Past the pivot there is no way back, and the step counts as done, without its output.
+            Outcome::TooLarge { .. } if self.saga.pivot_sent => self.on_action_done(key, attempt, None),
+            Outcome::TooLarge { bytes } => {
+                self.on_action_rejected(key, attempt, "too_large", &too_large_to_read(*bytes), true);
             }
             Outcome::Rejected { .. } | Outcome::Tombstoned if self.must_succeed(step) => {
                 if !is_current {
@@ -193,9 +204,11 @@ impl Draft<'_> {
         let One { step, key, .. } = one;
         let said = match outcome {
             Outcome::Rejected { code, message, .. } => format!("rejected ({code}): {message}"),
-            Outcome::Ok { .. } | Outcome::Failed { .. } | Outcome::Working | Outcome::Tombstoned => {
-                outcome.word().to_owned()
-            }
+            Outcome::Ok { .. }
+            | Outcome::TooLarge { .. }
+            | Outcome::Failed { .. }
+            | Outcome::Working
+            | Outcome::Tombstoned => outcome.word().to_owned(),
         };
         self.record(Event::Failed {
             step: (*key).clone(),
@@ -241,11 +254,18 @@ impl Draft<'_> {
 
     /// An attempt failed or went unanswered: another one, or no more.
     fn after_miss(&mut self, one: &One<'_>, attempt: u32, retry_after: Option<Millis>, cause: Cause) {
-        let One { step, key, .. } = one;
+        let One { step, key, flight } = one;
         if self.must_succeed(step) {
-            if attempt >= step.retry.attempts {
-                let message = format!("{cause}; it is tried again until it succeeds");
+            if is_stubborn(*flight, self.now) {
+                let tried = self.now.since(flight.since);
+                let message = format!(
+                    "{key} does not succeed at {} (attempt {attempt}, tried for {tried}), last: {cause}; it is tried again \
+                     until it does",
+                    step.counterpart()
+                );
                 self.block(key, BlockedReason::RetriableFails, message);
+            }
+            if attempt >= step.retry.attempts {
                 self.plan_slow(key, Direction::Action, attempt, step.retry, retry_after);
             } else {
                 self.plan(step, key, Direction::Action, attempt, retry_after);
@@ -273,7 +293,9 @@ impl Draft<'_> {
         let One { step, key, .. } = one;
         let unknown = self.run(key).is_some_and(|run| run.unknown);
         let has_effect = step.kind != StepKind::Read;
-        if has_effect && unknown && step.compensation.is_none() {
+        // When the saga is undone anyway, an effect that may stay holds up nobody: it is not asked for any more.
+        let is_let_go = step.kind == StepKind::Compensatable && self.saga.stopping.is_some();
+        if has_effect && unknown && step.compensation.is_none() && !is_let_go {
             let message = format!(
                 "whether {} happened at {} is not known, and it cannot be undone; its result is asked for again \
                  and again",
@@ -286,7 +308,7 @@ impl Draft<'_> {
         }
         // Each attempt was answered by `failed`, which promises that nothing is left; an undo is sent all the same where there is one, since
         // it is harmless and participants are written by people.
-        let in_doubt = has_effect && step.compensation.is_some();
+        let in_doubt = has_effect && (unknown || step.compensation.is_some());
         self.record(Event::GaveUp { step: (*key).clone(), in_doubt });
         self.unblock(key);
         self.stop(cause);
@@ -295,11 +317,13 @@ impl Draft<'_> {
     /// The saga stops while the next attempt was only planned.
     fn stop_retrying(&mut self, step: &Step, key: &StepKey) {
         let unknown = self.run(key).is_some_and(|run| run.unknown);
-        if unknown && step.kind != StepKind::Read && step.compensation.is_none() {
+        let has_effect = step.kind != StepKind::Read;
+        if unknown && has_effect && step.kind != StepKind::Compensatable {
             return; // Its result must be known first; the slow lane asks for it.
         }
-        let in_doubt = step.kind != StepKind::Read && step.compensation.is_some();
+        let in_doubt = has_effect && (unknown || step.compensation.is_some());
         self.record(Event::GaveUp { step: key.clone(), in_doubt });
+        self.unblock(key);
     }
 
     pub(super) fn plan(
@@ -310,13 +334,16 @@ impl Draft<'_> {
         attempt: u32,
         retry_after: Option<Millis>,
     ) {
-        let policy = match (direction, &step.compensation) {
-            (Direction::Compensation, Some(undo)) => undo.retry,
-            _ => step.retry,
+        let effect = self.effect_id(key, direction);
+        let pause = if let (Direction::Compensation, Some(undo)) = (direction, &step.compensation) {
+            // The window has been reckoned with the pauses of its policy.
+            undo.retry.pause_within(&effect, attempt, retry_after.unwrap_or_default())
+        } else {
+            // Behind the pivot no pause is longer than the slow lane's.
+            let policy = RetryPolicy { cap: step.retry.cap.min(SLOW_LANE_CAP), ..step.retry };
+            policy.pause(&effect, attempt).max(patience(retry_after))
         };
-        let pause = policy.pause(&self.effect_id(key, direction), attempt);
-        let at = self.now + pause.max(patience(retry_after));
-        self.record(Event::RetryPlanned { step: key.clone(), at });
+        self.record(Event::RetryPlanned { step: key.clone(), at: self.now + pause });
     }
 
     pub(super) fn plan_slow(
@@ -386,6 +413,11 @@ impl Draft<'_> {
             None
         }
     }
+}
+
+/// Whether a person should hear of an operation that is tried without end.
+pub(super) fn is_stubborn(flight: Flight, now: Timestamp) -> bool {
+    flight.attempt >= BLOCKED_AFTER_ATTEMPTS || now.since(flight.since) >= BLOCKED_AFTER
 }
 
 /// How long a participant may ask to be left alone by what must be done: no longer than the slow lane waits.

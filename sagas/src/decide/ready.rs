@@ -6,11 +6,15 @@ use super::{BlockedReason, Cause, Direction, Draft, Event, Json, One, Phase, Ste
 use crate::definition::{Definition, ForEach, Step, Zone};
 use crate::expression::{Each, Facts, Names, Unresolved};
 use crate::ids::{Name, SagaId};
+use crate::template::Template;
+use crate::time::Millis;
 use crate::wire::limit;
 
 /// Why a step cannot be begun.
 type Cannot = (&'static str, String);
 
+/// Why a step's condition cannot be decided.
+const BAD_CONDITION: &str = "bad_condition";
 /// The longest tag that an expression may give, in bytes.
 const TAG_BYTES_MAX: usize = 256;
 
@@ -18,7 +22,7 @@ const TAG_BYTES_MAX: usize = 256;
 pub fn tags(definition: &Definition, id: SagaId, version: u32, input: &Json) -> BTreeMap<String, String> {
     let facts = Facts { id, definition: definition.name.as_str(), version };
     let names = Names { input, output: &|_| None, each: None, saga: facts };
-    let tag = |template: &crate::template::Template| {
+    let tag = |template: &Template| {
         let value = template.resolve(&names, TAG_BYTES_MAX).ok()?.to_value();
         let text = match value {
             serde_json::Value::String(text) => text,
@@ -143,12 +147,7 @@ impl<'a> Draft<'a> {
 
     fn begin_action(&mut self, at: usize, step: &'a Step, key: &StepKey) {
         match self.request(step, None) {
-            Err((code, message)) if self.saga.pivot_sent => {
-                // Nothing is undone any more, and no later attempt can be better: say so to the
-                // participant's side, which is where the mend is.
-                self.send_action(at, step, key, 1, Some(Json::null()));
-                self.block(key, BlockedReason::RetriableFails, format!("{code}: {message}"));
-            }
+            Err(why) if self.saga.pivot_sent => self.hold_back(step, key, why),
             Err((code, message)) => self.cannot_send(key, code, message),
             Ok(request) => {
                 self.send_action(at, step, key, 1, request);
@@ -200,19 +199,14 @@ impl<'a> Draft<'a> {
             self.stop(Cause::ForwardBudget { step: key });
             return false;
         }
-        let item = Json::from_value(item);
-        let one = Each { name: &each.name, item: &item, index: number };
-        match self.request(step, Some(one)) {
+        match self.request_of_item(step, each, number, item) {
             Ok(request) => {
-                // Without an input of its own, an item's request is the item.
-                let request = request.or(Some(item));
-                self.send_action(at, step, &key, 1, request);
+                self.send_action(at, step, &key, 1, Some(request));
                 self.curtail();
                 true
             }
-            Err((code, message)) if self.saga.pivot_sent => {
-                self.send_action(at, step, &key, 1, Some(Json::null()));
-                self.block(&key, BlockedReason::RetriableFails, format!("{code}: {message}"));
+            Err(why) if self.saga.pivot_sent => {
+                self.hold_back(step, &key, why);
                 true
             }
             Err((code, message)) => {
@@ -220,6 +214,41 @@ impl<'a> Draft<'a> {
                 false
             }
         }
+    }
+
+    /// Behind the point of no return a request cannot be made, by what became known only there. Nothing is undone any
+    /// more, and what the definition does not ask for is not sent: a person is needed, and it is made anew by and by.
+    fn hold_back(&mut self, step: &Step, key: &StepKey, (code, message): Cannot) {
+        let again = Some(self.now + self.pause_unsent(step, key));
+        let text = format!(
+            "the request of {key} cannot be made ({code}): {message}; nothing was sent, and it is made anew by and by"
+        );
+        self.record(Event::NotSent { step: key.clone(), code: code.to_owned(), message, again });
+        self.block(key, BlockedReason::RetriableFails, text);
+    }
+
+    /// The time has come to make a request anew that could not be made.
+    pub(super) fn make_anew(&mut self, at: usize, step: &Step, key: &StepKey) {
+        let request = match (&step.for_each, key.number()) {
+            (Some(each), Some(number)) => {
+                let items = self.run(&StepKey::from(&step.name)).and_then(|run| run.request.as_ref());
+                let items = items.map(Json::to_value).unwrap_or_default();
+                let place = usize::try_from(number).unwrap_or(usize::MAX);
+                let item = items.get(place).unwrap_or(&serde_json::Value::Null);
+                self.request_of_item(step, each, number, item).map(Some)
+            }
+            _ => self.request(step, None),
+        };
+        if let Ok(request) = request {
+            self.send_action(at, step, key, 1, request);
+        } else {
+            let at = self.now + self.pause_unsent(step, key);
+            self.record(Event::RetryPlanned { step: key.clone(), at });
+        }
+    }
+
+    fn pause_unsent(&self, step: &Step, key: &StepKey) -> Millis {
+        step.retry.pause_longest(&self.effect_id(key, Direction::Action))
     }
 
     pub(super) fn send_action(
@@ -246,7 +275,13 @@ impl<'a> Draft<'a> {
 
     fn cannot_send(&mut self, key: &StepKey, code: &str, message: String) {
         let (step, code) = (key.clone(), code.to_owned());
-        self.record(Event::NotSent { step: step.clone(), code: code.clone(), message: message.clone() });
+        let again = None;
+        self.record(Event::NotSent {
+            step: step.clone(),
+            code: code.clone(),
+            message: message.clone(),
+            again,
+        });
         self.stop(Cause::NotSent { step, code, message });
     }
 
@@ -261,7 +296,7 @@ impl<'a> Draft<'a> {
     fn is_wanted(&self, step: &Step) -> Result<bool, Cannot> {
         let Some(when) = &step.when else { return Ok(true) };
         self.with_names(None, |names| when.evaluate_bool(names))
-            .map_err(|why| ("bad_condition", why.to_string()))
+            .map_err(|why| (BAD_CONDITION, why.to_string()))
     }
 
     /// The items of a list, as many as there may be.
@@ -283,13 +318,16 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Before the point of no return: another step behind it whose condition, list or request names what is known to be
-    /// missing. Found now it can still be undone.
+    /// Before the point of no return: a step behind it whose condition, list or request cannot be made, by what is known.
+    /// Found now it can still be undone. What is begun here itself is looked at by who makes its request, but for
+    /// a list: it has more than the one that goes out first.
     fn missing_past(&self, at: usize) -> Option<(StepKey, &'static str, String)> {
         let steps = self.definition.steps.iter().enumerate();
-        let others =
-            steps.filter(|(other, _)| *other != at && self.definition.graph.zone(*other) == Zone::Behind);
-        others.map(|(_, step)| step).find_map(|step| {
+        let is_seen_to = |other: usize, step: &Step| other == at && step.for_each.is_none();
+        let behind = steps.filter(|(other, step)| {
+            self.definition.graph.zone(*other) == Zone::Behind && !is_seen_to(*other, step)
+        });
+        behind.map(|(_, step)| step).find_map(|step| {
             let key = StepKey::from(&step.name);
             if self.run(&key).is_some() {
                 return None;
@@ -299,37 +337,76 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// What is known to be missing of a step that is begun later, unless it is known that it is not wanted.
+    /// Why a step that is begun later certainly cannot be, unless it is known that it is not wanted.
     fn missing_in(&self, step: &Step) -> Option<Cannot> {
-        let is_settled = |name: &str| {
-            self.saga.step(name).is_some_and(|run| matches!(run.state, StepState::Done | StepState::Skipped))
+        // A step that was skipped, or whose output was not kept, will never have one.
+        let to_come = |name: &str| {
+            let run = self.saga.step(name);
+            !run.is_some_and(|run| matches!(run.state, StepState::Done | StepState::Skipped))
         };
-        // Of a condition that names what is still to come nothing is known.
-        if let Some(when) = &step.when
-            && when.steps_referred_to().into_iter().all(is_settled)
-        {
-            match self.is_wanted(step) {
-                Ok(true) => {}
-                Ok(false) => return None,
+        let is_known = |steps: Vec<&str>| !steps.into_iter().any(to_come);
+        if let Some(when) = &step.when {
+            let wanted = if is_known(when.steps_referred_to()) {
+                self.is_wanted(step).map(Some)
+            } else {
+                self.with_names(None, |names| when.known_bool(names, &to_come))
+                    .map_err(|why| (BAD_CONDITION, why.to_string()))
+            };
+            match wanted {
+                Ok(Some(true) | None) => {}
+                Ok(Some(false)) => return None,
                 Err(cannot) => return Some(cannot),
             }
         }
-        if let Some(each) = &step.for_each {
-            return self.items(step, each).err();
-        }
-        self.with_names(None, |names| step.input.as_ref()?.missing(names)).map(|missing| cannot(&missing))
+        let Some(each) = &step.for_each else {
+            let input = step.input.as_ref()?;
+            if is_known(input.steps_referred_to()) {
+                return self.resolve(input, None).err();
+            }
+            return self.with_names(None, |names| input.missing(names, &to_come)).map(|why| cannot(&why));
+        };
+        let items = match self.items(step, each) {
+            Ok(items) => items.to_value(),
+            Err(cannot) => return Some(cannot),
+        };
+        let items: Vec<Json> = items.as_array().into_iter().flatten().map(Json::from_value).collect();
+        let input = step.input.as_ref()?;
+        let missing =
+            self.with_names(None, |names| input.missing_of_items(names, &to_come, &each.name, &items));
+        missing.map(|(at, why)| {
+            let (code, message) = cannot(&why);
+            (code, format!("item {at}: {message}"))
+        })
+    }
+
+    /// The request of one item of a list. Without an input of its own, it is the item.
+    fn request_of_item(
+        &self,
+        step: &Step,
+        each: &ForEach,
+        number: u32,
+        item: &serde_json::Value,
+    ) -> Result<Json, Cannot> {
+        let item = Json::from_value(item);
+        let one = Each { name: &each.name, item: &item, index: number };
+        Ok(self.request(step, Some(one))?.unwrap_or(item))
     }
 
     /// The request of a step, checked for its size here and not after the commit: what was committed
     /// must be sendable.
     fn request(&self, step: &Step, each: Option<Each<'_>>) -> Result<Option<Json>, Cannot> {
         let Some(template) = &step.input else { return Ok(None) };
-        let request = self
-            .with_names(each, |names| template.resolve(names, limit::PAYLOAD_BYTES_MAX))
-            .map_err(|why| cannot(&why))?;
+        let request = self.resolve(template, each)?;
+        // Behind the point of no return there is no way back: there each request has its own limit alone, which is looked
+        // at by the filling.
         match self.too_large("request", &request) {
-            Some(message) => Err(("too_large", message)),
-            None => Ok(Some(request)),
+            Some(message) if !self.saga.pivot_sent => Err(("too_large", message)),
+            Some(_) | None => Ok(Some(request)),
         }
+    }
+
+    fn resolve(&self, template: &Template, each: Option<Each<'_>>) -> Result<Json, Cannot> {
+        self.with_names(each, |names| template.resolve(names, limit::PAYLOAD_BYTES_MAX))
+            .map_err(|why| cannot(&why))
     }
 }

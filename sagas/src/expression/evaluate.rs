@@ -28,26 +28,42 @@ pub(crate) struct Evaluation<'v, 'f> {
     fuel: &'f mut Fuel,
     /// The variables of the macros around, the outermost first.
     locals: Vec<Value<'v>>,
-    /// An output or an item that is not there may still come.
-    waits: bool,
+    /// Which outputs that are not there may still come; with that an item may, too.
+    to_come: Option<ToCome<'f>>,
 }
+
+/// Whether the output of the step of that name may still come.
+pub(crate) type ToCome<'f> = &'f dyn Fn(&str) -> bool;
 
 impl<'v, 'f> Evaluation<'v, 'f> {
     /// Over payloads that have what the expressions refer to.
     pub(crate) fn new(payloads: &'v Payloads<'v>, fuel: &'f mut Fuel) -> Self {
-        Self { payloads, fuel, locals: Vec::new(), waits: false }
+        Self { payloads, fuel, locals: Vec::new(), to_come: None }
+    }
+
+    /// The same before everything is known.
+    pub(crate) fn early(payloads: &'v Payloads<'v>, fuel: &'f mut Fuel, to_come: ToCome<'f>) -> Self {
+        Self { payloads, fuel, locals: Vec::new(), to_come: Some(to_come) }
     }
 
     /// Writes the value as JSON.
     pub(crate) fn write(&mut self, expression: &'v Expression, sink: &mut Sink) -> Result<(), Unresolved> {
-        let root = expression.root();
-        let value = self.value(root).map_err(|failure| unresolved(expression, failure))?;
-        sink.value(&value).map_err(|why| match why {
-            Unwritable::NotFinite => {
-                unresolved(expression, Failure::Wrong(root.span.start, Wrong::NotFinite))
-            }
-            Unwritable::Full => sink.full(),
-        })
+        let value = self.value(expression.root()).map_err(|failure| unresolved(expression, failure))?;
+        put(expression, &value, sink)
+    }
+
+    /// The same as far as it is known: something of the least size stands for what is not.
+    pub(crate) fn write_known(
+        &mut self,
+        expression: &'v Expression,
+        sink: &mut Sink,
+    ) -> Result<(), Unresolved> {
+        match self.value(expression.root()) {
+            Ok(value) => put(expression, &value, sink),
+            // What is still to come may also save the cost of looking further.
+            Err(Failure::NotYet | Failure::Spent) => sink.unknown(),
+            Err(failure) => Err(unresolved(expression, failure)),
+        }
     }
 
     /// The value, which must be a bool.
@@ -56,13 +72,12 @@ impl<'v, 'f> Evaluation<'v, 'f> {
         self.condition(root).map_err(|failure| unresolved(expression, failure))
     }
 
-    /// Why it certainly has no value, whatever the outputs and items are that are still to come.
-    pub(crate) fn fails_for_certain(&mut self, expression: &'v Expression) -> Option<Unresolved> {
-        self.waits = true;
-        match self.value(expression.root()) {
-            // What is still to come may also save the cost of looking further.
-            Ok(_) | Err(Failure::NotYet | Failure::Spent) => None,
-            Err(failure) => Some(unresolved(expression, failure)),
+    /// The same, if it is known already.
+    pub(crate) fn truth_known(&mut self, expression: &'v Expression) -> Result<Option<bool>, Unresolved> {
+        match self.condition(expression.root()) {
+            Ok(value) => Ok(Some(value)),
+            Err(Failure::NotYet | Failure::Spent) => Ok(None),
+            Err(failure) => Err(unresolved(expression, failure)),
         }
     }
 
@@ -77,10 +92,11 @@ impl<'v, 'f> Evaluation<'v, 'f> {
             Kind::Input => Ok(Value::given(self.payloads.input())),
             Kind::Output(step) => match self.payloads.output(step) {
                 Some(output) => Ok(Value::given(output)),
-                None => Err(self.nothing(node.span)),
+                None if self.may_come(step) => Err(Failure::NotYet),
+                None => Err(Failure::Missing(node.span)),
             },
             Kind::HasOutput(step) => match self.payloads.output(step) {
-                None if self.waits => Err(Failure::NotYet),
+                None if self.may_come(step) => Err(Failure::NotYet),
                 output => Ok(Value::Bool(output.is_some())),
             },
             Kind::Fact(fact) => Ok(self.fact(*fact)),
@@ -115,8 +131,8 @@ impl<'v, 'f> Evaluation<'v, 'f> {
         match (self.payloads.index(name), self.payloads.item(name)) {
             (Some(index), _) => Ok(Value::Int(i64::from(index))),
             (None, Some(item)) => Ok(Value::given(item)),
-            (None, None) if self.payloads.names.each.is_some() => Err(Failure::Missing(span)),
-            (None, None) => Err(self.nothing(span)),
+            (None, None) if self.to_come.is_some() && !self.payloads.has_item() => Err(Failure::NotYet),
+            (None, None) => Err(Failure::Missing(span)),
         }
     }
 
@@ -152,8 +168,8 @@ impl<'v, 'f> Evaluation<'v, 'f> {
         self.call(function, node.span.start, &values)
     }
 
-    fn nothing(&self, span: Span) -> Failure {
-        if self.waits { Failure::NotYet } else { Failure::Missing(span) }
+    fn may_come(&self, step: &str) -> bool {
+        self.to_come.is_some_and(|to_come| to_come(step))
     }
 
     fn fact(&self, fact: Fact) -> Value<'v> {
@@ -313,4 +329,13 @@ impl<'v, 'f> Evaluation<'v, 'f> {
             (true, Macro::All | Macro::Exists | Macro::ExistsOne | Macro::Filter) => Some(Value::Null),
         })
     }
+}
+
+fn put(expression: &Expression, value: &Value<'_>, sink: &mut Sink) -> Result<(), Unresolved> {
+    sink.value(value).map_err(|why| match why {
+        Unwritable::NotFinite => {
+            unresolved(expression, Failure::Wrong(expression.root().span.start, Wrong::NotFinite))
+        }
+        Unwritable::Full => sink.full(),
+    })
 }

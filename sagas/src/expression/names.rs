@@ -121,6 +121,7 @@ pub(crate) struct References {
 /// The payloads behind the names, each parsed once and only if something refers to it.
 pub(crate) struct Payloads<'a> {
     pub(crate) names: &'a Names<'a>,
+    each: Option<Each<'a>>,
     input: Option<Value>,
     item: Option<Value>,
     outputs: BTreeMap<String, Option<Value>>,
@@ -128,7 +129,12 @@ pub(crate) struct Payloads<'a> {
 
 impl<'a> Payloads<'a> {
     pub(crate) fn new(names: &'a Names<'a>) -> Self {
-        Self { names, input: None, item: None, outputs: BTreeMap::new() }
+        Self { names, each: names.each, input: None, item: None, outputs: BTreeMap::new() }
+    }
+
+    /// The same for another item.
+    pub(crate) fn turn_to(&mut self, each: Each<'a>) {
+        (self.each, self.item) = (Some(each), None);
     }
 
     /// Parses what the references need and what was not parsed yet.
@@ -150,7 +156,7 @@ impl<'a> Payloads<'a> {
 
     pub(crate) fn load_item(&mut self) {
         if self.item.is_none() {
-            self.item = self.names.each.map(|each| each.item.to_value());
+            self.item = self.each.map(|each| each.item.to_value());
         }
     }
 
@@ -171,12 +177,17 @@ impl<'a> Payloads<'a> {
 
     /// The item, if that is its name.
     pub(crate) fn item(&self, name: &str) -> Option<&Value> {
-        self.names.each.filter(|each| each.name == name)?;
+        self.each.filter(|each| each.name == name)?;
         self.item.as_ref()
     }
 
     /// The item's place, if that is the name.
     pub(crate) fn index(&self, name: &str) -> Option<u32> {
-        self.names.each.filter(|_| name == "index").map(|each| each.index)
+        self.each.filter(|_| name == "index").map(|each| each.index)
+    }
+
+    /// Whether it is for an item.
+    pub(crate) fn has_item(&self) -> bool {
+        self.each.is_some()
     }
 }

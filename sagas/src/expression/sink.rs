@@ -39,6 +39,11 @@ impl Sink {
         io::Write::write_all(self, text.as_bytes()).map_err(|_| self.full())
     }
 
+    /// The shortest value, in the place of one that is not known yet.
+    pub(crate) fn unknown(&mut self) -> Result<(), Unresolved> {
+        self.raw("0")
+    }
+
     /// A value of a payload or of a template, with the digits that it came with.
     pub(crate) fn given(&mut self, value: &Given) -> Result<(), Unresolved> {
         serde_json::to_writer(&mut *self, value).map_err(|_| self.full())

@@ -23,11 +23,8 @@ impl Saga {
                 self.steps.push(StepRun { request: Some(items.clone()), ..run });
             }
             Event::Waiting { step, until, pivot } => {
-                let wait = Wait::Time(*until);
-                let direction = Direction::Action;
-                let flight = Flight { direction, attempt: 0, sending: 0, since: at, sent_at: at, wait };
-                let run = begun(at, step, StepState::Acting);
-                self.steps.push(StepRun { flight: Some(flight), ..run });
+                let flight = Some(unsent(at, Wait::Time(*until)));
+                self.steps.push(StepRun { flight, ..begun(at, step, StepState::Acting) });
                 self.pivot_sent |= *pivot;
             }
             Event::Signalled { name, id, payload } => {
@@ -63,10 +60,15 @@ impl Saga {
             Event::Working { step, until: due } => self.set_wait(at, step, Wait::Reply(*due)),
             Event::RetryPlanned { step, at: due } => self.set_wait(at, step, Wait::Retry(*due)),
             Event::Succeeded { step, direction, output, empty, .. } => {
-                self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
+                // What a signal said was counted when it came.
+                let is_signal = self.signals.iter().any(|signal| signal.taken_by.as_ref() == Some(step));
+                if !is_signal {
+                    self.bytes = self.bytes.saturating_add(output.as_ref().map_or(0, Json::len));
+                }
                 if let Some(run) = self.step_mut(step) {
                     run.flight = None;
                     run.changed_at = at;
+                    run.happened |= *direction == Direction::Action;
                     run.state = match (direction, empty) {
                         (Direction::Action, _) => StepState::Done,
                         (Direction::Compensation, false) => StepState::Undone,
@@ -105,9 +107,12 @@ impl Saga {
                 }
             }
             Event::Tombstoned { step } => self.stop_acting(at, step, StepState::InDoubt),
-            Event::NotSent { step, code, message } => {
-                let failure = Failure { code: code.clone(), message: message.clone() };
-                self.steps.push(StepRun { failure: Some(failure), ..begun(at, step, StepState::NotDone) });
+            Event::NotSent { step, code, message, again } => {
+                let failure = Some(Failure { code: code.clone(), message: message.clone() });
+                let wait = again.map(Wait::Retry);
+                let state = if wait.is_some() { StepState::Acting } else { StepState::NotDone };
+                let flight = wait.map(|wait| unsent(at, wait));
+                self.steps.push(StepRun { flight, failure, ..begun(at, step, state) });
             }
             Event::GaveUp { step, in_doubt } => {
                 let state = if *in_doubt { StepState::InDoubt } else { StepState::NotDone };
@@ -130,7 +135,10 @@ impl Saga {
                 let left = deadline.since(at);
                 self.risk_at = *deadline - Millis(left.0 / 10);
                 self.deadline = *deadline;
-                (self.at_risk, self.window_missed) = (false, false);
+                // What one that was held is undone in is a window of its own; one that is under way has its alerts behind it.
+                if self.phase == Phase::Held {
+                    (self.at_risk, self.window_missed) = (false, false);
+                }
             }
             Event::CompensationBegan { cause } => {
                 self.phase = Phase::Backward;
@@ -161,8 +169,10 @@ impl Saga {
                 // It is, or it will be when what is in flight beside it is known.
                 let is_undoing = self.phase == Phase::Backward || self.stopping.is_some();
                 if let Some(run) = self.step_mut(step) {
-                    run.late = true;
-                    run.output.clone_from(output);
+                    (run.late, run.happened) = (true, true);
+                    if output.is_some() {
+                        run.output.clone_from(output);
+                    }
                     if *neutralised && is_undoing && run.state == StepState::NotDone {
                         run.state = StepState::InDoubt;
                     }
@@ -195,11 +205,14 @@ impl Saga {
         let flight =
             Flight { direction, attempt, sending: 0, since: at, sent_at: at, wait: Wait::Reply(until) };
         if self.step(step.as_str()).is_none() {
-            self.steps.push(StepRun { request: request.cloned(), ..begun(at, step, state) });
+            self.steps.push(begun(at, step, state));
         }
         if let Some(run) = self.step_mut(step) {
             // An action is never under way when its compensation is sent.
             let since = run.flight.map_or(at, |before| before.since);
+            if request.is_some() {
+                run.request = request.cloned();
+            }
             if direction == Direction::Action {
                 run.attempts = attempt;
             }
@@ -231,6 +244,11 @@ impl Saga {
     }
 }
 
+/// What waits, and nothing is out.
+fn unsent(at: Timestamp, wait: Wait) -> Flight {
+    Flight { direction: Direction::Action, attempt: 0, sending: 0, since: at, sent_at: at, wait }
+}
+
 /// A step right after its beginning.
 fn begun(at: Timestamp, step: &StepKey, state: StepState) -> StepRun {
     StepRun {
@@ -245,5 +263,6 @@ fn begun(at: Timestamp, step: &StepKey, state: StepState) -> StepRun {
         begun_at: at,
         changed_at: at,
         late: false,
+        happened: false,
     }
 }

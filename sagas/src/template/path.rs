@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::expression::{
-    BadExpression, Checked, Missing, PathRoot, Payloads, SOURCE_BYTES_MAX, Scope, check_path, variable,
+    BadExpression, Checked, Missing, PathRoot, Payloads, SOURCE_BYTES_MAX, Scope, ToCome, check_path,
+    variable,
 };
 
 /// A path into the saga's input, into a step's output or into the item of a `for_each`.
@@ -98,6 +99,15 @@ impl Path {
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
             })
             .ok_or_else(|| self.missing())
+    }
+
+    /// Whether what it leads into is not there yet and may still come.
+    pub(super) fn may_come(&self, to_come: ToCome<'_>) -> bool {
+        match &self.root {
+            Root::Input => false,
+            Root::Output(step) => to_come(step),
+            Root::Item(_) => true,
+        }
     }
 
     pub(super) fn missing(&self) -> Missing {

@@ -158,7 +158,7 @@ fn e15_a_sub_saga_that_is_the_pivot_is_told_of_the_end_and_never_undone() {
         > reserve ok
         0s reserve action #1 succeeded: null
         0s ship action #1 sent, awaited until 10s, the pivot
-          -> sub-saga shipment of ship to run
+          -> sub-saga shipment of ship to run within 10s
         > ship ok {"saga_id":"x","outputs":{}}
         0s ship action #1 succeeded: {"saga_id":"x","outputs":{}}
         0s mail action #1 sent, awaited until 1s
@@ -193,7 +193,7 @@ fn e15_a_sub_saga_that_is_the_pivot_and_is_refused_undoes_what_was_before_it() {
         > reserve ok
         0s reserve action #1 succeeded: null
         0s ship action #1 sent, awaited until 10s, the pivot
-          -> sub-saga shipment of ship to run
+          -> sub-saga shipment of ship to run within 10s
         > ship rejected no_boat
         0s ship action #1 rejected: no_boat
         0s compensation began: ship was rejected (no_boat): sorry
@@ -204,6 +204,108 @@ fn e15_a_sub_saga_that_is_the_pivot_and_is_refused_undoes_what_was_before_it() {
         0s ended: compensated
           => ended compensated
         = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e15_a_step_of_many_attempts_is_blocked_after_three_and_no_pause_is_longer_than_the_slow_lanes() {
+    story(
+        r#"
+        window 10m
+        ship: shop, pivot
+        invoice: books, retriable, attempts 100, backoff 1h
+
+        0s started, forwards until 9m58s, window until 10m
+        0s ship action #1 sent, awaited until 1s, the pivot
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship ok
+        0s ship action #1 succeeded: null
+        0s invoice action #1 sent, awaited until 1s
+          -> books/invoice invoice.action.1.0 in 1s: {"order":7}
+        > invoice failed
+        0s invoice action #1 failed: busy
+        0s invoice tried again at 30s
+        > wait 30s
+        30s invoice action #2 sent, awaited until 31s
+          -> books/invoice invoice.action.2.0 in 1s: {"order":7}
+        > invoice failed after 1h
+        30s invoice action #2 failed: busy
+        30s invoice tried again at 1m
+        > wait 30s
+        1m invoice action #3 sent, awaited until 1m1s
+          -> books/invoice invoice.action.3.0 in 1s: {"order":7}
+        > invoice failed
+        1m invoice action #3 failed: busy
+        1m blocked at invoice: retriable_fails
+        1m invoice tried again at 1m30s
+        > wait 30s
+        1m30s invoice action #4 sent, awaited until 1m31s
+          -> books/invoice invoice.action.4.0 in 1s: {"order":7}
+        > invoice ok
+        1m30s invoice action #4 succeeded: null
+        1m30s unblocked at invoice
+        1m30s ended: completed
+          => ended completed
+        = completed
+    "#,
+    );
+}
+
+#[test]
+fn e15_a_step_that_is_tried_for_a_minute_is_blocked_before_its_third_attempt() {
+    story(
+        r#"
+        window 10m
+        ship: shop, pivot
+        invoice: books, retriable, timeout 70s, attempts 100
+
+        0s started, forwards until 8m49s, window until 10m
+        0s ship action #1 sent, awaited until 1s, the pivot
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship ok
+        0s ship action #1 succeeded: null
+        0s invoice action #1 sent, awaited until 1m10s
+          -> books/invoice invoice.action.1.0 in 1m10s: {"order":7}
+        > wait 71s
+        1m10s invoice action #1 timed out
+        1m10s blocked at invoice: retriable_fails
+        1m10s invoice tried again at 1m10s100ms
+        1m10s100ms invoice action #2 sent, awaited until 2m20s100ms
+          -> books/invoice invoice.action.2.0 in 1m10s: {"order":7}
+        > invoice ok
+        1m11s invoice action #2 succeeded: null
+        1m11s unblocked at invoice
+        1m11s ended: completed
+          => ended completed
+        = completed
+    "#,
+    );
+}
+
+#[test]
+fn e09_a_pivot_of_which_a_part_is_left_is_blocked_whatever_word_its_participant_has_for_it() {
+    story(
+        r#"
+        ship: shop, pivot
+        invoice: books, retriable
+
+        0s started, forwards until 58s, window until 1m
+        0s ship action #1 sent, awaited until 1s, the pivot
+          -> shop/ship ship.action.1.0 in 1s: {"order":7}
+        > ship rejected too_large partial
+        0s ship action #1 failed: rejected with an effect that may be left (too_large): sorry
+        0s blocked at ship: unknown
+        0s ship tried again at 1s123ms
+        > wait 2s
+        1s123ms ship action #2 sent, awaited until 2s123ms
+          -> shop/ship ship.action.2.0 in 1s: {"order":7}
+        > ship ok
+        2s ship action #2 succeeded: null
+        2s unblocked at ship
+        2s invoice action #1 sent, awaited until 3s
+          -> books/invoice invoice.action.1.0 in 1s: {"order":7}
+        = running
     "#,
     );
 }

@@ -385,7 +385,7 @@ fn e11_a_participant_is_told_how_long_is_left_and_no_time_of_day() {
         0s ship action #1 sent, awaited until 10s
         0s hotel action #1 sent, awaited until 1s
         0s flight action #1 sent, awaited until 3s
-          -> sub-saga shipment of ship to run
+          -> sub-saga shipment of ship to run within 10s
           -> hotels/hotel hotel.action.1.0 in 1s: {"order":7}
           -> airline/flight flight.action.1.0 in 3s: {"order":7}
         > sleep 400ms
@@ -393,13 +393,14 @@ fn e11_a_participant_is_told_how_long_is_left_and_no_time_of_day() {
         400ms ship sent again
         400ms hotel sent again
         400ms flight sent again
-          -> sub-saga shipment of ship to run
+          -> sub-saga shipment of ship to run within 9s600ms
           -> hotels/hotel hotel.action.1.1 in 600ms: {"order":7}
           -> airline/flight flight.action.1.1 in 2s600ms: {"order":7}
         > flight rejected full
         400ms flight action #1 rejected: full
         400ms stopping: flight was rejected (full): sorry
         400ms ship given up, in doubt
+          -> sub-saga shipment of ship to be undone in 10s
         > hotel ok
         400ms hotel action #1 succeeded: null
         400ms compensation began: flight was rejected (full): sorry

@@ -330,3 +330,88 @@ fn e04_a_success_that_comes_again_after_its_undo_is_a_duplicate() {
     "#,
     );
 }
+
+#[test]
+fn e04_an_undo_that_found_nothing_of_what_is_known_to_be_done_leaves_it_behind() {
+    story(
+        r#"
+        reserve: stock, undo release
+        pay: payments, undo refund
+
+        0s started, forwards until 55s800ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve ok empty
+        0s reserve compensation #1 succeeded (it found nothing)
+        0s reserve #1 succeeded late, NOT NEUTRALISED
+        0s ended: compensated
+          => ended compensated
+        > undo reserve ok empty
+          refused: the operation was answered already
+        > reserve ok
+          refused: the operation was answered already
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e04_an_undo_that_found_nothing_of_what_succeeded_late_leaves_it_behind() {
+    story(
+        r#"
+        reserve: stock, undo release, attempts 1
+
+        0s started, forwards until 59s, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > wait 1s
+        1s reserve action #1 timed out
+        1s reserve given up, in doubt
+        1s compensation began: reserve was not answered on its last attempt
+        1s reserve compensation #1 sent, awaited until 2s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        > reserve ok {"hold":1}
+        1s reserve #1 succeeded late, neutralised
+        > undo reserve ok empty
+        1s reserve compensation #1 succeeded (it found nothing)
+        1s reserve #1 succeeded late, NOT NEUTRALISED
+        1s ended: compensated
+          => ended compensated
+        > reserve ok {"hold":1}
+          refused: the operation was answered already
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e04_an_undo_may_find_nothing_of_what_was_partly_refused() {
+    story(
+        r#"
+        reserve: stock, undo release
+
+        0s started, forwards until 57s900ms, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve rejected no_stock partial
+        0s reserve action #1 rejected: no_stock, an effect may be left
+        0s compensation began: reserve was rejected (no_stock): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} saga {"order":7}
+        > undo reserve ok empty
+        0s reserve compensation #1 succeeded (it found nothing)
+        0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}

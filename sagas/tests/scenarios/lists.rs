@@ -220,68 +220,6 @@ fn e15_a_list_behind_the_pivot_that_is_too_long_is_found_before_it() {
     );
 }
 
-#[test]
-fn e15_an_item_behind_the_pivot_whose_request_cannot_be_made_blocks_at_once() {
-    story(
-        r#"
-        input {"rows":[{"to":"ann"},{}]}
-        ship: shop, pivot
-        mail: letters, retriable, each 2 of input.rows, needs item.to
-
-        0s started, forwards until 57s, window until 1m
-        0s ship action #1 sent, awaited until 1s, the pivot
-          -> shop/ship ship.action.1.0 in 1s: {"rows":[{"to":"ann"},{}]}
-        > ship ok
-        0s ship action #1 succeeded: null
-        0s mail works on [{"to":"ann"},{}]
-        0s mail:0 action #1 sent, awaited until 1s
-        0s mail:1 action #1 sent, awaited until 1s
-        0s blocked at mail:1: retriable_fails
-          -> letters/mail mail:0.action.1.0 in 1s: {"it":"ann"}
-          -> letters/mail mail:1.action.1.0 in 1s: null
-        > mail:0 ok
-        0s mail:0 action #1 succeeded: null
-        > mail:1 ok
-        0s mail:1 action #1 succeeded: null
-        0s unblocked at mail:1
-        0s mail action #0 succeeded
-        0s ended: completed
-          => ended completed
-        = completed
-    "#,
-    );
-}
-
-#[test]
-fn e15_a_list_behind_a_pivot_that_was_skipped_may_turn_back_until_its_first_item_is_sent() {
-    story(
-        r#"
-        input {"rows":[{}],"pay":false}
-        reserve: stock, undo release
-        ship: shop, pivot, when input.pay
-        mail: letters, retriable, each 2 of input.rows, needs item.to
-
-        0s started, forwards until 56s900ms, window until 1m
-        0s reserve action #1 sent, awaited until 1s
-          -> stock/reserve reserve.action.1.0 in 1s: {"rows":[{}],"pay":false}
-        > reserve ok
-        0s reserve action #1 succeeded: null
-        0s ship skipped
-        0s mail works on [{}]
-        0s mail:0 not sent: `item.to` names nothing in this saga
-        0s mail given up, not done
-        0s compensation began: mail:0 could not be sent (bad_mapping): `item.to` names nothing in this saga
-        0s reserve compensation #1 sent, awaited until 1s
-          -> stock/release reserve.compensation.1.0 in 1s: {"rows":[{}],"pay":false} result null saga {"rows":[{}],"pay":false}
-        > undo reserve ok
-        0s reserve compensation #1 succeeded
-        0s ended: compensated
-          => ended compensated
-        = compensated
-    "#,
-    );
-}
-
 // E16: a crash between commit and publish.
 
 #[test]

@@ -190,12 +190,12 @@ fn e17_what_is_known_to_be_there_waits_in_doubt_for_its_undo() {
         > steps
           reserve undoing
           ship in_doubt (closed: sorry)
-        > undo reserve ok empty
-        0s reserve compensation #1 succeeded (it found nothing)
+        > undo reserve ok
+        0s reserve compensation #1 succeeded
         0s ship compensation #1 sent, awaited until 1s
           -> shop/recall ship.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
         > steps
-          reserve fenced
+          reserve undone
           ship undoing (closed: sorry)
         = compensating
     "#,

@@ -196,7 +196,7 @@ fn e07_a_sibling_that_waits_for_its_next_attempt_is_not_tried_again() {
 }
 
 #[test]
-fn e07_a_sibling_that_cannot_be_undone_is_asked_until_its_result_is_known() {
+fn e07_a_sibling_whose_effect_may_stay_is_asked_for_its_result_no_more() {
     story(
         r#"
         hotel: hotels, undo cancel, after -
@@ -215,20 +215,15 @@ fn e07_a_sibling_that_cannot_be_undone_is_asked_until_its_result_is_known() {
         > hotel rejected full
         1s hotel action #1 rejected: full
         1s stopping: hotel was rejected (full): sorry
-        > wait 2s
-        1s100ms mail action #2 sent, awaited until 2s100ms
-          -> letters/mail mail.action.2.0 in 1s: {"order":7}
-        2s100ms mail action #2 timed out
-        2s100ms blocked at mail: unknown
-        2s100ms mail tried again at 3s18ms
-        > look
-          blocked, due at 3s18ms; waits for attempt 3 of the action of mail at 2025-11-23T12:00:03.018Z
-        > mail ok
-        3s mail action #2 succeeded: null
-        3s unblocked at mail
-        3s compensation began: hotel was rejected (full): sorry
-        3s ended: compensated
+        1s mail given up, in doubt
+        1s compensation began: hotel was rejected (full): sorry
+        1s ended: compensated
           => ended compensated
+        > wait 2s
+        > look
+          compensated
+        > mail ok
+        3s mail #1 succeeded late, neutralised
         = compensated
     "#,
     );
@@ -324,6 +319,70 @@ fn e07_the_first_failure_is_the_cause() {
         0s flight action #1 rejected: cancelled
         0s compensation began: hotel was rejected (full): sorry
         0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e07_money_is_given_back_while_nobody_knows_of_a_postcard() {
+    story(
+        r#"
+        hold: payments, undo release, after -
+        postcard: mail, undo none, after -, attempts 1
+
+        0s started, forwards until 57s900ms, window until 1m
+        0s hold action #1 sent, awaited until 1s
+        0s postcard action #1 sent, awaited until 1s
+          -> payments/hold hold.action.1.0 in 1s: {"order":7}
+          -> mail/postcard postcard.action.1.0 in 1s: {"order":7}
+        > hold ok
+        0s hold action #1 succeeded: null
+        > wait 1s
+        1s postcard action #1 timed out
+        1s blocked at postcard: unknown
+        1s postcard tried again at 1s932ms
+        > look
+          blocked, due at 1s932ms; waits for attempt 2 of the action of postcard at 2025-11-23T12:00:01.932Z
+        > cancel
+        1s cancel requested by ann: a typo
+        1s postcard given up, in doubt
+        1s unblocked at postcard
+        1s compensation began: cancelled by ann: a typo
+        1s hold compensation #1 sent, awaited until 2s
+          -> payments/release hold.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo hold ok
+        1s hold compensation #1 succeeded
+        1s ended: compensated
+          => ended compensated
+        > postcard ok
+        1s postcard #1 succeeded late, neutralised
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e07_what_cannot_be_undone_is_awaited_to_its_timeout_and_then_let_go() {
+    story(
+        r#"
+        hold: payments, undo release, after -
+        postcard: mail, undo none, after -, timeout 5s
+
+        0s started, forwards until 57s900ms, window until 1m
+        0s hold action #1 sent, awaited until 1s
+        0s postcard action #1 sent, awaited until 5s
+          -> payments/hold hold.action.1.0 in 1s: {"order":7}
+          -> mail/postcard postcard.action.1.0 in 5s: {"order":7}
+        > hold rejected no_funds
+        0s hold action #1 rejected: no_funds
+        0s stopping: hold was rejected (no_funds): sorry
+        > wait 5s
+        5s postcard action #1 timed out
+        5s postcard given up, in doubt
+        5s compensation began: hold was rejected (no_funds): sorry
+        5s ended: compensated
           => ended compensated
         = compensated
     "#,

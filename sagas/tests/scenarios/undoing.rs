@@ -204,21 +204,21 @@ fn e02_the_slow_lane_keeps_to_what_the_participant_asks() {
           -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
         > undo reserve failed after 2s
         0s reserve compensation #1 failed: busy
-        0s reserve tried again at 2s
-        > wait 2s
-        2s reserve compensation #2 sent, awaited until 3s
+        0s reserve tried again at 100ms
+        > wait 100ms
+        100ms reserve compensation #2 sent, awaited until 1s100ms
           -> stock/release reserve.compensation.2.0 in 1s: {"order":7} result null saga {"order":7}
         > undo reserve failed after 30s
-        2s reserve compensation #2 failed: busy
-        2s reserve tried again at 32s
+        100ms reserve compensation #2 failed: busy
+        100ms reserve tried again at 30s100ms
         > wait 30s
-        32s reserve compensation #3 sent, awaited until 33s
+        30s100ms reserve compensation #3 sent, awaited until 31s100ms
           -> stock/release reserve.compensation.3.0 in 1s: {"order":7} result null saga {"order":7}
         > undo reserve working
           refused: nothing is due
         > undo reserve ok
-        32s reserve compensation #3 succeeded
-        32s ended: compensated
+        30s100ms reserve compensation #3 succeeded
+        30s100ms ended: compensated
           => ended compensated
         = compensated
     "#,
@@ -398,6 +398,54 @@ fn e09_a_step_rejected_in_part_is_undone() {
         > undo reserve ok
         0s reserve compensation #1 succeeded
         0s ended: compensated
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e02_no_pause_that_is_asked_for_within_the_policy_is_longer_than_the_window_reckons_with() {
+    story(
+        r#"
+        reserve: stock, undo release, attempts 3, pause 1s
+        pay: payments, undo none
+
+        0s started, forwards until 54s, window until 1m
+        0s reserve action #1 sent, awaited until 1s
+          -> stock/reserve reserve.action.1.0 in 1s: {"order":7}
+        > reserve ok
+        0s reserve action #1 succeeded: null
+        0s pay action #1 sent, awaited until 1s
+          -> payments/pay pay.action.1.0 in 1s: {"order":7}
+        > pay rejected no_funds
+        0s pay action #1 rejected: no_funds
+        0s compensation began: pay was rejected (no_funds): sorry
+        0s reserve compensation #1 sent, awaited until 1s
+          -> stock/release reserve.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve failed after 30s
+        0s reserve compensation #1 failed: busy
+        0s reserve tried again at 1s
+        > wait 1s
+        1s reserve compensation #2 sent, awaited until 2s
+          -> stock/release reserve.compensation.2.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve failed after 30s
+        1s reserve compensation #2 failed: busy
+        1s reserve tried again at 3s
+        > wait 2s
+        3s reserve compensation #3 sent, awaited until 4s
+          -> stock/release reserve.compensation.3.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve failed after 30s
+        3s reserve compensation #3 failed: busy
+        3s blocked at reserve: compensation_fails
+        3s reserve tried again at 33s
+        > wait 30s
+        33s reserve compensation #4 sent, awaited until 34s
+          -> stock/release reserve.compensation.4.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo reserve ok
+        33s reserve compensation #4 succeeded
+        33s unblocked at reserve
+        33s ended: compensated
           => ended compensated
         = compensated
     "#,

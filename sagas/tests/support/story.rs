@@ -2,25 +2,27 @@
 //!
 //! ```text
 //! reserve: stock, undo release          given a step, its participant, its compensation (`, pause 1s` before
-//!                                       it is tried again),
-//! pay: payments, pivot, timeout 2s      its kind, timeout, attempts (1s and 2 if left out)
+//!                                       it is tried again, `, back 1s` for its answer),
+//! pay: payments, pivot, timeout 2s      its kind, timeout, attempts (1s and 2 if left out), `backoff 1s` between them
 //! mail: letters, after pay              what it needs (the step before it if left out, `after -` nothing), `when` it is
-//!                                       run, `each 2 of input.rows` for a list
+//!                                       run, `each 2 of input.rows` for a list, `needs` what goes into its request,
+//!                                       `says 9 bytes` that are in it, too
 //! ship: saga shipment, timeout 10s      a sub-saga; also `delay`, `signal`, `approval` (with `?`: silence goes on)
 //! window 1m                             and the window; also `input {...}`, `race`
-//! part of another                       it is a sub-saga itself (also `..., undone before it began`)
+//! part of another                       it is a sub-saga itself (also `..., undone before it began`, `..., within 20s`)
 //!                                       an empty line ends the definition
 //! > reserve ok {"hold":1}               when the newest attempt of the action is answered (also `ok 999 bytes`),
-//! > reserve#1 rejected sold_out         or attempt 1; also `rejected <code> partial`
+//! > reserve#1 rejected sold_out         or attempt 1; also `rejected <code> partial`, and `large` when the door cannot read it
 //! > undo reserve ok empty               when its compensation is answered
 //! > wait 1s                             when time passes, with a wake-up whenever one is due
 //! > sleep 1s                            when time passes and nothing wakes the saga until `> wake`
 //! > cancel                              `> resend`
+//! > mend invoice                        when another build can make its request
 //! > repeat                              when a crash lost what was committed and not published
 //! > look                                when somebody looks at it, or at its `> steps`
 //! > signal paid s1 {"sum":3}            when a signal comes
 //! > approve boss                        when a person decides; also `> refuse boss`
-//! > parent run                          when its parent asks it to run; also `> parent undo`, `> parent ends`
+//! > parent run                          when its parent asks it to run; also `> parent undo [in 20s]`, `> parent ends`
 //! 0s reserve action #1 succeeded        then this is recorded
 //!   -> payments/pay pay.action.1.0 ...  and this is sent
 //! = completed                           the status after all
@@ -30,7 +32,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 use snorri_saga::decide::{
-    Ask, AskKind, Decision, Effect, Input, StartInput, decide, fence, pending_effects, start,
+    Ask, AskKind, Decision, Effect, Input, StartInput, decide, fence, pending_effects, start, start_part,
 };
 use snorri_saga::definition::{Definition, Draft};
 use snorri_saga::ids::{CommandId, Direction, EffectId, Name, SagaId};
@@ -87,13 +89,17 @@ fn parse_definition(given: &str) -> (Definition, Json) {
 fn parse_step(line: &str) -> Value {
     let (name, rest) = line.split_once(": ").expect("`step: participant, ...`");
     let mut words = rest.split(", ");
+    let mut undo_timeout = None;
+    let (mut backoff, mut cap) = ("100ms", "5s");
     let (mut timeout, mut attempts, mut undo_pause) = ("1s", 2, "100ms");
     let mut step = json!({"name": name, "participant": words.next().expect("a participant")});
     for word in words {
         match word.split_once(' ').unwrap_or((word, "")) {
             ("undo", operation) => step["compensation"] = operation.into(),
             ("pause", text) => undo_pause = text,
+            ("back", text) => undo_timeout = Some(text),
             ("timeout", text) => timeout = text,
+            ("backoff", text) => (backoff, cap) = (text, text),
             ("attempts", text) => attempts = text.parse().expect("a number of attempts"),
             ("after", names) => step["needs"] = names.split(' ').filter(|name| *name != "-").collect(),
             ("when", expression) => step["when"] = expression.into(),
@@ -103,7 +109,11 @@ fn parse_step(line: &str) -> Value {
                 step["for_each"] =
                     json!({"items": format!("${{{{ {list} }}}}"), "concurrency": at_once, "max": 4});
             }
-            ("needs", path) => step["input"] = json!({"it": format!("${{{{ {path} }}}}")}),
+            ("says", text) => {
+                let bytes = text.trim_end_matches(" bytes").parse().expect("a number of bytes");
+                step["input"]["text"] = "x".repeat(bytes).into();
+            }
+            ("needs", path) => step["input"]["it"] = format!("${{{{ {path} }}}}").into(),
             (kind, "") => step["kind"] = kind.into(),
             _ => panic!("`{word}` is no part of a step"),
         }
@@ -123,10 +133,14 @@ fn parse_step(line: &str) -> Value {
         fields.insert("timeout".to_owned(), timeout.into());
         return step;
     }
-    let retry = json!({"attempts": attempts, "backoff": "100ms", "jitter": 0.0});
+    let retry = json!({"attempts": attempts, "backoff": backoff, "cap": cap, "jitter": 0.0});
     if let Some(operation) = step.get("compensation").filter(|operation| **operation != "none") {
         let retry = json!({"attempts": attempts, "backoff": undo_pause, "jitter": 0.0});
+        let operation = operation.clone();
         step["compensation"] = json!({"action": operation, "retry": retry});
+        if let Some(timeout) = undo_timeout {
+            step["compensation"]["timeout"] = timeout.into();
+        }
     }
     step["timeout"] = timeout.into();
     step["retry"] = retry;
@@ -170,8 +184,11 @@ fn parent() -> Parent {
 
 fn asked(line: &str, child: SagaId) -> Input {
     let kind = match line.strip_prefix("parent ").expect("what it asks") {
-        "run" => AskKind::Run,
+        "run" => AskKind::Run(Millis::secs(20)),
         "undo" => AskKind::Undo(Millis::secs(20)),
+        undo if undo.starts_with("undo in ") => {
+            AskKind::Undo(Millis::parse(undo.trim_start_matches("undo in ")).expect("a duration"))
+        }
         "ends" => AskKind::Release,
         other => panic!("`{other}` is nothing that a parent asks"),
     };
@@ -197,8 +214,14 @@ impl<'a> Story<'a> {
         let (tags, parent) = ([].into(), definition.description.as_ref().map(|_| parent()));
         let input = StartInput { id, version: 1, input, tags, key: None, traceparent: None, parent };
         let is_fenced = definition.description.as_ref().is_some_and(|text| text.ends_with("before it began"));
-        let decision =
-            if is_fenced { fence(definition, input, EPOCH) } else { start(definition, input, EPOCH) };
+        let within = definition.description.as_ref().and_then(|text| text.split_once(", within "));
+        let decision = match within {
+            _ if is_fenced => fence(definition, input, EPOCH),
+            Some((_, within)) => {
+                start_part(definition, input, Millis::parse(within).expect("a duration"), EPOCH)
+            }
+            None => start(definition, input, EPOCH),
+        };
         let mut story = Self { definition, saga: decision.saga.clone(), now: EPOCH, text: String::new() };
         story.take(decision);
         story
@@ -219,6 +242,9 @@ impl<'a> Story<'a> {
             "look" => return self.look(),
             "steps" => return self.steps(),
             _ => {}
+        }
+        if let Some(step) = line.strip_prefix("mend ") {
+            return self.mend(step);
         }
         let input = match line {
             line if line.starts_with("signal ") => signal(line),
@@ -277,6 +303,7 @@ impl<'a> Story<'a> {
                 Outcome::Ok { output: Json::from_value(&"x".repeat(bytes - 2).into()), empty: false }
             }
             ("ok", json) => Outcome::Ok { output: Json::parse(json).expect("JSON"), empty: false },
+            ("large", "") => Outcome::TooLarge { bytes: 70_000 },
             ("rejected", code) => Outcome::Rejected {
                 code: code.trim_end_matches(" partial").to_owned(),
                 message: "sorry".to_owned(),
@@ -331,7 +358,7 @@ impl<'a> Story<'a> {
                 Effect::Announce(end) => writeln!(self.text, "  => ended {}", end.status),
                 Effect::Ask(ask) => {
                     let what = match ask.kind {
-                        AskKind::Run => "run".to_owned(),
+                        AskKind::Run(within) => format!("run within {within}"),
                         AskKind::Undo(within) => format!("be undone in {within}"),
                         AskKind::Release => "end".to_owned(),
                     };
@@ -351,6 +378,13 @@ impl<'a> Story<'a> {
                 }
             };
         }
+    }
+
+    fn mend(&mut self, name: &str) {
+        let mut definition = self.definition.clone();
+        let step = definition.steps.iter_mut().find(|step| step.name == *name).expect("a step");
+        step.input = None;
+        self.definition = Box::leak(Box::new(definition));
     }
 
     fn repeat(&mut self) {
@@ -431,7 +465,10 @@ fn told(event: &Event) -> String {
         }
         Event::RetryPlanned { step, at } => format!("{step} tried again at {}", clock(*at)),
         Event::Tombstoned { step } => format!("{step} is tombstoned"),
-        Event::NotSent { step, message, .. } => format!("{step} not sent: {message}"),
+        Event::NotSent { step, message, again, .. } => {
+            let again = again.map(|at| format!(", made anew at {}", clock(at))).unwrap_or_default();
+            format!("{step} not sent: {message}{again}")
+        }
         Event::GaveUp { step, in_doubt: true } => format!("{step} given up, in doubt"),
         Event::GaveUp { step, in_doubt: false } => format!("{step} given up, not done"),
         Event::CancelRequested { by, reason } => format!("cancel requested by {by}: {reason}"),

@@ -12,12 +12,12 @@ use snorri_saga::definition::{Definition, Step, Work, Zone};
 use snorri_saga::expression::Expression;
 use snorri_saga::ids::Name;
 use snorri_saga::retry::{RetryPolicy, SLOW_LANE_CAP};
-use snorri_saga::saga::Saga;
+use snorri_saga::saga::{Flight, Saga, StepRun, Wait};
 use snorri_saga::template::Template;
 use snorri_saga::time::Millis;
 
 use super::Bounds;
-use super::world::at_of;
+use super::world::{World, at_of};
 
 /// So many steps of definitions with answers are kept; beyond that they are made again.
 const KNOWN_STEPS_MAX: usize = 20_000;
@@ -136,6 +136,24 @@ impl Model {
         }
         let begun = saga.steps.iter().filter_map(|run| at_of(&self.base, &run.key));
         begun.into_iter().find(|at| answers.get(*at).is_some_and(Option::is_none))
+    }
+
+    /// The answers when what could not be requested behind the pivot is looked at again: somebody has mended it.
+    pub(super) fn mended(&self, world: &World) -> Answers {
+        let is_held_back =
+            |(run, flight): (&StepRun, Flight)| match (flight.wait, at_of(&self.base, &run.key)) {
+                (Wait::Retry(_), Some(at)) if flight.attempt == 0 => Some(at),
+                _ => None,
+            };
+        let held: Vec<usize> = world.saga.in_flight().filter_map(is_held_back).collect();
+        if held.is_empty() {
+            return Rc::clone(&world.answers);
+        }
+        let mend = |(at, answer): (usize, &Option<Answer>)| match answer {
+            Some(Answer::Cannot) if held.contains(&at) => Some(Answer::Run(1)),
+            other => *other,
+        };
+        world.answers.iter().enumerate().map(mend).collect()
     }
 
     /// What the step's question can be answered with.

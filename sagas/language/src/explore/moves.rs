@@ -413,7 +413,7 @@ fn publish(world: &mut World, definition: &Definition, effect: &Effect) {
             let Some(key) = Key::of(definition, &ask.parent.step) else { return };
             let attempt = attempt_of(&world.saga, &ask.parent.step);
             match ask.kind {
-                AskKind::Run => world.send(key, Direction::Action, attempt),
+                AskKind::Run(_) => world.send(key, Direction::Action, attempt),
                 AskKind::Undo(_) => world.send(key, Direction::Compensation, attempt),
                 AskKind::Release => world.put(Message::Release { key }),
             }

@@ -57,7 +57,8 @@ pub(crate) fn input() -> Value {
 
 /// The sub-sagas that there are: one that can be undone, and one that cannot.
 fn child(name: &str) -> Child {
-    Child { version: 1, window: CHILD, unwind: CHILD, has_pivot: name == "payment", required: Vec::new() }
+    let has_pivot = name == "payment";
+    Child { version: 1, window: CHILD, unwind: CHILD, has_pivot, required: Vec::new(), items: 0 }
 }
 
 impl Shapes {

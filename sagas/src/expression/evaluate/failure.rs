@@ -72,7 +72,7 @@ pub(super) fn unresolved(expression: &Expression, failure: Failure) -> Unresolve
             Unresolved::Failed { expression: around(source, offset), offset, message: message(wrong) }
         }
         Failure::Spent => Unresolved::TooCostly { expression: around(source, 0), budget: COST_MAX },
-        // Only `fails_for_certain` waits, and it asks before.
+        // Only who looks early waits, and asks before.
         Failure::NotYet => Unresolved::Failed {
             expression: around(source, 0),
             offset: 0,

@@ -54,7 +54,7 @@ pub(super) fn of_refusal(
             let is_wrong = match (ask.kind, saga.phase) {
                 (AskKind::Undo(_), Phase::Ended(End::Compensated)) | (AskKind::Release, Phase::Held) => true,
                 (AskKind::Undo(_), Phase::Forward | Phase::Held | Phase::Backward) => is_new,
-                (AskKind::Undo(_) | AskKind::Release | AskKind::Run, _) => false,
+                (AskKind::Undo(_) | AskKind::Release | AskKind::Run(_), _) => false,
             };
             is_wrong.then(|| {
                 format!("what the saga is asked by the one that it is a part of is refused: {refusal}")

@@ -29,7 +29,7 @@ pub(in crate::explore) fn of_pending(
             Effect::Send(command) => command.id == saga.command_id(run, flight),
             Effect::Ask(ask) => {
                 let direction = match ask.kind {
-                    AskKind::Run => Direction::Action,
+                    AskKind::Run(_) => Direction::Action,
                     AskKind::Undo(_) => Direction::Compensation,
                     AskKind::Release => return false,
                 };

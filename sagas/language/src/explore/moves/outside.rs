@@ -58,7 +58,7 @@ impl Explorer<'_> {
             return;
         }
         let now = world.now.max(due);
-        let base = World { now, ..world.clone() };
+        let base = World { now, answers: self.model.mended(world), ..world.clone() };
         let mut silent: Vec<(World, Silent)> = vec![(base, Vec::new())];
         let mut faults: u8 = 0;
         let definition = Rc::clone(&self.model.base);
