@@ -45,6 +45,7 @@ mod waiters;
 
 pub(crate) use owed::{Debt, Owed, Recall};
 pub(crate) use post::Post;
+pub(crate) use rest::Rests;
 pub use waiters::Waiters;
 
 /// The most inputs that one commit takes. Batches form by themselves: of what is waiting, never waited for.
@@ -184,6 +185,8 @@ pub(crate) struct Shared {
     pub(crate) owed: Arc<Owed>,
     /// What sagas of this replica say to their parents and to their sub-sagas.
     pub(crate) post: Post,
+    /// Sagas that were let go, until their wake-ups are set.
+    pub(crate) rests: Rests,
     /// How many live sagas are in this replica's lanes.
     pub(crate) live: AtomicUsize,
     /// The most that may be, before starts are refused.

@@ -16,7 +16,7 @@ use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::dice::Dice;
-use crate::engine::{Engine, Post, Shared, Waiters};
+use crate::engine::{Engine, Post, Rests, Shared, Waiters};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::store::replicas::Entered;
@@ -117,6 +117,7 @@ impl Replica {
             dice,
             definitions: definitions.clone(),
             post: Post::default(),
+            rests: Rests::default(),
             metrics,
             tracer,
             waiters: Arc::new(Waiters::default()),

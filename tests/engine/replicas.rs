@@ -1,7 +1,7 @@
 //! Several orchestrators on one database.
 
 use serde_json::json;
-use snorri::store::Postgres;
+use snorri::store::{Beat, Postgres};
 use snorri_saga::ids::Name;
 use sqlx::{Connection as _, PgConnection};
 
@@ -166,4 +166,50 @@ async fn a_row_that_somebody_holds_holds_up_its_saga_and_no_other() {
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("let go");
     assert_eq!(rest.ended(&first).await["status"], "completed");
     one.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_waits_for_nothing_that_waits_for_sagas() {
+    let place = Place::shared("beats").await;
+    place.replica("one").await.shut_down().await;
+    let store = Postgres::connect(&place.database_url, 1).expect("a store");
+    let (name, other) = (Name::new("two").expect("a name"), Name::new("gone").expect("a name"));
+    let incarnation = uuid::Uuid::from_u128(1);
+    store.enter(&name, incarnation, "0").await.expect("entered");
+    let beat = || {
+        let announced_until = snorri_saga::time::Timestamp(0);
+        store.heartbeat(Beat { name: &name, incarnation, version: "0", announced_until }, 2000)
+    };
+    beat().await.expect("a heartbeat");
+    // Everything that has to do with sagas waits for somebody who holds their table.
+    let mut holder = PgConnection::connect(&place.database_url).await.expect("connected");
+    sqlx::raw_sql("BEGIN; LOCK TABLE snorri.sagas IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut holder)
+        .await
+        .expect("locked");
+    let busy: Vec<_> = (0..12)
+        .map(|_| {
+            let (store, other) = (store.clone(), other.clone());
+            tokio::spawn(async move { store.claim_due(&other, 10).await })
+        })
+        .collect();
+    eventually("the upkeep waits", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'snorri.sagas'::regclass",
+        )
+        .fetch_one(&mut holder)
+        .await
+        .ok()?;
+        (waiting >= 3).then_some(())
+    })
+    .await;
+    let asked = tokio::time::Instant::now();
+    beat().await.expect("a heartbeat");
+    assert!(asked.elapsed().as_millis() < 1000, "it came after {:?}", asked.elapsed());
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("let go");
+    for one in busy {
+        // Given up on, or done by now.
+        let _ = one.await.expect("no panic");
+    }
+    store.close().await;
 }

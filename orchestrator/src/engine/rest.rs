@@ -7,9 +7,14 @@
 //! seconds with the same commit, and the wake-up is moved away only of one whose journal has not grown since. A replica that
 //! dies is noticed by its heartbeat and not by wake-ups.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use snorri_saga::ids::SagaId;
 use snorri_saga::saga::Saga;
 use snorri_saga::time::{Millis, Timestamp};
 
+use super::Shared;
 use super::lane::Lane;
 use crate::store::Resting;
 
@@ -17,11 +22,60 @@ use crate::store::Resting;
 const REST_MIN: Millis = Millis::secs(120);
 /// So long before something is due the saga is looked at: then it is in memory, with an exact timer.
 const EARLY: Millis = Millis::secs(45);
+/// The most sagas whose wake-ups are set by one transaction.
+const AT_ONCE_MAX: usize = 1000;
+/// The most that wait for it. Of more the sweep finds again what is left out.
+const WAITING_MAX: usize = 65_536;
 
 /// When a saga is looked at next, if it is at rest for long.
 pub(super) fn resting(saga: &Saga, seq: i32, now: Timestamp) -> Option<Resting> {
     let until = saga.rests_until().filter(|until| *until > now + REST_MIN)?;
     Some(Resting { id: saga.id, seq, wake_at: until - EARLY })
+}
+
+/// Sagas of all lanes that were let go, and whose wake-ups are to be set: by one transaction at a time, however many rounds the
+/// lanes make meanwhile, so that the sweep and the takeovers have connections, too.
+#[derive(Debug, Default)]
+pub(crate) struct Rests {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: BTreeMap<SagaId, Resting>,
+    /// A task sets wake-ups.
+    is_under_way: bool,
+}
+
+impl Rests {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Never half-written.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds some. `true`: the caller has to see to them, nobody else does.
+    fn add(&self, sagas: impl IntoIterator<Item = Resting>) -> bool {
+        let mut inner = self.lock();
+        for saga in sagas {
+            if inner.waiting.len() < WAITING_MAX {
+                inner.waiting.insert(saga.id, saga);
+            }
+        }
+        !std::mem::replace(&mut inner.is_under_way, true)
+    }
+
+    /// The next ones; none, and the caller is done.
+    fn take(&self) -> Vec<Resting> {
+        let mut inner = self.lock();
+        let mut taken = Vec::new();
+        while taken.len() < AT_ONCE_MAX
+            && let Some((_, saga)) = inner.waiting.pop_first()
+        {
+            taken.push(saga);
+        }
+        inner.is_under_way = !taken.is_empty();
+        taken
+    }
 }
 
 impl Lane {
@@ -31,16 +85,21 @@ impl Lane {
             return;
         }
         self.cache.compact();
-        let (shared, resting) = (self.shared.clone(), std::mem::take(&mut self.resting));
-        tokio::spawn(async move {
-            if let Err(error) = shared.store.rest(&resting).await {
-                tracing::debug!(
-                    error = error.chain(),
-                    sagas = resting.len(),
-                    "no rest; the sweep comes again"
-                );
-            }
-        });
+        if self.shared.rests.add(std::mem::take(&mut self.resting)) {
+            tokio::spawn(set_wake_ups(self.shared.clone()));
+        }
+    }
+}
+
+async fn set_wake_ups(shared: Arc<Shared>) {
+    loop {
+        let resting = shared.rests.take();
+        if resting.is_empty() {
+            return;
+        }
+        if let Err(error) = shared.store.rest(&resting).await {
+            tracing::debug!(error = error.chain(), sagas = resting.len(), "no rest; the sweep comes again");
+        }
     }
 }
 
@@ -49,7 +108,6 @@ mod tests {
     use super::*;
     use snorri_saga::decide::{Input, StartInput, decide, start};
     use snorri_saga::definition::Definition;
-    use snorri_saga::ids::SagaId;
     use snorri_saga::json::Json;
 
     fn waiting(definition: &Definition, now: Timestamp) -> Saga {
@@ -92,6 +150,24 @@ mod tests {
             resting(&waiting(&definition(&serde_json::json!([wait, call])), now), 1, now).is_none(),
             "a command is out"
         );
+    }
+
+    #[test]
+    fn however_many_rounds_there_are_one_at_a_time_sets_wake_ups() {
+        let of = |n: u128, seq| Resting { id: SagaId(uuid::Uuid::from_u128(n)), seq, wake_at: Timestamp(0) };
+        let rests = Rests::default();
+        assert!(rests.add((0..1500).map(|n| of(n, 1))), "the first one has to see to them");
+        assert!(!rests.add([of(1499, 2)]), "somebody does");
+        assert_eq!(rests.take().len(), AT_ONCE_MAX);
+        assert!(!rests.add((1500..1600).map(|n| of(n, 1))), "somebody still does");
+        let rest = rests.take();
+        assert_eq!(
+            (rest.len(), rest.iter().filter(|saga| saga.seq == 2).count()),
+            (600, 1),
+            "each once, as it was last"
+        );
+        assert!(rests.take().is_empty());
+        assert!(rests.add([of(1, 1)]), "and then the next one does");
     }
 
     #[test]

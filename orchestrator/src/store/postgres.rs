@@ -1,7 +1,7 @@
 //! Postgres: its pools and its schema.
 //!
-//! Three pools, so that one kind of work cannot starve another: the engine's commits, everything that
-//! people ask for, and the replica's own upkeep (heartbeats, takeovers, sweeps).
+//! Four pools, so that one kind of work cannot starve another: the engine's commits, everything that
+//! people ask for, the replica's own upkeep (takeovers, sweeps, counts), and its heartbeat, which must not wait for any of it.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -24,12 +24,16 @@ static MIGRATOR: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
 /// How long closing may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Connections for heartbeats: one, and one in its place while it hangs.
+const BEATS: u32 = 2;
+
 /// Postgres as the store.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pub(super) engine: Arc<Kept>,
     pub(super) api: PgPool,
     pub(super) upkeep: PgPool,
+    pub(super) beats: PgPool,
     pub(super) trust: Arc<Trust>,
 }
 
@@ -70,6 +74,7 @@ impl Postgres {
             engine: Arc::new(Kept::new(engine, trust.clone())),
             api: trust.readers(8).connect_lazy_with(settings(&[])),
             upkeep: trust.writers(3).connect_lazy_with(settings(&[])),
+            beats: trust.writers(BEATS).connect_lazy_with(settings(&[])),
             trust,
         })
     }
@@ -122,7 +127,9 @@ impl Postgres {
 
     /// Closes the pools.
     pub async fn close(&self) {
-        let close = async { tokio::join!(self.engine.close(), self.api.close(), self.upkeep.close()) };
+        let close = async {
+            tokio::join!(self.engine.close(), self.api.close(), self.upkeep.close(), self.beats.close())
+        };
         // Each waits for all of its connections, and a link may be half open.
         if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
             tracing::warn!("not every connection to postgres was closed in time");

@@ -136,7 +136,7 @@ impl Postgres {
             .bind(dead_after_ms)
             .bind(beat.version)
             .bind(beat.announced_until.to_offset())
-            .fetch_one(&self.upkeep)
+            .fetch_one(&self.beats)
             .await?;
             snorri_kill::point!(HeartbeatWritten, return Err(Error::injected()));
             let names: Vec<String> = row.try_get(2)?;
