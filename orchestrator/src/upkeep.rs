@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::engine::{Debt, Engine, Item, Owed, Recall, Shared};
-use crate::store::{self, Beat, Gone, TakenOver};
+use crate::store::{self, Beat, Gone};
 
 /// This binary's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -254,16 +254,16 @@ async fn follow(
     Ok(())
 }
 
-/// Takes over all live sagas of a dead replica that no other taker has got.
+/// Takes over all live sagas of a dead replica that are not at rest and that no other taker has got.
 async fn take_over(engine: &Engine, shared: &Shared, dead: &Name) -> Result<(), store::Error> {
     let mut total = 0;
     loop {
-        let TakenOver { ids, resting } = shared.store.take_over(dead, &shared.replica, PAGE).await?;
-        if ids.is_empty() && resting == 0 {
+        let ids = shared.store.take_over(dead, &shared.replica, PAGE).await?;
+        if ids.is_empty() {
             break;
         }
         snorri_kill::point!(TakeoverClaimed, return Err(store::Error::injected()));
-        total += ids.len() + resting;
+        total += ids.len();
         for id in ids {
             engine.hand_over(id, Item::Resend(id)).await;
         }

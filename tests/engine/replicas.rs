@@ -112,9 +112,9 @@ async fn a_replica_that_has_come_back_keeps_its_sagas() {
     let store = Postgres::connect(&place.database_url, 1).expect("a store");
     let (dead, taker) = (Name::new("one").expect("a name"), Name::new("two").expect("a name"));
     // Seen dead, and back before the other one comes to it.
-    assert!(store.take_over(&dead, &taker, 10).await.expect("asked").ids.is_empty());
+    assert!(store.take_over(&dead, &taker, 10).await.expect("asked").is_empty());
     one.shut_down().await;
-    assert_eq!(store.take_over(&dead, &taker, 10).await.expect("asked").ids.len(), 1);
+    assert_eq!(store.take_over(&dead, &taker, 10).await.expect("asked").len(), 1);
     store.close().await;
 }
 
@@ -212,4 +212,34 @@ async fn a_heartbeat_waits_for_nothing_that_waits_for_sagas() {
         let _ = one.await.expect("no panic");
     }
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_may_migrate_at_once_and_an_index_that_was_cut_short_is_built_anew() {
+    let place = Place::shared("migrate").await;
+    let stores: Vec<Postgres> =
+        (0..4).map(|_| Postgres::connect(&place.database_url, 1).expect("a store")).collect();
+    let at_once: Vec<_> =
+        stores.iter().cloned().map(|store| tokio::spawn(async move { store.migrate().await })).collect();
+    for one in at_once {
+        one.await.expect("no panic").expect("migrated");
+    }
+    let mut database = PgConnection::connect(&place.database_url).await.expect("connected");
+    // As it is left behind when the migration is killed: not valid, and not said to be applied.
+    sqlx::raw_sql(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'snorri.sagas_owner'::regclass;
+         DELETE FROM snorri._sqlx_migrations WHERE version = 6",
+    )
+    .execute(&mut database)
+    .await
+    .expect("cut short");
+    stores[0].migrate().await.expect("migrated again");
+    let is_valid: bool = sqlx::query_scalar(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'snorri.sagas_owner'::regclass",
+    )
+    .fetch_one(&mut database)
+    .await
+    .expect("it is there");
+    assert!(is_valid);
+    stores[0].check_schema().await.expect("up to date");
 }

@@ -248,7 +248,7 @@ async fn what_is_at_rest_is_back_before_its_time_and_on_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_at_rest_is_taken_over_and_stays_at_rest() {
+async fn what_is_at_rest_needs_no_taking_over_and_moves_at_any_replica() {
     let place = Place::shared("waittaken").await;
     let (one, two) = (place.replica("one").await, place.replica("two").await);
     let hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
@@ -258,10 +258,14 @@ async fn what_is_at_rest_is_taken_over_and_stays_at_rest() {
     waits(&at_one, &id).await;
     put_to_rest(&place, &id).await;
     one.shut_down().await;
-    eventually("it is taken over", async || {
-        (metric(&two, "snorri_sagas_taken_over_total").await == 1).then_some(())
+    let mut database = PgConnection::connect(&place.database_url).await.expect("connected");
+    eventually("nothing else is left of the first", async || {
+        let sql = "SELECT count(*) FROM snorri.replicas WHERE name = 'one'";
+        let left: i64 = sqlx::query_scalar(sql).fetch_one(&mut database).await.ok()?;
+        (left == 0).then_some(())
     })
     .await;
+    assert_eq!(metric(&two, "snorri_sagas_taken_over_total").await, 0);
     assert!(wakes_in(&place, &id).await > DAY);
     assert_eq!(metric(&two, "snorri_sagas_live").await, 0);
     // It moves: from then on it is looked after as any other.
@@ -270,6 +274,9 @@ async fn what_is_at_rest_is_taken_over_and_stays_at_rest() {
     let (status, _) = pay(&at_two, &id, "k").await;
     assert_eq!(status, 200);
     assert!(wakes_in(&place, &id).await <= 31.0, "its command is out");
+    let owner: String =
+        sqlx::query_scalar("SELECT owner FROM snorri.sagas").fetch_one(&mut database).await.expect("one");
+    assert_eq!(owner, "two");
     let _hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
     assert_eq!(at_two.ended(&id).await["status"], "completed");
     two.shut_down().await;

@@ -3,23 +3,15 @@
 //! Four pools, so that one kind of work cannot starve another: the engine's commits, everything that
 //! people ask for, the replica's own upkeep (takeovers, sweeps, counts), and its heartbeat, which must not wait for any of it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgPool, Row};
 
 use super::kept::Kept;
 use super::trust::Trust;
 use super::{Error, UNIT_TIMEOUT};
-
-/// The migrations of the orchestrator's schema, embedded. A newer version may have applied more already: during an
-/// upgrade both run on one database, and whichever of them is restarted must come up.
-static MIGRATOR: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
-    let mut migrator = sqlx::migrate!("../migrations/orchestrator");
-    migrator.set_ignore_missing(true);
-    migrator
-});
 
 /// How long closing may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,35 +80,6 @@ impl Postgres {
             Err(_) => Err(Error::Timeout(UNIT_TIMEOUT)),
         };
         self.trust.judge(began, result)
-    }
-
-    /// Applies the migrations that are missing. Safe with several replicas at once.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        match sqlx::query("CREATE SCHEMA IF NOT EXISTS snorri").execute(&self.upkeep).await {
-            // Another replica made it at the same moment.
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {}
-            result => {
-                result?;
-            }
-        }
-        snorri_kill::point!(Migrating, return Err(Error::injected()));
-        MIGRATOR.run(&self.upkeep).await?;
-        snorri_kill::point!(Migrating, return Err(Error::injected()));
-        Ok(())
-    }
-
-    /// Checks that the schema is new enough for this binary. A newer one is fine.
-    pub async fn check_schema(&self) -> Result<(), Error> {
-        let needed = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
-        let row = sqlx::query("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
-            .fetch_one(&self.upkeep)
-            .await;
-        let found: i64 = match row {
-            Ok(row) => row.try_get(0)?,
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => 0,
-            Err(error) => return Err(error.into()),
-        };
-        if found < needed { Err(Error::SchemaTooOld { found, needed }) } else { Ok(()) }
     }
 
     /// Whether Postgres answers and takes writes.

@@ -54,15 +54,6 @@ pub struct Heartbeat {
     pub dead: Vec<Gone>,
 }
 
-/// Some of a dead replica's live sagas, now another's.
-#[derive(Debug, Clone, Default)]
-pub struct TakenOver {
-    /// Those of which something may be under way.
-    pub ids: Vec<SagaId>,
-    /// How many more are at rest for long: nothing of them is out, and their wake-ups stand.
-    pub resting: usize,
-}
-
 /// A saga that is at rest for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resting {
@@ -176,27 +167,26 @@ impl Postgres {
         .await
     }
 
-    /// Takes over some of a dead replica's live sagas. Several takers get different ones. Of one that has come back since it was
-    /// seen dead, none: two replicas that both take a saga for theirs do each other's work.
-    pub async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<TakenOver, Error> {
+    /// Takes over some of a dead replica's sagas of which something may be under way. Several takers get different ones. Those at
+    /// rest keep their owner: nothing of them is out, and whoever looks at one when its wake-up comes owns it from then on. Of
+    /// a replica that has come back since it was seen dead, none: two that both take a saga for theirs do each other's work.
+    pub async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
         self.within(async {
-            let rows: Vec<(Uuid, bool)> = sqlx::query_as(
+            let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- take_over
                 UPDATE snorri.sagas SET owner = $2 WHERE id IN (
-                    SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1
+                    SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND NOT resting AND owner = $1
                         AND NOT EXISTS (SELECT 1 FROM snorri.replicas WHERE name = $1 AND left_at IS NULL
                             AND heartbeat_at >= clock_timestamp() - interval '2 seconds')
                     LIMIT $3 FOR UPDATE SKIP LOCKED)
-                RETURNING id, resting",
+                RETURNING id",
             )
             .bind(dead.as_str())
             .bind(taker.as_str())
             .bind(limit)
             .fetch_all(&self.upkeep)
             .await?;
-            let resting = rows.iter().filter(|(_, rests)| *rests).count();
-            let ids = rows.into_iter().filter(|(_, rests)| !rests).map(|(id, _)| SagaId(id)).collect();
-            Ok(TakenOver { ids, resting })
+            Ok(ids.into_iter().map(SagaId).collect())
         })
         .await
     }
@@ -255,7 +245,7 @@ impl Postgres {
         .await
     }
 
-    /// Strikes a dead replica off once nothing of it is left. Returns whether it did. One that was told to stop beats no more and
+    /// Strikes a dead replica off once nothing of it is left but what is at rest. Returns whether it did. One that was told to stop beats no more and
     /// may commit for 25 seconds yet (`replica.rs`): only after that is it final what it left.
     pub async fn forget(&self, dead: &Name) -> Result<bool, Error> {
         self.within(async {
@@ -263,7 +253,7 @@ impl Postgres {
                 "-- forget
                 DELETE FROM snorri.replicas r WHERE name = $1
                     AND (left_at IS NOT NULL OR heartbeat_at < clock_timestamp() - interval '40 seconds')
-                    AND NOT EXISTS (SELECT 1 FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1)",
+                    AND NOT EXISTS (SELECT 1 FROM snorri.sagas WHERE wake_at IS NOT NULL AND NOT resting AND owner = $1)",
             )
             .bind(dead.as_str())
             .execute(&self.upkeep)
@@ -274,12 +264,14 @@ impl Postgres {
     }
 
     /// Claims live sagas whose wake-up is due and re-arms them. The net under everything else. A saga's owner
-    /// goes first; ten seconds later anybody does.
+    /// goes first; ten seconds later anybody does. Who finds one at rest owns it: its owner may be long gone.
     pub async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
         self.within(async {
             let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- claim_due
-                UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds', resting = false WHERE id IN (
+                UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds', resting = false,
+                    owner = CASE WHEN resting THEN $1 ELSE owner END
+                WHERE id IN (
                     SELECT id FROM snorri.sagas
                     WHERE wake_at <= now() AND (owner = $1 OR wake_at <= now() - interval '10 seconds')
                     ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED)
