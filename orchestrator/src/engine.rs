@@ -39,6 +39,7 @@ mod post;
 mod publisher;
 mod queue;
 mod rest;
+mod room;
 mod settle;
 mod trouble;
 mod waiters;
@@ -46,6 +47,7 @@ mod waiters;
 pub(crate) use owed::{Debt, Owed, Recall};
 pub(crate) use post::Post;
 pub(crate) use rest::Rests;
+pub(crate) use room::Room;
 pub use waiters::Waiters;
 
 /// The most inputs that one commit takes. Batches form by themselves: of what is waiting, never waited for.
@@ -191,6 +193,8 @@ pub(crate) struct Shared {
     pub(crate) live: AtomicUsize,
     /// The most that may be, before starts are refused.
     pub(crate) live_max: usize,
+    /// When a sub-saga was last begun without room for it.
+    pub(crate) room: Room,
     /// What they take in memory, about, in bytes.
     pub(crate) live_bytes: AtomicUsize,
     /// The most that may be, before starts are refused.

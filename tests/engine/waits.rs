@@ -44,7 +44,7 @@ async fn wakes_in(place: &Place, id: &str) -> f64 {
 }
 
 /// Has the saga swept now, and not in half a minute.
-async fn sweep(place: &Place, id: &str) {
+pub(crate) async fn sweep(place: &Place, id: &str) {
     let mut database = PgConnection::connect(&place.database_url).await.expect("connected");
     let sql = "UPDATE snorri.sagas SET wake_at = now() WHERE id = $1::uuid";
     let done = sqlx::query(sql).bind(id).execute(&mut database).await.expect("written");
@@ -60,7 +60,7 @@ async fn put_to_rest(place: &Place, id: &str) {
 }
 
 /// The value of a metric without labels.
-async fn metric(replica: &snorri::Orchestrator, name: &str) -> u64 {
+pub(crate) async fn metric(replica: &snorri::Orchestrator, name: &str) -> u64 {
     let url = format!("http://{}/metrics", replica.admin_address);
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
     let text = client.get(url).send().await.expect("an answer").text().await.expect("a body");

@@ -40,6 +40,10 @@ impl Lane {
             self.shared.waiters.ended(work.id);
         }
         let mut repeat = work.may_be_in;
+        // The parent's replica need not be the sub-saga's: two that keep it in memory both fire its timers.
+        let is_only_asked = events.is_empty()
+            && work.is_others
+            && work.items.iter().all(|item| matches!(item, Item::Ask(..)));
         let is_swept = work.items.iter().any(|item| matches!(item, Item::Swept(_)));
         let mut owed: Vec<Arc<Debt>> = work.owed.into_iter().collect();
         for (item, verdict) in work.items.into_iter().zip(verdicts) {
@@ -109,6 +113,7 @@ impl Lane {
             Some(resting) if is_swept => self.resting.push(resting),
             // What was not in memory is not kept there for a question: its wake-up stands, or the sweep comes.
             Some(_) if !was_in_memory => {}
+            Some(_) | None if is_only_asked => {}
             Some(_) | None => {
                 let is_ours = is_ours || !events.is_empty();
                 self.cache.put(after, seq, versioned, is_ours, armed);
