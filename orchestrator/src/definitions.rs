@@ -19,6 +19,7 @@ use crate::store::definitions::Stored;
 use crate::store::{self, Store};
 
 mod begun;
+mod family;
 mod versioned;
 
 pub use versioned::Versioned;
@@ -182,7 +183,10 @@ impl Definitions {
             },
         };
         match self.in_force(name, Some(version)).await {
-            Ok(versioned) => Ok(Some(Child::of(&versioned.definition, version))),
+            Ok(versioned) => {
+                let family = self.family(&versioned).await?;
+                Ok(Some(Child { family, ..Child::of(&versioned.definition, version) }))
+            }
             Err(Error::Unknown { .. } | Error::Removed { .. }) => Ok(None),
             Err(error) => Err(error),
         }

@@ -93,3 +93,27 @@ async fn a_replica_that_only_has_the_parent_does_not_keep_its_sub_saga_in_memory
     one.shut_down().await;
     two.shut_down().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_that_could_grow_too_large_is_refused_when_it_is_submitted() {
+    let place = Place::shared("large").await;
+    let replica = place.replica("one").await;
+    let rest = Rest::of(&replica);
+    let mut parcel = definition("parcel", &["wrap"]);
+    parcel["window"] = json!("1m");
+    rest.submit(&parcel).await;
+    let list = |of: &str, name: &str, window: &str, max: u32| {
+        let mut each = part("each", of);
+        each["for_each"] = json!({"items": "${{ input.rows }}", "concurrency": 100, "max": max});
+        each["input"] = json!({"rows": [1]});
+        json!({"name": name, "window": window, "steps": [each]})
+    };
+    rest.submit(&list("parcel", "shipment", "30m", 200)).await;
+    rest.submit(&list("shipment", "order", "10h", 49)).await;
+    let (status, body) = rest.post("/v1/definitions", &list("shipment", "order", "10h", 50)).await;
+    assert_eq!(status, 422, "{body:#}");
+    let text = body.to_string();
+    assert!(text.contains("family-too-large") && text.contains("/steps/0/for_each"), "{body:#}");
+    assert!(text.contains("10051"), "1 + 50 x (1 + 200): {body:#}");
+    replica.shut_down().await;
+}
