@@ -26,7 +26,7 @@ use crate::definitions::{Definitions, Versioned};
 use crate::delivery::Delivery;
 use crate::dice::Dice;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Due, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Tracer;
 
@@ -67,7 +67,7 @@ pub(crate) enum Item {
     /// Its timer fired.
     Woke(SagaId),
     /// The sweep found it due: look at it, and send what is under way once more, ids unchanged.
-    Swept(SagaId),
+    Swept(Due),
     /// Messages may be lost, or its replica is dead: send what is under way under new ids.
     Resend(SagaId),
     /// It has ended, or may have: announce it, once more perhaps, if it has.
@@ -86,7 +86,7 @@ impl Item {
             Self::Start(start) => start.input.id,
             Self::Reply(reply, _) | Self::Answer(reply, _) => reply.command.effect.saga,
             Self::Woke(id)
-            | Self::Swept(id)
+            | Self::Swept(Due { id, .. })
             | Self::Resend(id)
             | Self::Announce(id, _)
             | Self::Act(id, _) => *id,

@@ -29,7 +29,7 @@ pub use postgres::Postgres;
 
 use dead_letters::DeadLetter;
 use journal::{Loaded, Transition};
-pub use replicas::{Beat, Entered, Gone, Heartbeat, Resting};
+pub use replicas::{Beat, Due, Entered, Gone, Heartbeat, Resting, Well};
 
 /// What the engine and the upkeep need of the store. An error that [is transient](Error::is_transient) leaves it open
 /// whether a write was done.
@@ -106,7 +106,10 @@ pub trait Store: Debug + Send + Sync {
 
     /// Claims live sagas whose wake-up is due and re-arms them. A saga's owner goes first; ten seconds
     /// later anybody does. Who finds one at rest owns it.
-    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error>;
+    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<Due>, Error>;
+
+    /// Takes the marks of sagas away that were put aside and can be moved all the same, unless they have moved since.
+    async fn take_back(&self, sagas: &[Well]) -> Result<(), Error>;
 
     /// Sets the wake-ups of sagas that are at rest, unless they have moved since. Whatever moves one brings its wake-up back
     /// ([`Transition::project`]).

@@ -401,8 +401,8 @@ async fn sweep(engine: &Engine, shared: &Shared, stop: &CancellationToken) {
             Ok(due) => {
                 is_full = i64::try_from(due.len()).is_ok_and(|count| count >= PAGE);
                 snorri_kill::point!(SweepClaimed if !due.is_empty(), continue);
-                for id in due {
-                    engine.hand_over(id, Item::Swept(id)).await;
+                for due in due {
+                    engine.hand_over(due.id, Item::Swept(due)).await;
                 }
             }
             Err(error) => tracing::debug!(error = error.chain(), "no sweep"),

@@ -311,3 +311,29 @@ async fn only_what_has_not_moved_is_put_to_rest() {
     assert_eq!(store.owned(&name, wake_at, None, 10).await.expect("read"), []);
     one.shut_down().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_aside_and_is_well_is_no_longer_blocked() {
+    let place = Place::shared("waitaside").await;
+    let one = place.replica("one").await;
+    let rest = Rest::of(&one);
+    rest.submit(&patient(&signal_wait())).await;
+    let id = rest.start("patient", &json!({})).await;
+    waits(&rest, &id).await;
+    // As a build does that does not know what the definition says.
+    let store = snorri::store::Postgres::connect(&place.database_url, 1).expect("a store");
+    store.quarantine(id.parse().expect("an id"), "an older build").await.expect("put aside");
+    let saga = rest.saga(&id).await;
+    assert_eq!((&saga["status"], &saga["blocked"]["reason"]), (&json!("blocked"), &json!("quarantined")));
+    sweep(&place, &id).await;
+    eventually("its mark is taken away", async || {
+        let saga = rest.saga(&id).await;
+        (saga["status"] == "running" && saga["blocked"].is_null()).then_some(())
+    })
+    .await;
+    put_to_rest(&place, &id).await;
+    let (status, _) = pay(&rest, &id, "k").await;
+    assert_eq!(status, 200);
+    store.close().await;
+    one.shut_down().await;
+}

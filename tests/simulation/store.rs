@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use snorri::store::dead_letters::DeadLetter;
 use snorri::store::definitions::Stored;
 use snorri::store::journal::{JournalRow, Loaded, Transition, replay};
-use snorri::store::{Beat, Entered, Error, Heartbeat, Resting, Store};
+use snorri::store::{Beat, Due, Entered, Error, Heartbeat, Resting, Store, Well};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::time::{Millis, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -439,7 +439,16 @@ impl Store for StorePort {
         .await
     }
 
-    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
+    async fn take_back(&self, sagas: &[Well]) -> Result<(), Error> {
+        let sagas = sagas.to_vec();
+        self.call("take_back", true, move |database| {
+            database.world.say(format_args!("{} sagas that were put aside are well", sagas.len()));
+            database.tables().take_back(&sagas);
+        })
+        .await
+    }
+
+    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<Due>, Error> {
         let replica = replica.to_string();
         self.call("claim_due", true, move |database| {
             let now = database.now();

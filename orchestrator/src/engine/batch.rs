@@ -331,12 +331,13 @@ impl Lane {
             let was_at_rest = one.before.as_ref().is_some_and(|before| before.rests_until().is_some());
             // One that has ended stays with who ended it: it is looked for there if it is not announced yet.
             let was_ended = one.before.as_ref().is_some_and(|before| before.ended_at.is_some());
+            let is_aside = one.work.items.iter().any(|item| matches!(item, Item::Swept(due) if due.is_aside));
             transitions.push(Transition {
                 after: &one.after,
                 seq: one.seq,
                 at: one.at,
                 events,
-                project: status_changed || was_at_rest || (!one.is_ours && !was_ended),
+                project: status_changed || was_at_rest || is_aside || (!one.is_ours && !was_ended),
                 fingerprint: match one.work.items.first() {
                     Some(Item::Start(start)) => start.fingerprint,
                     _ => None,

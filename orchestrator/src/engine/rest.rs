@@ -16,7 +16,7 @@ use snorri_saga::time::{Millis, Timestamp};
 
 use super::Shared;
 use super::lane::Lane;
-use crate::store::Resting;
+use crate::store::{Resting, Well};
 
 /// A rest that is shorter is not worth two writes of a row.
 const REST_MIN: Millis = Millis::secs(120);
@@ -43,6 +43,8 @@ pub(crate) struct Rests {
 #[derive(Debug, Default)]
 struct Inner {
     waiting: BTreeMap<SagaId, Resting>,
+    /// Those that were put aside and are well. Few at any time, and found again by the sweep.
+    well: Vec<Well>,
     /// A task sets wake-ups.
     is_under_way: bool,
 }
@@ -54,8 +56,10 @@ impl Rests {
     }
 
     /// Adds some. `true`: the caller has to see to them, nobody else does.
-    fn add(&self, sagas: impl IntoIterator<Item = Resting>) -> bool {
+    fn add(&self, well: Vec<Well>, sagas: impl IntoIterator<Item = Resting>) -> bool {
         let mut inner = self.lock();
+        let room = WAITING_MAX.saturating_sub(inner.well.len());
+        inner.well.extend(well.into_iter().take(room));
         for saga in sagas {
             if inner.waiting.len() < WAITING_MAX {
                 inner.waiting.insert(saga.id, saga);
@@ -65,27 +69,30 @@ impl Rests {
     }
 
     /// The next ones; none, and the caller is done.
-    fn take(&self) -> Vec<Resting> {
+    fn take(&self) -> (Vec<Well>, Vec<Resting>) {
         let mut inner = self.lock();
+        let count = inner.well.len().min(AT_ONCE_MAX);
+        let well: Vec<Well> = inner.well.drain(..count).collect();
         let mut taken = Vec::new();
         while taken.len() < AT_ONCE_MAX
             && let Some((_, saga)) = inner.waiting.pop_first()
         {
             taken.push(saga);
         }
-        inner.is_under_way = !taken.is_empty();
-        taken
+        inner.is_under_way = !(taken.is_empty() && well.is_empty());
+        (well, taken)
     }
 }
 
 impl Lane {
     /// Has the wake-ups of the sagas that were let go set. Not waited for: should it fail, the sweep finds them again.
     pub(super) fn put_to_rest(&mut self) {
-        if self.resting.is_empty() {
+        if self.resting.is_empty() && self.well.is_empty() {
             return;
         }
         self.cache.compact();
-        if self.shared.rests.add(std::mem::take(&mut self.resting)) {
+        let (well, resting) = (std::mem::take(&mut self.well), std::mem::take(&mut self.resting));
+        if self.shared.rests.add(well, resting) {
             tokio::spawn(set_wake_ups(self.shared.clone()));
         }
     }
@@ -93,11 +100,19 @@ impl Lane {
 
 async fn set_wake_ups(shared: Arc<Shared>) {
     loop {
-        let resting = shared.rests.take();
-        if resting.is_empty() {
+        let (well, resting) = shared.rests.take();
+        if well.is_empty() && resting.is_empty() {
             return;
         }
-        if let Err(error) = shared.store.rest(&resting).await {
+        // First: what is put aside is not put to rest.
+        if !well.is_empty()
+            && let Err(error) = shared.store.take_back(&well).await
+        {
+            tracing::debug!(error = error.chain(), "marks stay; the sweep comes again");
+        }
+        if !resting.is_empty()
+            && let Err(error) = shared.store.rest(&resting).await
+        {
             tracing::debug!(error = error.chain(), sagas = resting.len(), "no rest; the sweep comes again");
         }
     }
@@ -156,18 +171,18 @@ mod tests {
     fn however_many_rounds_there_are_one_at_a_time_sets_wake_ups() {
         let of = |n: u128, seq| Resting { id: SagaId(uuid::Uuid::from_u128(n)), seq, wake_at: Timestamp(0) };
         let rests = Rests::default();
-        assert!(rests.add((0..1500).map(|n| of(n, 1))), "the first one has to see to them");
-        assert!(!rests.add([of(1499, 2)]), "somebody does");
-        assert_eq!(rests.take().len(), AT_ONCE_MAX);
-        assert!(!rests.add((1500..1600).map(|n| of(n, 1))), "somebody still does");
-        let rest = rests.take();
+        assert!(rests.add(Vec::new(), (0..1500).map(|n| of(n, 1))), "the first one has to see to them");
+        assert!(!rests.add(Vec::new(), [of(1499, 2)]), "somebody does");
+        assert_eq!(rests.take().1.len(), AT_ONCE_MAX);
+        assert!(!rests.add(Vec::new(), (1500..1600).map(|n| of(n, 1))), "somebody still does");
+        let (_, rest) = rests.take();
         assert_eq!(
             (rest.len(), rest.iter().filter(|saga| saga.seq == 2).count()),
             (600, 1),
             "each once, as it was last"
         );
-        assert!(rests.take().is_empty());
-        assert!(rests.add([of(1, 1)]), "and then the next one does");
+        assert_eq!(rests.take(), (Vec::new(), Vec::new()));
+        assert!(rests.add(Vec::new(), [of(1, 1)]), "and then the next one does");
     }
 
     #[test]

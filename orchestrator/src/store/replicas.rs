@@ -1,6 +1,7 @@
 //! Who is alive, and whose sagas are taken over.
 
 use snorri_saga::ids::{Name, SagaId};
+use snorri_saga::saga::Status;
 use snorri_saga::time::Timestamp;
 use sqlx::Row;
 use time::OffsetDateTime;
@@ -52,6 +53,28 @@ pub struct Heartbeat {
     pub is_usurped: bool,
     /// Replicas whose heartbeat is old or that said goodbye, and that may have live sagas or owe announcements.
     pub dead: Vec<Gone>,
+}
+
+/// A live saga whose wake-up was due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// The saga.
+    pub id: SagaId,
+    /// It is put aside for a person.
+    pub is_aside: bool,
+}
+
+/// A saga that was put aside and can be moved all the same: by another build, or after its journal was mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Well {
+    /// The saga.
+    pub id: SagaId,
+    /// The sequence number of the last row at which it is so.
+    pub seq: i32,
+    /// How it stands.
+    pub status: Status,
+    /// Why it is blocked, if it is.
+    pub blocked: Option<&'static str>,
 }
 
 /// A saga that is at rest for long.
@@ -265,9 +288,9 @@ impl Postgres {
 
     /// Claims live sagas whose wake-up is due and re-arms them. The net under everything else. A saga's owner
     /// goes first; ten seconds later anybody does. Who finds one at rest owns it: its owner may be long gone.
-    pub async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
+    pub async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<Due>, Error> {
         self.within(async {
-            let ids: Vec<Uuid> = sqlx::query_scalar(
+            let due: Vec<(Uuid, bool)> = sqlx::query_as(
                 "-- claim_due
                 UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds', resting = false,
                     owner = CASE WHEN resting THEN $1 ELSE owner END
@@ -275,13 +298,40 @@ impl Postgres {
                     SELECT id FROM snorri.sagas
                     WHERE wake_at <= now() AND (owner = $1 OR wake_at <= now() - interval '10 seconds')
                     ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-                RETURNING id",
+                RETURNING id, quarantine IS NOT NULL",
             )
             .bind(replica.as_str())
             .bind(limit)
             .fetch_all(&self.upkeep)
             .await?;
-            Ok(ids.into_iter().map(SagaId).collect())
+            Ok(due.into_iter().map(|(id, is_aside)| Due { id: SagaId(id), is_aside }).collect())
+        })
+        .await
+    }
+
+    /// Takes the marks of sagas away that were put aside and can be moved all the same, unless they have moved since: what moves
+    /// one sets its row right by itself.
+    pub async fn take_back(&self, sagas: &[Well]) -> Result<(), Error> {
+        self.within(async {
+            let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.id.0).collect();
+            let seqs: Vec<i32> = sagas.iter().map(|saga| saga.seq).collect();
+            let statuses: Vec<&str> = sagas.iter().map(|saga| saga.status.as_str()).collect();
+            let blocked: Vec<Option<&str>> = sagas.iter().map(|saga| saga.blocked).collect();
+            sqlx::query(
+                "-- take_back
+                UPDATE snorri.sagas AS t SET quarantine = NULL, status = u.status, blocked_reason = u.blocked,
+                    changed_at = now()
+                FROM UNNEST($1::uuid[], $2::int4[], $3::text[], $4::text[]) AS u (id, seq, status, blocked)
+                WHERE t.id = u.id AND t.quarantine IS NOT NULL AND t.ended_at IS NULL
+                    AND NOT EXISTS (SELECT 1 FROM snorri.journal j WHERE j.saga_id = u.id AND j.seq > u.seq)",
+            )
+            .bind(ids)
+            .bind(seqs)
+            .bind(statuses)
+            .bind(blocked)
+            .execute(&self.upkeep)
+            .await?;
+            Ok(())
         })
         .await
     }
