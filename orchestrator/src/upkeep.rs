@@ -173,17 +173,21 @@ async fn keep_streams(shared: &Shared, lost: &Notify) {
     loop {
         shared.bus.connected().await;
         let link = shared.bus.link_epoch();
-        match shared.bus.ensure_streams().await {
-            Ok(made) if made.contains(&commands) => {
+        let made = match shared.bus.ensure_streams().await {
+            Ok(made) => made,
+            Err(error) => {
                 tracing::warn!(
-                    ?made,
-                    "streams were missing and are made anew; sending again what is under way"
+                    error = crate::chain(&error),
+                    "not all streams can be made; it is tried again"
                 );
-                lost.notify_one();
+                error.streams_made()
             }
-            Ok(made) if !made.is_empty() => tracing::warn!(?made, "streams were missing and are made anew"),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the streams cannot be made; it is tried again"),
+        };
+        if made.contains(&commands) {
+            tracing::warn!(?made, "streams were missing and are made anew; sending again what is under way");
+            lost.notify_one();
+        } else if !made.is_empty() {
+            tracing::warn!(?made, "streams were missing and are made anew");
         }
         tokio::select! {
             biased;
