@@ -285,10 +285,9 @@ async fn unfitting(engine: &Engine, ask: &Ask, versioned: &Arc<Versioned>) -> Op
     loop {
         match engine.shared.store.load(&[ask.child]).await {
             Ok(loaded) if loaded.is_empty() => break,
-            Ok(_) => return None,
             Err(error) if error.is_transient() => tokio::time::sleep(AGAIN).await,
-            // Its lane will find that too, and say so.
-            Err(_) => return None,
+            // It is there. Or its journal cannot be read: its lane will find that too, and say so.
+            Ok(_) | Err(_) => return None,
         }
     }
     let mismatches = definitions.mismatches_of_begun(versioned, &ask.input).await;
