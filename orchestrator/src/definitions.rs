@@ -18,6 +18,8 @@ use tokio::time::Instant;
 use crate::store::definitions::Stored;
 use crate::store::{self, Store};
 
+mod begun;
+mod family;
 mod versioned;
 
 pub use versioned::Versioned;
@@ -107,12 +109,19 @@ pub struct Definitions {
     cache: Mutex<Cache>,
     /// Turns at checking an input beside the runtime's threads.
     checking: Arc<Semaphore>,
+    /// The same for sub-sagas, which must not wait behind the starts of others.
+    checking_begun: Arc<Semaphore>,
 }
 
 impl Definitions {
     /// Nothing cached yet.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, cache: Mutex::default(), checking: Arc::new(Semaphore::new(CHECKING_MAX)) }
+        Self {
+            store,
+            cache: Mutex::default(),
+            checking: Arc::new(Semaphore::new(CHECKING_MAX)),
+            checking_begun: Arc::new(Semaphore::new(begun::CHECKING_MAX)),
+        }
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
@@ -174,7 +183,10 @@ impl Definitions {
             },
         };
         match self.in_force(name, Some(version)).await {
-            Ok(versioned) => Ok(Some(Child::of(&versioned.definition, version))),
+            Ok(versioned) => {
+                let family = self.family(&versioned).await?;
+                Ok(Some(Child { family, ..Child::of(&versioned.definition, version) }))
+            }
             Err(Error::Unknown { .. } | Error::Removed { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -182,10 +194,18 @@ impl Definitions {
 
     /// What of an input does not fit the schema of its definition; nothing if all of it does, or if there is none.
     pub async fn mismatches(&self, versioned: &Arc<Versioned>, input: &Json) -> Vec<Mismatch> {
+        Self::checked_in_turn(&self.checking, versioned, input).await
+    }
+
+    async fn checked_in_turn(
+        turns: &Arc<Semaphore>,
+        versioned: &Arc<Versioned>,
+        input: &Json,
+    ) -> Vec<Mismatch> {
         if versioned.fits_at_once(input) {
             return Vec::new();
         }
-        let turn = self.checking.clone().acquire_owned().await;
+        let turn = turns.clone().acquire_owned().await;
         let (of, input) = (versioned.clone(), input.clone());
         let checking = tokio::task::spawn_blocking(move || {
             // Held to the end, even when nobody waits for it any more.

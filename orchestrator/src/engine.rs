@@ -26,7 +26,7 @@ use crate::definitions::{Definitions, Versioned};
 use crate::delivery::Delivery;
 use crate::dice::Dice;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Due, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Tracer;
 
@@ -39,12 +39,15 @@ mod post;
 mod publisher;
 mod queue;
 mod rest;
+mod room;
 mod settle;
 mod trouble;
 mod waiters;
 
 pub(crate) use owed::{Debt, Owed, Recall};
 pub(crate) use post::Post;
+pub(crate) use rest::Rests;
+pub(crate) use room::Room;
 pub use waiters::Waiters;
 
 /// The most inputs that one commit takes. Batches form by themselves: of what is waiting, never waited for.
@@ -64,7 +67,7 @@ pub(crate) enum Item {
     /// Its timer fired.
     Woke(SagaId),
     /// The sweep found it due: look at it, and send what is under way once more, ids unchanged.
-    Swept(SagaId),
+    Swept(Due),
     /// Messages may be lost, or its replica is dead: send what is under way under new ids.
     Resend(SagaId),
     /// It has ended, or may have: announce it, once more perhaps, if it has.
@@ -83,7 +86,7 @@ impl Item {
             Self::Start(start) => start.input.id,
             Self::Reply(reply, _) | Self::Answer(reply, _) => reply.command.effect.saga,
             Self::Woke(id)
-            | Self::Swept(id)
+            | Self::Swept(Due { id, .. })
             | Self::Resend(id)
             | Self::Announce(id, _)
             | Self::Act(id, _) => *id,
@@ -184,10 +187,14 @@ pub(crate) struct Shared {
     pub(crate) owed: Arc<Owed>,
     /// What sagas of this replica say to their parents and to their sub-sagas.
     pub(crate) post: Post,
+    /// Sagas that were let go, until their wake-ups are set.
+    pub(crate) rests: Rests,
     /// How many live sagas are in this replica's lanes.
     pub(crate) live: AtomicUsize,
     /// The most that may be, before starts are refused.
     pub(crate) live_max: usize,
+    /// When a sub-saga was last begun without room for it.
+    pub(crate) room: Room,
     /// What they take in memory, about, in bytes.
     pub(crate) live_bytes: AtomicUsize,
     /// The most that may be, before starts are refused.

@@ -274,6 +274,21 @@ impl Metrics {
         self.series.nats_up.set(i64::from(up));
     }
 
+    /// So many letters between sagas and their sub-sagas wait.
+    pub fn letters_waiting(&self, count: usize) {
+        self.series.letters_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// So many of them were dropped, since too many wait.
+    pub fn letters_dropped(&self, count: usize) {
+        self.series.letters_dropped.inc_by(count as u64);
+    }
+
+    /// A sub-saga was not begun, for want of room.
+    pub fn held_back(&self) {
+        self.series.sub_sagas_held_back.inc();
+    }
+
     /// A saga cannot be read or decided.
     pub fn quarantined(&self) {
         self.series.quarantined.inc();

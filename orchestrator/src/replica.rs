@@ -16,7 +16,7 @@ use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::dice::Dice;
-use crate::engine::{Engine, Post, Shared, Waiters};
+use crate::engine::{Engine, Post, Rests, Room, Shared, Waiters};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::store::replicas::Entered;
@@ -116,11 +116,13 @@ impl Replica {
             clock,
             dice,
             definitions: definitions.clone(),
-            post: Post::default(),
+            post: Post::new(metrics.clone()),
+            rests: Rests::default(),
             metrics,
             tracer,
             waiters: Arc::new(Waiters::default()),
             owed: Arc::default(),
+            room: Room::default(),
             live: AtomicUsize::new(0),
             live_max: limits.live_sagas,
             live_bytes: AtomicUsize::new(0),

@@ -17,6 +17,7 @@ pub mod dead_letters;
 pub mod definitions;
 pub mod journal;
 mod kept;
+mod migrate;
 mod port;
 mod postgres;
 pub mod replicas;
@@ -28,7 +29,7 @@ pub use postgres::Postgres;
 
 use dead_letters::DeadLetter;
 use journal::{Loaded, Transition};
-pub use replicas::{Beat, Entered, Gone, Heartbeat, Resting, TakenOver};
+pub use replicas::{Beat, Due, Entered, Gone, Heartbeat, Resting, Well};
 
 /// What the engine and the upkeep need of the store. An error that [is transient](Error::is_transient) leaves it open
 /// whether a write was done.
@@ -78,8 +79,8 @@ pub trait Store: Debug + Send + Sync {
     /// Says goodbye, so that the others need not wait for the heartbeat to grow old.
     async fn leave(&self, name: &Name, incarnation: Uuid) -> Result<(), Error>;
 
-    /// Takes over some of a dead replica's live sagas. Several takers get different ones.
-    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<TakenOver, Error>;
+    /// Takes over some of a dead replica's live sagas, but not those at rest. Several takers get different ones.
+    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error>;
 
     /// The live sagas of a replica that started before the given time, page by page in the order of their ids. Those that are
     /// at rest for long are left out: nothing of them is out.
@@ -100,12 +101,15 @@ pub trait Store: Debug + Send + Sync {
         limit: i64,
     ) -> Result<Vec<(Timestamp, SagaId)>, Error>;
 
-    /// Strikes a dead replica off once nothing of it is left. Returns whether it did.
+    /// Strikes a dead replica off once nothing of it is left but what is at rest. Returns whether it did.
     async fn forget(&self, dead: &Name) -> Result<bool, Error>;
 
     /// Claims live sagas whose wake-up is due and re-arms them. A saga's owner goes first; ten seconds
-    /// later anybody does.
-    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error>;
+    /// later anybody does. Who finds one at rest owns it.
+    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<Due>, Error>;
+
+    /// Takes the marks of sagas away that were put aside and can be moved all the same, unless they have moved since.
+    async fn take_back(&self, sagas: &[Well]) -> Result<(), Error>;
 
     /// Sets the wake-ups of sagas that are at rest, unless they have moved since. Whatever moves one brings its wake-up back
     /// ([`Transition::project`]).

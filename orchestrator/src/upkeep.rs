@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::engine::{Debt, Engine, Item, Owed, Recall, Shared};
-use crate::store::{self, Beat, Gone, TakenOver};
+use crate::store::{self, Beat, Gone};
 
 /// This binary's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -173,17 +173,21 @@ async fn keep_streams(shared: &Shared, lost: &Notify) {
     loop {
         shared.bus.connected().await;
         let link = shared.bus.link_epoch();
-        match shared.bus.ensure_streams().await {
-            Ok(made) if made.contains(&commands) => {
+        let made = match shared.bus.ensure_streams().await {
+            Ok(made) => made,
+            Err(error) => {
                 tracing::warn!(
-                    ?made,
-                    "streams were missing and are made anew; sending again what is under way"
+                    error = crate::chain(&error),
+                    "not all streams can be made; it is tried again"
                 );
-                lost.notify_one();
+                error.streams_made()
             }
-            Ok(made) if !made.is_empty() => tracing::warn!(?made, "streams were missing and are made anew"),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the streams cannot be made; it is tried again"),
+        };
+        if made.contains(&commands) {
+            tracing::warn!(?made, "streams were missing and are made anew; sending again what is under way");
+            lost.notify_one();
+        } else if !made.is_empty() {
+            tracing::warn!(?made, "streams were missing and are made anew");
         }
         tokio::select! {
             biased;
@@ -254,16 +258,16 @@ async fn follow(
     Ok(())
 }
 
-/// Takes over all live sagas of a dead replica that no other taker has got.
+/// Takes over all live sagas of a dead replica that are not at rest and that no other taker has got.
 async fn take_over(engine: &Engine, shared: &Shared, dead: &Name) -> Result<(), store::Error> {
     let mut total = 0;
     loop {
-        let TakenOver { ids, resting } = shared.store.take_over(dead, &shared.replica, PAGE).await?;
-        if ids.is_empty() && resting == 0 {
+        let ids = shared.store.take_over(dead, &shared.replica, PAGE).await?;
+        if ids.is_empty() {
             break;
         }
         snorri_kill::point!(TakeoverClaimed, return Err(store::Error::injected()));
-        total += ids.len() + resting;
+        total += ids.len();
         for id in ids {
             engine.hand_over(id, Item::Resend(id)).await;
         }
@@ -401,8 +405,8 @@ async fn sweep(engine: &Engine, shared: &Shared, stop: &CancellationToken) {
             Ok(due) => {
                 is_full = i64::try_from(due.len()).is_ok_and(|count| count >= PAGE);
                 snorri_kill::point!(SweepClaimed if !due.is_empty(), continue);
-                for id in due {
-                    engine.hand_over(id, Item::Swept(id)).await;
+                for due in due {
+                    engine.hand_over(due.id, Item::Swept(due)).await;
                 }
             }
             Err(error) => tracing::debug!(error = error.chain(), "no sweep"),

@@ -409,10 +409,11 @@ impl Saga {
     }
 
     /// When a held sub-saga asks its parent again what became of it: the parent tells by itself, and this is the net
-    /// under it. At the end of the window first, and then less and less often.
+    /// under it. At the end of the window first, or after ten minutes where that is sooner, and then less and less often.
     pub fn ask_at(&self) -> Timestamp {
-        let next = self.asked_at.unwrap_or(self.started_at) + Millis(ASK_PAUSE.0 << self.asked.min(10));
-        if self.asked == 0 { next.max(self.deadline) } else { next }
+        let last = self.asked_at.unwrap_or(self.started_at);
+        let next = last + Millis(ASK_PAUSE.0 << self.asked.min(10));
+        if self.asked == 0 { next.max(self.deadline.min(last + ASK_FIRST_MAX)) } else { next }
     }
 
     /// What the saga waits for, in plain words; nothing once it has ended. `who` gives the words for whom a step
@@ -437,6 +438,8 @@ impl Saga {
 
 /// The first pause between two questions of a held sub-saga to its parent; each next is twice as long.
 const ASK_PAUSE: Millis = Millis::secs(30);
+/// The longest before the first: a window may be a month, and the word that the parent has ended may be lost.
+const ASK_FIRST_MAX: Millis = Millis::secs(600);
 /// So many things that a saga waits for are said; of the others how many.
 const WAITING_MAX: usize = 5;
 

@@ -9,6 +9,7 @@ mod announcements;
 mod family;
 #[cfg(debug_assertions)]
 mod family_killed;
+mod family_room;
 mod faults;
 mod process;
 mod replicas;

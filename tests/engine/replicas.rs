@@ -1,7 +1,7 @@
 //! Several orchestrators on one database.
 
 use serde_json::json;
-use snorri::store::Postgres;
+use snorri::store::{Beat, Postgres};
 use snorri_saga::ids::Name;
 use sqlx::{Connection as _, PgConnection};
 
@@ -112,9 +112,9 @@ async fn a_replica_that_has_come_back_keeps_its_sagas() {
     let store = Postgres::connect(&place.database_url, 1).expect("a store");
     let (dead, taker) = (Name::new("one").expect("a name"), Name::new("two").expect("a name"));
     // Seen dead, and back before the other one comes to it.
-    assert!(store.take_over(&dead, &taker, 10).await.expect("asked").ids.is_empty());
+    assert!(store.take_over(&dead, &taker, 10).await.expect("asked").is_empty());
     one.shut_down().await;
-    assert_eq!(store.take_over(&dead, &taker, 10).await.expect("asked").ids.len(), 1);
+    assert_eq!(store.take_over(&dead, &taker, 10).await.expect("asked").len(), 1);
     store.close().await;
 }
 
@@ -166,4 +166,80 @@ async fn a_row_that_somebody_holds_holds_up_its_saga_and_no_other() {
     sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("let go");
     assert_eq!(rest.ended(&first).await["status"], "completed");
     one.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_waits_for_nothing_that_waits_for_sagas() {
+    let place = Place::shared("beats").await;
+    place.replica("one").await.shut_down().await;
+    let store = Postgres::connect(&place.database_url, 1).expect("a store");
+    let (name, other) = (Name::new("two").expect("a name"), Name::new("gone").expect("a name"));
+    let incarnation = uuid::Uuid::from_u128(1);
+    store.enter(&name, incarnation, "0").await.expect("entered");
+    let beat = || {
+        let announced_until = snorri_saga::time::Timestamp(0);
+        store.heartbeat(Beat { name: &name, incarnation, version: "0", announced_until }, 2000)
+    };
+    beat().await.expect("a heartbeat");
+    // Everything that has to do with sagas waits for somebody who holds their table.
+    let mut holder = PgConnection::connect(&place.database_url).await.expect("connected");
+    sqlx::raw_sql("BEGIN; LOCK TABLE snorri.sagas IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut holder)
+        .await
+        .expect("locked");
+    let busy: Vec<_> = (0..12)
+        .map(|_| {
+            let (store, other) = (store.clone(), other.clone());
+            tokio::spawn(async move { store.claim_due(&other, 10).await })
+        })
+        .collect();
+    eventually("the upkeep waits", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'snorri.sagas'::regclass",
+        )
+        .fetch_one(&mut holder)
+        .await
+        .ok()?;
+        (waiting >= 3).then_some(())
+    })
+    .await;
+    let asked = tokio::time::Instant::now();
+    beat().await.expect("a heartbeat");
+    assert!(asked.elapsed().as_millis() < 1000, "it came after {:?}", asked.elapsed());
+    sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.expect("let go");
+    for one in busy {
+        // Given up on, or done by now.
+        let _ = one.await.expect("no panic");
+    }
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_may_migrate_at_once_and_an_index_that_was_cut_short_is_built_anew() {
+    let place = Place::shared("migrate").await;
+    let stores: Vec<Postgres> =
+        (0..4).map(|_| Postgres::connect(&place.database_url, 1).expect("a store")).collect();
+    let at_once: Vec<_> =
+        stores.iter().cloned().map(|store| tokio::spawn(async move { store.migrate().await })).collect();
+    for one in at_once {
+        one.await.expect("no panic").expect("migrated");
+    }
+    let mut database = PgConnection::connect(&place.database_url).await.expect("connected");
+    // As it is left behind when the migration is killed: not valid, and not said to be applied.
+    sqlx::raw_sql(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'snorri.sagas_owner'::regclass;
+         DELETE FROM snorri._sqlx_migrations WHERE version = 6",
+    )
+    .execute(&mut database)
+    .await
+    .expect("cut short");
+    stores[0].migrate().await.expect("migrated again");
+    let is_valid: bool = sqlx::query_scalar(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = 'snorri.sagas_owner'::regclass",
+    )
+    .fetch_one(&mut database)
+    .await
+    .expect("it is there");
+    assert!(is_valid);
+    stores[0].check_schema().await.expect("up to date");
 }

@@ -44,7 +44,7 @@ async fn wakes_in(place: &Place, id: &str) -> f64 {
 }
 
 /// Has the saga swept now, and not in half a minute.
-async fn sweep(place: &Place, id: &str) {
+pub(crate) async fn sweep(place: &Place, id: &str) {
     let mut database = PgConnection::connect(&place.database_url).await.expect("connected");
     let sql = "UPDATE snorri.sagas SET wake_at = now() WHERE id = $1::uuid";
     let done = sqlx::query(sql).bind(id).execute(&mut database).await.expect("written");
@@ -60,7 +60,7 @@ async fn put_to_rest(place: &Place, id: &str) {
 }
 
 /// The value of a metric without labels.
-async fn metric(replica: &snorri::Orchestrator, name: &str) -> u64 {
+pub(crate) async fn metric(replica: &snorri::Orchestrator, name: &str) -> u64 {
     let url = format!("http://{}/metrics", replica.admin_address);
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("a client");
     let text = client.get(url).send().await.expect("an answer").text().await.expect("a body");
@@ -248,7 +248,7 @@ async fn what_is_at_rest_is_back_before_its_time_and_on_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_at_rest_is_taken_over_and_stays_at_rest() {
+async fn what_is_at_rest_needs_no_taking_over_and_moves_at_any_replica() {
     let place = Place::shared("waittaken").await;
     let (one, two) = (place.replica("one").await, place.replica("two").await);
     let hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
@@ -258,10 +258,14 @@ async fn what_is_at_rest_is_taken_over_and_stays_at_rest() {
     waits(&at_one, &id).await;
     put_to_rest(&place, &id).await;
     one.shut_down().await;
-    eventually("it is taken over", async || {
-        (metric(&two, "snorri_sagas_taken_over_total").await == 1).then_some(())
+    let mut database = PgConnection::connect(&place.database_url).await.expect("connected");
+    eventually("nothing else is left of the first", async || {
+        let sql = "SELECT count(*) FROM snorri.replicas WHERE name = 'one'";
+        let left: i64 = sqlx::query_scalar(sql).fetch_one(&mut database).await.ok()?;
+        (left == 0).then_some(())
     })
     .await;
+    assert_eq!(metric(&two, "snorri_sagas_taken_over_total").await, 0);
     assert!(wakes_in(&place, &id).await > DAY);
     assert_eq!(metric(&two, "snorri_sagas_live").await, 0);
     // It moves: from then on it is looked after as any other.
@@ -270,6 +274,9 @@ async fn what_is_at_rest_is_taken_over_and_stays_at_rest() {
     let (status, _) = pay(&at_two, &id, "k").await;
     assert_eq!(status, 200);
     assert!(wakes_in(&place, &id).await <= 31.0, "its command is out");
+    let owner: String =
+        sqlx::query_scalar("SELECT owner FROM snorri.sagas").fetch_one(&mut database).await.expect("one");
+    assert_eq!(owner, "two");
     let _hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
     assert_eq!(at_two.ended(&id).await["status"], "completed");
     two.shut_down().await;
@@ -302,5 +309,31 @@ async fn only_what_has_not_moved_is_put_to_rest() {
     // A restart does not load it.
     let name: Name = "one".parse().expect("a name");
     assert_eq!(store.owned(&name, wake_at, None, 10).await.expect("read"), []);
+    one.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_aside_and_is_well_is_no_longer_blocked() {
+    let place = Place::shared("waitaside").await;
+    let one = place.replica("one").await;
+    let rest = Rest::of(&one);
+    rest.submit(&patient(&signal_wait())).await;
+    let id = rest.start("patient", &json!({})).await;
+    waits(&rest, &id).await;
+    // As a build does that does not know what the definition says.
+    let store = snorri::store::Postgres::connect(&place.database_url, 1).expect("a store");
+    store.quarantine(id.parse().expect("an id"), "an older build").await.expect("put aside");
+    let saga = rest.saga(&id).await;
+    assert_eq!((&saga["status"], &saga["blocked"]["reason"]), (&json!("blocked"), &json!("quarantined")));
+    sweep(&place, &id).await;
+    eventually("its mark is taken away", async || {
+        let saga = rest.saga(&id).await;
+        (saga["status"] == "running" && saga["blocked"].is_null()).then_some(())
+    })
+    .await;
+    put_to_rest(&place, &id).await;
+    let (status, _) = pay(&rest, &id, "k").await;
+    assert_eq!(status, 200);
+    store.close().await;
     one.shut_down().await;
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use snorri::store::dead_letters::DeadLetter;
 use snorri::store::definitions::Stored;
 use snorri::store::journal::{JournalRow, Loaded, Transition, replay};
-use snorri::store::{Beat, Entered, Error, Heartbeat, Resting, Store, TakenOver};
+use snorri::store::{Beat, Due, Entered, Error, Heartbeat, Resting, Store, Well};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::time::{Millis, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -385,17 +385,16 @@ impl Store for StorePort {
         self.call("leave", true, move |database| database.tables().leave(&name, incarnation)).await
     }
 
-    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<TakenOver, Error> {
+    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
         let (dead, taker) = (dead.to_string(), taker.to_string());
         self.call("take_over", true, move |database| {
             let now = database.now();
-            let of = database.tables().take_over(&dead, &taker, limited(limit), now);
-            let count = of.ids.len() + of.resting;
-            if count > 0 {
-                database.world.say(format_args!("{taker} takes {count} sagas of {dead}"));
-                database.checks.taken_over(count);
+            let ids = database.tables().take_over(&dead, &taker, limited(limit), now);
+            if !ids.is_empty() {
+                database.world.say(format_args!("{taker} takes {} sagas of {dead}", ids.len()));
+                database.checks.taken_over(ids.len());
             }
-            if database.world.bug == Some(Bug::ClaimsSwallowed) { TakenOver::default() } else { of }
+            if database.world.bug == Some(Bug::ClaimsSwallowed) { Vec::new() } else { ids }
         })
         .await
     }
@@ -440,7 +439,16 @@ impl Store for StorePort {
         .await
     }
 
-    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
+    async fn take_back(&self, sagas: &[Well]) -> Result<(), Error> {
+        let sagas = sagas.to_vec();
+        self.call("take_back", true, move |database| {
+            database.world.say(format_args!("{} sagas that were put aside are well", sagas.len()));
+            database.tables().take_back(&sagas);
+        })
+        .await
+    }
+
+    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<Due>, Error> {
         let replica = replica.to_string();
         self.call("claim_due", true, move |database| {
             let now = database.now();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use snorri::store::journal::Transition;
-use snorri::store::{Gone, Resting, TakenOver};
+use snorri::store::{Due, Gone, Resting, Well};
 use snorri_saga::ids::{Name, SagaId};
 use snorri_saga::journal::Event;
 use snorri_saga::saga::Saga;
@@ -415,28 +415,23 @@ impl Tables {
         }
     }
 
-    pub(crate) fn take_over(&mut self, dead: &str, taker: &str, limit: usize, now: Timestamp) -> TakenOver {
+    pub(crate) fn take_over(&mut self, dead: &str, taker: &str, limit: usize, now: Timestamp) -> Vec<SagaId> {
         let is_back = |row: &ReplicaRow| !row.left && row.heartbeat_at >= now - Millis::secs(2);
         if self.replicas.get(dead).is_some_and(is_back) {
-            return TakenOver::default();
+            return Vec::new();
         }
         let theirs: Vec<(SagaId, SagaRow)> = self
             .live()
-            .filter(|(_, row)| row.owner == dead)
+            .filter(|(_, row)| row.owner == dead && !row.resting)
             .map(|(id, row)| (id, row.clone()))
             .take(limit)
             .collect();
-        let mut of = TakenOver::default();
+        let ids = theirs.iter().map(|(id, _)| *id).collect();
         for (id, row) in theirs {
-            if row.resting {
-                of.resting += 1;
-            } else {
-                of.ids.push(id);
-            }
             self.put_saga(id, SagaRow { owner: taker.to_owned(), ..row });
         }
         self.end_transaction();
-        of
+        ids
     }
 
     pub(crate) fn owned(
@@ -478,7 +473,7 @@ impl Tables {
     pub(crate) fn forget(&mut self, dead: &str, now: Timestamp) -> bool {
         let is_over =
             self.replicas.get(dead).is_some_and(|row| row.left || row.heartbeat_at < now - FORGOTTEN_AFTER);
-        if !is_over || self.live().any(|(_, row)| row.owner == dead) {
+        if !is_over || self.live().any(|(_, row)| row.owner == dead && !row.resting) {
             return false;
         }
         self.put_replica(dead, None);
@@ -497,7 +492,7 @@ impl Tables {
         self.end_transaction();
     }
 
-    pub(crate) fn claim_due(&mut self, replica: &str, limit: usize, now: Timestamp) -> Vec<SagaId> {
+    pub(crate) fn claim_due(&mut self, replica: &str, limit: usize, now: Timestamp) -> Vec<Due> {
         let mut due: Vec<(Timestamp, SagaId)> = self
             .live()
             .filter_map(|(id, row)| {
@@ -508,16 +503,28 @@ impl Tables {
             .collect();
         due.sort_unstable();
         due.truncate(limit);
+        let mut claimed = Vec::new();
         for (_, id) in &due {
-            if let Some(row) = self.sagas.get(id) {
-                self.put_saga(
-                    *id,
-                    SagaRow { wake_at: Some(now + WAKE_AFTER), resting: false, ..row.clone() },
-                );
+            if let Some(row) = self.sagas.get(id).cloned() {
+                claimed.push(Due { id: *id, is_aside: row.quarantine.is_some() });
+                let owner = if row.resting { replica.to_owned() } else { row.owner.clone() };
+                self.put_saga(*id, SagaRow { wake_at: Some(now + WAKE_AFTER), resting: false, owner, ..row });
             }
         }
         self.end_transaction();
-        due.into_iter().map(|(_, id)| id).collect()
+        claimed
+    }
+
+    pub(crate) fn take_back(&mut self, sagas: &[Well]) {
+        for Well { id, seq, status, blocked } in sagas {
+            let newest = self.rows(*id).next_back().map(|(seq, _)| seq);
+            let row = self.sagas.get(id).filter(|row| row.ended_at.is_none() && row.quarantine.is_some());
+            if let Some(row) = row.filter(|_| newest == Some(*seq)).cloned() {
+                let (status, blocked_reason) = (status.as_str().to_owned(), blocked.map(str::to_owned));
+                self.put_saga(*id, SagaRow { quarantine: None, status, blocked_reason, ..row });
+            }
+        }
+        self.end_transaction();
     }
 }
 

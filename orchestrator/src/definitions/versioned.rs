@@ -20,12 +20,14 @@ pub struct Versioned {
     pub version: u32,
     /// Its input's schema, compiled when the first input is checked.
     schema: OnceLock<Option<Result<InputSchema, BadSchema>>>,
+    /// How many sagas it may become, once it is known.
+    pub(super) family: OnceLock<u64>,
 }
 
 impl Versioned {
     /// A definition with its version.
     pub fn new(definition: Definition, version: u32) -> Self {
-        Self { definition, version, schema: OnceLock::new() }
+        Self { definition, version, schema: OnceLock::new(), family: OnceLock::new() }
     }
 
     /// Whether the input fits, as far as that is known in no time. `false`: perhaps.

@@ -36,11 +36,13 @@ pub(super) struct Work {
     pub(super) may_be_in: bool,
     /// Its end was decided, and perhaps committed, and is not announced.
     pub(super) owed: Option<Arc<Debt>>,
+    /// It was loaded, and another replica wrote its last row.
+    pub(super) is_others: bool,
 }
 
 impl Work {
     pub(super) fn of(id: SagaId, items: Vec<Item>) -> Self {
-        Self { id, items, may_be_in: false, owed: None }
+        Self { id, items, may_be_in: false, owed: None, is_others: false }
     }
 }
 
@@ -159,6 +161,7 @@ impl Lane {
         let _round = self.shared.owed.owe(now);
         let mut decided = Vec::with_capacity(works.len());
         let mut again = Vec::new();
+        let mut begun = 0;
         for mut work in works {
             let id = work.id;
             let known = known.remove(&id).unwrap_or(Known {
@@ -168,6 +171,12 @@ impl Lane {
                 is_ours: false,
                 armed: None,
             });
+            if known.saga.is_none() && !work.may_be_in {
+                self.hold_back(&mut work, &mut begun);
+                if work.items.is_empty() {
+                    continue;
+                }
+            }
             let subjects = self.shared.bus.subjects();
             let decision = catch_unwind(AssertUnwindSafe(|| decide_all(subjects, &work.items, &known, now)));
             match decision {
@@ -257,8 +266,13 @@ impl Lane {
             Err(error) => return Err((error, works)),
         };
         let mut unreadable = HashMap::new();
+        let mut others = HashSet::new();
         for (id, result) in loaded {
             let read = match result {
+                Ok(loaded) if loaded.replica != self.shared.replica.as_str() => {
+                    others.insert(id);
+                    self.with_definition(loaded).await
+                }
                 Ok(loaded) => self.with_definition(loaded).await,
                 Err(error) => Err(error),
             };
@@ -273,7 +287,8 @@ impl Lane {
             }
         }
         let mut readable = Vec::with_capacity(works.len());
-        for work in works {
+        for mut work in works {
+            work.is_others = others.contains(&work.id);
             match unreadable.get(&work.id) {
                 None => readable.push(work),
                 // Tried again until it is put aside; meanwhile it is not decided on.
@@ -316,12 +331,13 @@ impl Lane {
             let was_at_rest = one.before.as_ref().is_some_and(|before| before.rests_until().is_some());
             // One that has ended stays with who ended it: it is looked for there if it is not announced yet.
             let was_ended = one.before.as_ref().is_some_and(|before| before.ended_at.is_some());
+            let is_aside = one.work.items.iter().any(|item| matches!(item, Item::Swept(due) if due.is_aside));
             transitions.push(Transition {
                 after: &one.after,
                 seq: one.seq,
                 at: one.at,
                 events,
-                project: status_changed || was_at_rest || (!one.is_ours && !was_ended),
+                project: status_changed || was_at_rest || is_aside || (!one.is_ours && !was_ended),
                 fingerprint: match one.work.items.first() {
                     Some(Item::Start(start)) => start.fingerprint,
                     _ => None,

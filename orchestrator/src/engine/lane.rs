@@ -19,7 +19,7 @@ use super::owed::Recalls;
 use super::publisher::{Backlog, Job, Publisher};
 use super::queue::Queue;
 use super::{BATCH_MAX, Item, Shared};
-use crate::store::Resting;
+use crate::store::{Due, Resting, Well};
 
 /// How long after NATS or Postgres came back answers are waited for before timeouts count again.
 const GRACE: Duration = Duration::from_secs(2);
@@ -42,6 +42,8 @@ pub(super) struct Lane {
     pub(super) limbo: Vec<Decided>,
     /// Sagas at rest that were let go, and whose wake-ups are to be set.
     pub(super) resting: Vec<Resting>,
+    /// Sagas that were put aside, and are well.
+    pub(super) well: Vec<Well>,
     /// When Postgres failed this lane last.
     pub(super) trouble_at: Option<Instant>,
     /// How often each saga's load or decision failed in a row; cleared by a success.
@@ -64,6 +66,7 @@ impl Lane {
             recalls: Recalls::default(),
             limbo: Vec::new(),
             resting: Vec::new(),
+            well: Vec::new(),
             trouble_at: None,
             troubles: HashMap::new(),
             counted: (0, 0),
@@ -182,7 +185,7 @@ impl Lane {
                     job.add(&self.shared, id, effects, &[]);
                 }
                 // What is under way by now is looked up.
-                Known::Once => works.push(Work::of(id, vec![Item::Swept(id)])),
+                Known::Once => works.push(Work::of(id, vec![Item::Swept(Due { id, is_aside: false })])),
                 // It has ended or moved on; the sweep and its message see to it.
                 Known::Not => {}
             }

@@ -7,16 +7,25 @@
 //! seconds with the same commit, and the wake-up is moved away only of one whose journal has not grown since. A replica that
 //! dies is noticed by its heartbeat and not by wake-ups.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use snorri_saga::ids::SagaId;
 use snorri_saga::saga::Saga;
 use snorri_saga::time::{Millis, Timestamp};
 
+use super::Shared;
 use super::lane::Lane;
-use crate::store::Resting;
+use crate::store::{Resting, Well};
 
 /// A rest that is shorter is not worth two writes of a row.
 const REST_MIN: Millis = Millis::secs(120);
 /// So long before something is due the saga is looked at: then it is in memory, with an exact timer.
 const EARLY: Millis = Millis::secs(45);
+/// The most sagas whose wake-ups are set by one transaction.
+const AT_ONCE_MAX: usize = 1000;
+/// The most that wait for it. Of more the sweep finds again what is left out.
+const WAITING_MAX: usize = 65_536;
 
 /// When a saga is looked at next, if it is at rest for long.
 pub(super) fn resting(saga: &Saga, seq: i32, now: Timestamp) -> Option<Resting> {
@@ -24,23 +33,88 @@ pub(super) fn resting(saga: &Saga, seq: i32, now: Timestamp) -> Option<Resting> 
     Some(Resting { id: saga.id, seq, wake_at: until - EARLY })
 }
 
+/// Sagas of all lanes that were let go, and whose wake-ups are to be set: by one transaction at a time, however many rounds the
+/// lanes make meanwhile, so that the sweep and the takeovers have connections, too.
+#[derive(Debug, Default)]
+pub(crate) struct Rests {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: BTreeMap<SagaId, Resting>,
+    /// Those that were put aside and are well. Few at any time, and found again by the sweep.
+    well: Vec<Well>,
+    /// A task sets wake-ups.
+    is_under_way: bool,
+}
+
+impl Rests {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Never half-written.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds some. `true`: the caller has to see to them, nobody else does.
+    fn add(&self, well: Vec<Well>, sagas: impl IntoIterator<Item = Resting>) -> bool {
+        let mut inner = self.lock();
+        let room = WAITING_MAX.saturating_sub(inner.well.len());
+        inner.well.extend(well.into_iter().take(room));
+        for saga in sagas {
+            if inner.waiting.len() < WAITING_MAX {
+                inner.waiting.insert(saga.id, saga);
+            }
+        }
+        !std::mem::replace(&mut inner.is_under_way, true)
+    }
+
+    /// The next ones; none, and the caller is done.
+    fn take(&self) -> (Vec<Well>, Vec<Resting>) {
+        let mut inner = self.lock();
+        let count = inner.well.len().min(AT_ONCE_MAX);
+        let well: Vec<Well> = inner.well.drain(..count).collect();
+        let mut taken = Vec::new();
+        while taken.len() < AT_ONCE_MAX
+            && let Some((_, saga)) = inner.waiting.pop_first()
+        {
+            taken.push(saga);
+        }
+        inner.is_under_way = !(taken.is_empty() && well.is_empty());
+        (well, taken)
+    }
+}
+
 impl Lane {
     /// Has the wake-ups of the sagas that were let go set. Not waited for: should it fail, the sweep finds them again.
     pub(super) fn put_to_rest(&mut self) {
-        if self.resting.is_empty() {
+        if self.resting.is_empty() && self.well.is_empty() {
             return;
         }
         self.cache.compact();
-        let (shared, resting) = (self.shared.clone(), std::mem::take(&mut self.resting));
-        tokio::spawn(async move {
-            if let Err(error) = shared.store.rest(&resting).await {
-                tracing::debug!(
-                    error = error.chain(),
-                    sagas = resting.len(),
-                    "no rest; the sweep comes again"
-                );
-            }
-        });
+        let (well, resting) = (std::mem::take(&mut self.well), std::mem::take(&mut self.resting));
+        if self.shared.rests.add(well, resting) {
+            tokio::spawn(set_wake_ups(self.shared.clone()));
+        }
+    }
+}
+
+async fn set_wake_ups(shared: Arc<Shared>) {
+    loop {
+        let (well, resting) = shared.rests.take();
+        if well.is_empty() && resting.is_empty() {
+            return;
+        }
+        // First: what is put aside is not put to rest.
+        if !well.is_empty()
+            && let Err(error) = shared.store.take_back(&well).await
+        {
+            tracing::debug!(error = error.chain(), "marks stay; the sweep comes again");
+        }
+        if !resting.is_empty()
+            && let Err(error) = shared.store.rest(&resting).await
+        {
+            tracing::debug!(error = error.chain(), sagas = resting.len(), "no rest; the sweep comes again");
+        }
     }
 }
 
@@ -49,7 +123,6 @@ mod tests {
     use super::*;
     use snorri_saga::decide::{Input, StartInput, decide, start};
     use snorri_saga::definition::Definition;
-    use snorri_saga::ids::SagaId;
     use snorri_saga::json::Json;
 
     fn waiting(definition: &Definition, now: Timestamp) -> Saga {
@@ -92,6 +165,24 @@ mod tests {
             resting(&waiting(&definition(&serde_json::json!([wait, call])), now), 1, now).is_none(),
             "a command is out"
         );
+    }
+
+    #[test]
+    fn however_many_rounds_there_are_one_at_a_time_sets_wake_ups() {
+        let of = |n: u128, seq| Resting { id: SagaId(uuid::Uuid::from_u128(n)), seq, wake_at: Timestamp(0) };
+        let rests = Rests::default();
+        assert!(rests.add(Vec::new(), (0..1500).map(|n| of(n, 1))), "the first one has to see to them");
+        assert!(!rests.add(Vec::new(), [of(1499, 2)]), "somebody does");
+        assert_eq!(rests.take().1.len(), AT_ONCE_MAX);
+        assert!(!rests.add(Vec::new(), (1500..1600).map(|n| of(n, 1))), "somebody still does");
+        let (_, rest) = rests.take();
+        assert_eq!(
+            (rest.len(), rest.iter().filter(|saga| saga.seq == 2).count()),
+            (600, 1),
+            "each once, as it was last"
+        );
+        assert_eq!(rests.take(), (Vec::new(), Vec::new()));
+        assert!(rests.add(Vec::new(), [of(1, 1)]), "and then the next one does");
     }
 
     #[test]

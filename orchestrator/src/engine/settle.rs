@@ -10,6 +10,7 @@ use super::publisher::Job;
 use super::rest;
 use super::{ActError, Acted, Debt, Item, StartError, Started};
 use crate::aside::dead_letter;
+use crate::store::Well;
 use snorri_saga::decide::{Refusal, pending_effects};
 use snorri_saga::ids::SagaId;
 use snorri_saga::journal::Event;
@@ -40,7 +41,17 @@ impl Lane {
             self.shared.waiters.ended(work.id);
         }
         let mut repeat = work.may_be_in;
+        // The parent's replica need not be the sub-saga's: two that keep it in memory both fire its timers.
+        let is_only_asked = events.is_empty()
+            && work.is_others
+            && work.items.iter().all(|item| matches!(item, Item::Ask(..)));
         let is_swept = work.items.iter().any(|item| matches!(item, Item::Swept(_)));
+        let is_aside = work.items.iter().any(|item| matches!(item, Item::Swept(due) if due.is_aside));
+        if is_aside && events.is_empty() {
+            // It was put aside, by another build perhaps, and is decided as any other. A transition would say so in its row.
+            let blocked = after.first_blocked().map(|blocked| blocked.reason.as_str());
+            self.well.push(Well { id: work.id, seq, status: after.status(), blocked });
+        }
         let mut owed: Vec<Arc<Debt>> = work.owed.into_iter().collect();
         for (item, verdict) in work.items.into_iter().zip(verdicts) {
             match item {
@@ -109,6 +120,7 @@ impl Lane {
             Some(resting) if is_swept => self.resting.push(resting),
             // What was not in memory is not kept there for a question: its wake-up stands, or the sweep comes.
             Some(_) if !was_in_memory => {}
+            Some(_) | None if is_only_asked => {}
             Some(_) | None => {
                 let is_ours = is_ours || !events.is_empty();
                 self.cache.put(after, seq, versioned, is_ours, armed);

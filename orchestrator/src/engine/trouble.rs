@@ -93,7 +93,8 @@ impl Lane {
                     job.keep_aside(dead_letter(delivery.message(), "quarantined", detail), delivery);
                 }
                 Item::Announce(id, recall) => self.recalls.later(id, recall),
-                // The step's timeout sees to what sagas say to each other.
+                // What sagas say to each other is said again: the parent asks at each sweep and at the step's timeout, a
+                // sub-saga that is well again asks what became of its parent.
                 Item::Ask(..) | Item::Answer(..) | Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }

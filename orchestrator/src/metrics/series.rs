@@ -144,6 +144,9 @@ pub(super) struct Series {
     pub(super) sagas_taken_over: Counter,
     pub(super) races_lost: Counter,
     pub(super) quarantined: Counter,
+    pub(super) letters_waiting: Gauge,
+    pub(super) letters_dropped: Counter,
+    pub(super) sub_sagas_held_back: Counter,
     pub(super) postgres_up: Gauge,
     pub(super) nats_up: Gauge,
     pub(super) announcements_owed: Gauge,
@@ -180,6 +183,9 @@ impl Series {
             sagas_taken_over: Counter::default(),
             races_lost: Counter::default(),
             quarantined: Counter::default(),
+            letters_waiting: Gauge::default(),
+            letters_dropped: Counter::default(),
+            sub_sagas_held_back: Counter::default(),
             postgres_up: Gauge::default(),
             nats_up: Gauge::default(),
             announcements_owed: Gauge::default(),
@@ -302,6 +308,21 @@ impl Series {
             "snorri_quarantined",
             "Sagas that were put aside because they cannot be read or decided",
             self.quarantined.clone(),
+        );
+        to.register(
+            "snorri_letters_waiting",
+            "What sagas and their sub-sagas say to each other and what is not handed over yet",
+            self.letters_waiting.clone(),
+        );
+        to.register(
+            "snorri_letters_dropped",
+            "The same, dropped because too much waits; it is said again later",
+            self.letters_dropped.clone(),
+        );
+        to.register(
+            "snorri_sub_sagas_held_back",
+            "Times that a sub-saga was not begun yet because this replica has too many live sagas",
+            self.sub_sagas_held_back.clone(),
         );
         to.register("snorri_postgres_up", "1 when Postgres takes commits", self.postgres_up.clone());
         to.register("snorri_nats_up", "1 when NATS is connected", self.nats_up.clone());

@@ -56,15 +56,6 @@ pub struct Transition<'a> {
     pub fingerprint: Option<[u8; 32]>,
 }
 
-/// How many live sagas there are.
-#[derive(Debug, Clone, Default)]
-pub struct LiveCounts {
-    /// By their status.
-    pub by_status: HashMap<Status, i64>,
-    /// Of them, those that are at rest for long: in no replica's memory.
-    pub resting: i64,
-}
-
 /// How long after the start, or after a sweep, a live saga is looked at whatever else happens.
 pub const WAKE_AFTER: &str = "30 seconds";
 
@@ -308,25 +299,36 @@ impl Postgres {
         .await
     }
 
-    /// How many live sagas there are, by status and at rest.
-    pub async fn live_counts(&self) -> Result<LiveCounts, Error> {
+    /// How many live sagas there are that are not at rest, by status.
+    pub async fn live_counts(&self) -> Result<HashMap<Status, i64>, Error> {
         self.within(async {
             let rows = sqlx::query(
                 "-- live_counts
-                SELECT status, count(*), count(*) FILTER (WHERE resting)
-                FROM snorri.sagas WHERE wake_at IS NOT NULL GROUP BY status",
+                SELECT status, count(*) FROM snorri.sagas WHERE wake_at IS NOT NULL AND NOT resting
+                GROUP BY status",
             )
             .fetch_all(&self.upkeep)
             .await?;
-            let mut counts = LiveCounts::default();
+            let mut counts = HashMap::new();
             for row in rows {
                 let word: String = row.try_get(0)?;
                 if let Some(status) = Status::ALL.into_iter().find(|status| status.as_str() == word) {
-                    counts.by_status.insert(status, row.try_get(1)?);
+                    counts.insert(status, row.try_get(1)?);
                 }
-                counts.resting += row.try_get::<i64, _>(2)?;
             }
             Ok(counts)
+        })
+        .await
+    }
+
+    /// How many are at rest for long: in no replica's memory.
+    pub async fn resting_count(&self) -> Result<i64, Error> {
+        self.within(async {
+            let count = sqlx::query_scalar(
+                "-- resting_count
+                SELECT count(*) FROM snorri.sagas WHERE wake_at IS NOT NULL AND resting",
+            );
+            Ok(count.fetch_one(&self.upkeep).await?)
         })
         .await
     }

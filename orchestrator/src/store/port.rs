@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::dead_letters::DeadLetter;
 use super::journal::{Loaded, Transition};
-use super::replicas::{Beat, Entered, Heartbeat, Resting, TakenOver};
+use super::replicas::{Beat, Due, Entered, Heartbeat, Resting, Well};
 use super::{Error, Postgres, Store, definitions};
 
 #[async_trait]
@@ -67,7 +67,7 @@ impl Store for Postgres {
         self.leave(name, incarnation).await
     }
 
-    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<TakenOver, Error> {
+    async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
         self.take_over(dead, taker, limit).await
     }
 
@@ -95,7 +95,11 @@ impl Store for Postgres {
         self.forget(dead).await
     }
 
-    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
+    async fn take_back(&self, sagas: &[Well]) -> Result<(), Error> {
+        self.take_back(sagas).await
+    }
+
+    async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<Due>, Error> {
         self.claim_due(replica, limit).await
     }
 

@@ -1,28 +1,23 @@
 //! Postgres: its pools and its schema.
 //!
-//! Three pools, so that one kind of work cannot starve another: the engine's commits, everything that
-//! people ask for, and the replica's own upkeep (heartbeats, takeovers, sweeps).
+//! Four pools, so that one kind of work cannot starve another: the engine's commits, everything that
+//! people ask for, the replica's own upkeep (takeovers, sweeps, counts), and its heartbeat, which must not wait for any of it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgPool, Row};
 
 use super::kept::Kept;
 use super::trust::Trust;
 use super::{Error, UNIT_TIMEOUT};
 
-/// The migrations of the orchestrator's schema, embedded. A newer version may have applied more already: during an
-/// upgrade both run on one database, and whichever of them is restarted must come up.
-static MIGRATOR: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
-    let mut migrator = sqlx::migrate!("../migrations/orchestrator");
-    migrator.set_ignore_missing(true);
-    migrator
-});
-
 /// How long closing may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections for heartbeats: one, and one in its place while it hangs.
+const BEATS: u32 = 2;
 
 /// Postgres as the store.
 #[derive(Debug, Clone)]
@@ -30,6 +25,7 @@ pub struct Postgres {
     pub(super) engine: Arc<Kept>,
     pub(super) api: PgPool,
     pub(super) upkeep: PgPool,
+    pub(super) beats: PgPool,
     pub(super) trust: Arc<Trust>,
 }
 
@@ -70,6 +66,7 @@ impl Postgres {
             engine: Arc::new(Kept::new(engine, trust.clone())),
             api: trust.readers(8).connect_lazy_with(settings(&[])),
             upkeep: trust.writers(3).connect_lazy_with(settings(&[])),
+            beats: trust.writers(BEATS).connect_lazy_with(settings(&[])),
             trust,
         })
     }
@@ -85,35 +82,6 @@ impl Postgres {
         self.trust.judge(began, result)
     }
 
-    /// Applies the migrations that are missing. Safe with several replicas at once.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        match sqlx::query("CREATE SCHEMA IF NOT EXISTS snorri").execute(&self.upkeep).await {
-            // Another replica made it at the same moment.
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {}
-            result => {
-                result?;
-            }
-        }
-        snorri_kill::point!(Migrating, return Err(Error::injected()));
-        MIGRATOR.run(&self.upkeep).await?;
-        snorri_kill::point!(Migrating, return Err(Error::injected()));
-        Ok(())
-    }
-
-    /// Checks that the schema is new enough for this binary. A newer one is fine.
-    pub async fn check_schema(&self) -> Result<(), Error> {
-        let needed = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
-        let row = sqlx::query("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
-            .fetch_one(&self.upkeep)
-            .await;
-        let found: i64 = match row {
-            Ok(row) => row.try_get(0)?,
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => 0,
-            Err(error) => return Err(error.into()),
-        };
-        if found < needed { Err(Error::SchemaTooOld { found, needed }) } else { Ok(()) }
-    }
-
     /// Whether Postgres answers and takes writes.
     pub async fn is_writable(&self) -> bool {
         let ask = sqlx::query_scalar::<_, String>("SHOW transaction_read_only").fetch_one(&self.upkeep);
@@ -122,7 +90,9 @@ impl Postgres {
 
     /// Closes the pools.
     pub async fn close(&self) {
-        let close = async { tokio::join!(self.engine.close(), self.api.close(), self.upkeep.close()) };
+        let close = async {
+            tokio::join!(self.engine.close(), self.api.close(), self.upkeep.close(), self.beats.close())
+        };
         // Each waits for all of its connections, and a link may be half open.
         if tokio::time::timeout(CLOSE_TIMEOUT, close).await.is_err() {
             tracing::warn!("not every connection to postgres was closed in time");

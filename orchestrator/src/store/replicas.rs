@@ -1,6 +1,7 @@
 //! Who is alive, and whose sagas are taken over.
 
 use snorri_saga::ids::{Name, SagaId};
+use snorri_saga::saga::Status;
 use snorri_saga::time::Timestamp;
 use sqlx::Row;
 use time::OffsetDateTime;
@@ -54,13 +55,26 @@ pub struct Heartbeat {
     pub dead: Vec<Gone>,
 }
 
-/// Some of a dead replica's live sagas, now another's.
-#[derive(Debug, Clone, Default)]
-pub struct TakenOver {
-    /// Those of which something may be under way.
-    pub ids: Vec<SagaId>,
-    /// How many more are at rest for long: nothing of them is out, and their wake-ups stand.
-    pub resting: usize,
+/// A live saga whose wake-up was due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// The saga.
+    pub id: SagaId,
+    /// It is put aside for a person.
+    pub is_aside: bool,
+}
+
+/// A saga that was put aside and can be moved all the same: by another build, or after its journal was mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Well {
+    /// The saga.
+    pub id: SagaId,
+    /// The sequence number of the last row at which it is so.
+    pub seq: i32,
+    /// How it stands.
+    pub status: Status,
+    /// Why it is blocked, if it is.
+    pub blocked: Option<&'static str>,
 }
 
 /// A saga that is at rest for long.
@@ -136,7 +150,7 @@ impl Postgres {
             .bind(dead_after_ms)
             .bind(beat.version)
             .bind(beat.announced_until.to_offset())
-            .fetch_one(&self.upkeep)
+            .fetch_one(&self.beats)
             .await?;
             snorri_kill::point!(HeartbeatWritten, return Err(Error::injected()));
             let names: Vec<String> = row.try_get(2)?;
@@ -176,27 +190,26 @@ impl Postgres {
         .await
     }
 
-    /// Takes over some of a dead replica's live sagas. Several takers get different ones. Of one that has come back since it was
-    /// seen dead, none: two replicas that both take a saga for theirs do each other's work.
-    pub async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<TakenOver, Error> {
+    /// Takes over some of a dead replica's sagas of which something may be under way. Several takers get different ones. Those at
+    /// rest keep their owner: nothing of them is out, and whoever looks at one when its wake-up comes owns it from then on. Of
+    /// a replica that has come back since it was seen dead, none: two that both take a saga for theirs do each other's work.
+    pub async fn take_over(&self, dead: &Name, taker: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
         self.within(async {
-            let rows: Vec<(Uuid, bool)> = sqlx::query_as(
+            let ids: Vec<Uuid> = sqlx::query_scalar(
                 "-- take_over
                 UPDATE snorri.sagas SET owner = $2 WHERE id IN (
-                    SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1
+                    SELECT id FROM snorri.sagas WHERE wake_at IS NOT NULL AND NOT resting AND owner = $1
                         AND NOT EXISTS (SELECT 1 FROM snorri.replicas WHERE name = $1 AND left_at IS NULL
                             AND heartbeat_at >= clock_timestamp() - interval '2 seconds')
                     LIMIT $3 FOR UPDATE SKIP LOCKED)
-                RETURNING id, resting",
+                RETURNING id",
             )
             .bind(dead.as_str())
             .bind(taker.as_str())
             .bind(limit)
             .fetch_all(&self.upkeep)
             .await?;
-            let resting = rows.iter().filter(|(_, rests)| *rests).count();
-            let ids = rows.into_iter().filter(|(_, rests)| !rests).map(|(id, _)| SagaId(id)).collect();
-            Ok(TakenOver { ids, resting })
+            Ok(ids.into_iter().map(SagaId).collect())
         })
         .await
     }
@@ -255,7 +268,7 @@ impl Postgres {
         .await
     }
 
-    /// Strikes a dead replica off once nothing of it is left. Returns whether it did. One that was told to stop beats no more and
+    /// Strikes a dead replica off once nothing of it is left but what is at rest. Returns whether it did. One that was told to stop beats no more and
     /// may commit for 25 seconds yet (`replica.rs`): only after that is it final what it left.
     pub async fn forget(&self, dead: &Name) -> Result<bool, Error> {
         self.within(async {
@@ -263,7 +276,7 @@ impl Postgres {
                 "-- forget
                 DELETE FROM snorri.replicas r WHERE name = $1
                     AND (left_at IS NOT NULL OR heartbeat_at < clock_timestamp() - interval '40 seconds')
-                    AND NOT EXISTS (SELECT 1 FROM snorri.sagas WHERE wake_at IS NOT NULL AND owner = $1)",
+                    AND NOT EXISTS (SELECT 1 FROM snorri.sagas WHERE wake_at IS NOT NULL AND NOT resting AND owner = $1)",
             )
             .bind(dead.as_str())
             .execute(&self.upkeep)
@@ -274,22 +287,51 @@ impl Postgres {
     }
 
     /// Claims live sagas whose wake-up is due and re-arms them. The net under everything else. A saga's owner
-    /// goes first; ten seconds later anybody does.
-    pub async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<SagaId>, Error> {
+    /// goes first; ten seconds later anybody does. Who finds one at rest owns it: its owner may be long gone.
+    pub async fn claim_due(&self, replica: &Name, limit: i64) -> Result<Vec<Due>, Error> {
         self.within(async {
-            let ids: Vec<Uuid> = sqlx::query_scalar(
+            let due: Vec<(Uuid, bool)> = sqlx::query_as(
                 "-- claim_due
-                UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds', resting = false WHERE id IN (
+                UPDATE snorri.sagas SET wake_at = now() + interval '30 seconds', resting = false,
+                    owner = CASE WHEN resting THEN $1 ELSE owner END
+                WHERE id IN (
                     SELECT id FROM snorri.sagas
                     WHERE wake_at <= now() AND (owner = $1 OR wake_at <= now() - interval '10 seconds')
                     ORDER BY wake_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-                RETURNING id",
+                RETURNING id, quarantine IS NOT NULL",
             )
             .bind(replica.as_str())
             .bind(limit)
             .fetch_all(&self.upkeep)
             .await?;
-            Ok(ids.into_iter().map(SagaId).collect())
+            Ok(due.into_iter().map(|(id, is_aside)| Due { id: SagaId(id), is_aside }).collect())
+        })
+        .await
+    }
+
+    /// Takes the marks of sagas away that were put aside and can be moved all the same, unless they have moved since: what moves
+    /// one sets its row right by itself.
+    pub async fn take_back(&self, sagas: &[Well]) -> Result<(), Error> {
+        self.within(async {
+            let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.id.0).collect();
+            let seqs: Vec<i32> = sagas.iter().map(|saga| saga.seq).collect();
+            let statuses: Vec<&str> = sagas.iter().map(|saga| saga.status.as_str()).collect();
+            let blocked: Vec<Option<&str>> = sagas.iter().map(|saga| saga.blocked).collect();
+            sqlx::query(
+                "-- take_back
+                UPDATE snorri.sagas AS t SET quarantine = NULL, status = u.status, blocked_reason = u.blocked,
+                    changed_at = now()
+                FROM UNNEST($1::uuid[], $2::int4[], $3::text[], $4::text[]) AS u (id, seq, status, blocked)
+                WHERE t.id = u.id AND t.quarantine IS NOT NULL AND t.ended_at IS NULL
+                    AND NOT EXISTS (SELECT 1 FROM snorri.journal j WHERE j.saga_id = u.id AND j.seq > u.seq)",
+            )
+            .bind(ids)
+            .bind(seqs)
+            .bind(statuses)
+            .bind(blocked)
+            .execute(&self.upkeep)
+            .await?;
+            Ok(())
         })
         .await
     }

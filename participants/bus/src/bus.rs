@@ -74,6 +74,24 @@ pub enum Error {
         /// What it said.
         why: String,
     },
+    /// Not all streams could be made.
+    #[error("not all streams could be made")]
+    SomeStreams {
+        /// Those that were.
+        made: Vec<String>,
+        /// Why the first of the others was not.
+        source: Box<Error>,
+    },
+}
+
+impl Error {
+    /// The streams that were made all the same.
+    pub fn streams_made(self) -> Vec<String> {
+        match self {
+            Self::SomeStreams { made, .. } => made,
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// A message to be published.
@@ -172,7 +190,8 @@ impl Bus {
     }
 
     /// Creates the streams of this installation that do not exist, and returns their names. One that
-    /// exists with other settings is reported in the log and left alone. Refuses servers that lose streams.
+    /// exists with other settings is reported in the log and left alone. Each is tried, whatever becomes of the others. Refuses
+    /// servers that lose streams.
     pub async fn ensure_streams(&self) -> Result<Vec<String>, Error> {
         self.transport.ensure_streams().await
     }

@@ -87,13 +87,20 @@ fn refuse_bad_servers(inner: &JetStream) -> Result<(), Error> {
 
 pub(crate) async fn ensure_streams(inner: &JetStream) -> Result<Vec<String>, Error> {
     refuse_bad_servers(inner)?;
-    let mut created = Vec::new();
+    let mut made = Vec::new();
+    let mut first = None;
     for wanted in wanted_streams(inner) {
-        if ensure_one(inner, &wanted).await? {
-            created.push(wanted.name);
+        match ensure_one(inner, &wanted).await {
+            Ok(true) => made.push(wanted.name),
+            Ok(false) => {}
+            // There may be no room for this one, and room for the next.
+            Err(error) => drop(first.get_or_insert(error)),
         }
     }
-    Ok(created)
+    match first {
+        None => Ok(made),
+        Some(source) => Err(Error::SomeStreams { made, source: Box::new(source) }),
+    }
 }
 
 /// Whether the server is one of a cluster.

@@ -24,10 +24,17 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// JetStream needs a moment after the server's port is open.
 async fn streams(bus: &Bus) -> Vec<String> {
     within("streams", async {
+        let mut all = Vec::new();
         loop {
             match bus.ensure_streams().await {
-                Ok(created) => return created,
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Ok(created) => {
+                    all.extend(created);
+                    return all;
+                }
+                Err(error) => {
+                    all.extend(error.streams_made());
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
             }
         }
     })
@@ -95,6 +102,31 @@ async fn streams_are_created_once() {
     );
     assert!(streams(&bus).await.is_empty());
     assert!(bus.server_version().await.is_some());
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_made_keeps_no_other_from_being_made() {
+    let server = NatsServer::start();
+    let bus = bus(&server).await;
+    let everybody = streams(&bus).await;
+    let jetstream = bus.jetstream().expect("jetstream");
+    for name in everybody {
+        jetstream.delete_stream(name).await.expect("deleted");
+    }
+    // Somebody else's stream has the subjects of the starts.
+    let other = async_nats::jetstream::stream::Config {
+        name: "OTHER".to_owned(),
+        subjects: vec!["snorri.start.>".to_owned()],
+        ..Default::default()
+    };
+    jetstream.create_stream(other).await.expect("created");
+    let error = bus.ensure_streams().await.expect_err("one is missing");
+    assert!(std::error::Error::source(&error).is_some_and(|why| why.to_string().contains("SNORRI_STARTS")));
+    let mut made = error.streams_made();
+    made.sort();
+    assert_eq!(made, ["SNORRI_COMMANDS", "SNORRI_ENDINGS", "SNORRI_REPLIES", "SNORRI_SIGNALS"]);
+    let again = bus.ensure_streams().await.expect_err("it still is");
+    assert!(again.streams_made().is_empty());
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::input_schema::InputSchema;
 use crate::pin::{self, Child};
 use crate::text::{Finding, Findings, Format, Lines, Places, Position, Reading, read, shown};
 use crate::worst_case::WorstCase;
-use crate::{lint, types};
+use crate::{family, lint, types};
 
 /// A text to check.
 #[derive(Debug, Clone, Copy)]
@@ -193,6 +193,8 @@ struct State<'a> {
     is_readable: bool,
     draft: Option<Draft>,
     definition: Option<Definition>,
+    /// How many sagas it may become.
+    family: u64,
 }
 
 /// What a sub-saga among the files is to its parent.
@@ -244,6 +246,7 @@ impl<'a> Checker<'a, '_> {
             is_readable,
             draft,
             definition: None,
+            family: 1,
         });
     }
 
@@ -262,7 +265,7 @@ impl<'a> Checker<'a, '_> {
             if let Some(file) = self.files.get_mut(at) {
                 let written = draft.clone();
                 file.pin(&written, &mut draft, &found);
-                file.problems(&written, &draft);
+                file.problems(&written, &draft, &found);
                 file.draft = Some(draft);
             }
         }
@@ -278,8 +281,8 @@ impl<'a> Checker<'a, '_> {
         self.check(at);
         match self.files.get(at) {
             Some(State { stage: Stage::UnderWay, .. }) => Found::Circle,
-            Some(State { definition: Some(definition), .. }) => {
-                Found::Child(Child::of(definition, version.unwrap_or(1)))
+            Some(State { definition: Some(definition), family, .. }) => {
+                Found::Child(Child { family: *family, ..Child::of(definition, version.unwrap_or(1)) })
             }
             Some(_) | None => Found::Broken,
         }
@@ -359,7 +362,7 @@ impl State<'_> {
         }
     }
 
-    fn problems(&mut self, written: &Draft, draft: &Draft) {
+    fn problems(&mut self, written: &Draft, draft: &Draft, found: &HashMap<(String, Option<u32>), Found>) {
         let mut told = Vec::new();
         match Definition::from_draft(draft) {
             Ok(definition) => self.definition = Some(definition),
@@ -380,6 +383,18 @@ impl State<'_> {
             // Of what the names alone say, the types say no more.
             if !told.contains(&found.problem.pointer) {
                 self.finding(found.severity, found.problem);
+            }
+        }
+        if let Some(definition) = &self.definition {
+            let children = found.iter().filter_map(|((name, _), found)| match found {
+                Found::Child(child) => Some(((name.as_str(), child.version), child.family)),
+                Found::Broken | Found::Circle | Found::Unknown => None,
+            });
+            let families: HashMap<(&str, u32), u64> = children.collect();
+            let of = |name: &Name, version| families.get(&(name.as_str(), version)).copied().unwrap_or(1);
+            self.family = family::size(definition, of);
+            if let Some(problem) = family::problem(definition, of) {
+                self.problem(problem);
             }
         }
         let definition = self.definition.as_ref();

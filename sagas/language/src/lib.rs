@@ -6,6 +6,7 @@ pub mod check;
 pub mod diagnostic;
 pub mod diff;
 pub mod explore;
+pub mod family;
 pub mod input_schema;
 pub mod picture;
 pub mod pin;

@@ -10,6 +10,7 @@ use snorri_saga::definition::{
 use snorri_saga::time::Millis;
 use snorri_saga::wire::limit;
 
+use crate::family;
 use crate::text::shown;
 
 /// What a parent has to know of the definition of a sub-saga.
@@ -23,6 +24,8 @@ pub struct Child {
     pub unwind: Millis,
     /// It has a point of no return, so that it cannot be undone.
     pub has_pivot: bool,
+    /// How many sagas it may become at worst, with itself and its own sub-sagas: see [`crate::family`].
+    pub family: u64,
     /// The fields that its input must have, as far as its schema says so.
     pub required: Vec<String>,
     /// How many items its lists have at most: each has an output, and all outputs are one output of the parent's step.
@@ -42,7 +45,8 @@ impl Child {
         (each < ITEM_BYTES_MIN).then_some(each)
     }
 
-    /// What a parent has to know of this definition in this version.
+    /// What a parent has to know of this definition in this version. What its own sub-sagas may become it does not know: each
+    /// is taken for one saga, unless [`Child::family`] is set to what [`crate::family::size`] gives.
     pub fn of(definition: &Definition, version: u32) -> Self {
         let required = definition.input.as_ref().and_then(|schema| schema.get("required")?.as_array());
         let text = |name: &Value| name.as_str().map(str::to_owned);
@@ -51,6 +55,7 @@ impl Child {
             window: definition.window,
             unwind: definition.worst_case().unwind_millis(),
             has_pivot: definition.graph.pivot().is_some(),
+            family: family::size(definition, |_, _| 1),
             required: required.into_iter().flatten().filter_map(text).collect(),
             items: definition
                 .steps
@@ -181,7 +186,15 @@ mod tests {
 
     fn child(has_pivot: bool) -> Child {
         let (window, unwind) = (Millis::secs(60), Millis::secs(20));
-        Child { version: 3, window, unwind, has_pivot, required: vec!["order".to_owned()], items: 0 }
+        Child {
+            version: 3,
+            window,
+            unwind,
+            has_pivot,
+            family: 1,
+            required: vec!["order".to_owned()],
+            items: 0,
+        }
     }
 
     #[track_caller]

@@ -299,6 +299,32 @@ fn e06_a_part_that_hears_nothing_asks_its_parent_and_ever_less_often() {
 }
 
 #[test]
+fn e06_a_part_with_a_long_window_asks_its_parent_after_ten_minutes() {
+    story(
+        r#"
+        part of another
+        window 30d
+        pack: stock, undo unpack
+
+        0s started, forwards until 719h59m57s900ms, window until 720h
+        0s pack action #1 sent, awaited until 1s
+          -> stock/pack pack.action.1.0 in 1s: {"order":7}
+        > pack ok
+        0s pack action #1 succeeded: null
+        0s held
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pack":null}}
+        > wait 10m
+        10m asked its parent
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pack":null}}
+        > parent ends
+        10m ended: completed
+          => ended completed
+        = completed
+    "#,
+    );
+}
+
+#[test]
 fn e06_a_part_that_was_not_woken_for_long_asks_its_parent_once_and_not_for_each_time_missed() {
     story(
         r#"

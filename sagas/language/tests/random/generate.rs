@@ -58,7 +58,7 @@ pub(crate) fn input() -> Value {
 /// The sub-sagas that there are: one that can be undone, and one that cannot.
 fn child(name: &str) -> Child {
     let has_pivot = name == "payment";
-    Child { version: 1, window: CHILD, unwind: CHILD, has_pivot, required: Vec::new(), items: 0 }
+    Child { version: 1, window: CHILD, unwind: CHILD, has_pivot, family: 1, required: Vec::new(), items: 0 }
 }
 
 impl Shapes {
