@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
 use crate::desk::Desk;
+use crate::support::eventually;
 
 const BROKEN: &str =
     "name: order\nsteps:\n  - name: pay\n    participant: payments\n    when: input.total >\n";
@@ -91,4 +95,36 @@ async fn a_definition_may_be_called_check() {
     assert_eq!(desk.get("/v1/definitions/check").await.ok(200)["version"], 1);
     assert_eq!(desk.get("/v1/definitions/check/1").await.ok(200)["name"], "check");
     desk.get("/v1/definitions/check?x=1").await.problem(400, "bad-parameter");
+}
+
+/// Who sends definitions, many and slowly, keeps nobody from starting sagas, and is told to come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_send_many_definitions_are_turned_away_before_anybody_else_is() {
+    let desk = Desk::open("rest_check_many").await;
+    desk.post_text("/v1/definitions", "application/yaml", CHILD).await.ok(201);
+    let mut slow = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(desk.replica.address).await.expect("a connection");
+        let head = "POST /v1/definitions/check HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nname: ";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        slow.push(stream);
+    }
+    let refused = eventually("there is no place left", async || {
+        let answer = desk.post_text("/v1/definitions/check", "application/yaml", CHILD).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.problem(503, "overloaded"), "the limit of `definitions` is reached");
+    desk.post_text("/v1/definitions", "application/yaml", PARENT).await.problem(503, "overloaded");
+    desk.get("/v1/definitions/shipment/graph").await.problem(503, "overloaded");
+    desk.get("/v1/definitions/shipment/diff?from=1").await.problem(503, "overloaded");
+    desk.post("/v1/sagas", &json!({"definition": "shipment"})).await.ok(201);
+
+    drop(slow);
+    let report = eventually("a place is free again", async || {
+        let answer = desk.post_text("/v1/definitions/check", "application/yaml", PARENT).await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(report.ok(200)["errors"], 0);
 }

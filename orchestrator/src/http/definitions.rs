@@ -22,6 +22,7 @@ use snorri_saga::time::Timestamp;
 
 use super::params::{Params, page};
 use super::sagas::Segment;
+use super::turns::Placed;
 use super::versions::{NameAndVersion, name_and_version, name_of};
 use super::{Rest, body, gate};
 use crate::definitions::{self, Definitions, Submitted, Wanted};
@@ -32,8 +33,6 @@ use crate::store::versions::Running;
 
 const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 500;
-/// How many definitions are read at once: a large one takes a core for some time.
-pub(super) const READING_MAX: usize = 2;
 
 /// How far a submission is explored: the command explores farther, and takes its time.
 const EXPLORED: Bounds = Bounds {
@@ -59,7 +58,8 @@ struct SubmittedView<'a> {
 /// Submits a definition.
 pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     let work = async {
-        let report = report(&rest, request).await?;
+        let placed = rest.turns.place()?;
+        let report = report(&rest, &placed, request).await?;
         let warnings = report.files.iter().flat_map(|file| &file.diagnostics);
         let warnings = Value::Array(warnings.map(Problem::violation).collect());
         let (draft, definition) = Definitions::checked(report)?;
@@ -72,14 +72,15 @@ pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> R
 /// Checks a definition and stores nothing. That it has errors is an answer like any other.
 pub(super) async fn check(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     let work = async {
-        let report = report(&rest, request).await?;
+        let placed = rest.turns.place()?;
+        let report = report(&rest, &placed, request).await?;
         body::json(StatusCode::OK, &report)
     };
     gate::run(&rest, "POST /v1/definitions/check", work).await
 }
 
 /// What is known of the definition in a request.
-async fn report(rest: &Arc<Rest>, request: Request) -> Result<Report, Problem> {
+async fn report(rest: &Rest, placed: &Placed<'_>, request: Request) -> Result<Report, Problem> {
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, TEXT_BYTES_MAX).await?;
     let format = match body::content_type(&parts.headers).as_deref() {
@@ -90,27 +91,27 @@ async fn report(rest: &Arc<Rest>, request: Request) -> Result<Report, Problem> {
         }
     };
     Params::of(&parts.uri, &[])?;
-    let (mut found, wanted) = read(rest, bytes.clone(), format, HashMap::new()).await?;
+    let (mut found, wanted) = read(placed, bytes.clone(), format, HashMap::new()).await?;
     if !wanted.is_empty() {
         let children = rest.api.definitions.children(&wanted).await?;
-        found = read(rest, bytes, format, children).await?.0;
+        found = read(placed, bytes, format, children).await?.0;
     }
-    beside(rest, move || {
+    let exploring = placed.explore(move || {
         let began = Instant::now();
         found.explore(&EXPLORED, &|| began.elapsed());
         Ok(found)
-    })
-    .await
+    });
+    exploring.await
 }
 
 /// Checks the text beside the runtime's threads, which serve everybody. With it, the sub-sagas that it names.
 async fn read(
-    rest: &Rest,
+    placed: &Placed<'_>,
     bytes: Bytes,
     format: Format,
     children: HashMap<Wanted, Child>,
 ) -> Result<(Report, Vec<Wanted>), Problem> {
-    beside(rest, move || {
+    let reading = placed.work(move || {
         let text = std::str::from_utf8(&bytes).map_err(|error| {
             Problem::unreadable_definition(&format!(
                 "the text is not UTF-8 from byte {} on",
@@ -134,25 +135,8 @@ async fn read(
             return Err(Problem::too_deep());
         }
         Ok((found, wanted.into_inner()))
-    })
-    .await
-}
-
-/// Does what takes long beside the runtime's threads, which serve everybody.
-pub(super) async fn beside<T: Send + 'static>(
-    rest: &Rest,
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    let turn = rest.reading.clone().acquire_owned().await.map_err(|_| Problem::shutting_down())?;
-    let working = tokio::task::spawn_blocking(move || {
-        // Held to the end, even when nobody waits for it any more.
-        let _turn = turn;
-        work()
     });
-    working.await.map_err(|error| {
-        tracing::error!(%error, "a definition could not be read");
-        Problem::internal("the definition could not be read; the log of this replica has the reason")
-    })?
+    reading.await
 }
 
 async fn answer(rest: &Rest, submitted: &Submitted, warnings: Value) -> Result<Response, Problem> {

@@ -13,7 +13,7 @@ use snorri_language::diff::Diff;
 use snorri_saga::ids::Name;
 use snorri_saga::time::Timestamp;
 
-use super::definitions::{beside, stored};
+use super::definitions::stored;
 use super::params::{Params, page};
 use super::sagas::{Segment, segment};
 use super::{Rest, body, gate};
@@ -135,6 +135,7 @@ pub(super) async fn diff(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri)
             Some("text") => true,
             Some(_) => return Err(Problem::bad_parameter("format", "use json or text")),
         };
+        let placed = rest.turns.place()?;
         let after = stored(&rest, &name, to).await?;
         let from = match from {
             Some(from) => from,
@@ -144,7 +145,7 @@ pub(super) async fn diff(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri)
             })?,
         };
         let before = stored(&rest, &name, Some(from)).await?;
-        let diff = beside(&rest, move || between(&before, &after)).await?;
+        let diff = placed.work(move || between(&before, &after)).await?;
         if is_text {
             let mut response = diff.to_string().into_response();
             let kind = HeaderValue::from_static("text/plain; charset=utf-8");
