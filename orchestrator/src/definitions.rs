@@ -160,24 +160,17 @@ impl Definitions {
         Ok(Submitted { versioned, is_new, digest })
     }
 
-    /// What a parent has to know of a sub-saga, as the store has it now.
+    /// What a parent has to know of a sub-saga, as the store has it now: from memory it could be the one before, or one that was
+    /// removed.
     async fn child(&self, name: &str, version: Option<u32>) -> Result<Option<Child>, Error> {
-        if Name::new(name).is_err() {
+        let Ok(checked) = Name::new(name) else { return Ok(None) };
+        let Some(stored) = self.store.definition(name, version).await? else { return Ok(None) };
+        if stored.removed_at.is_some() {
             return Ok(None);
         }
-        let version = match version {
-            Some(version) => version,
-            // From memory it could be the one before.
-            None => match self.store.definition(name, None).await? {
-                Some(newest) => newest.version,
-                None => return Ok(None),
-            },
-        };
-        match self.in_force(name, Some(version)).await {
-            Ok(versioned) => Ok(Some(Child::of(&versioned.definition, version))),
-            Err(Error::Unknown { .. } | Error::Removed { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let known = self.cache().versions.get(&(checked, stored.version)).cloned();
+        let versioned = known.map_or_else(|| self.take(&stored, false), Ok)?;
+        Ok(Some(Child::of(&versioned.definition, stored.version)))
     }
 
     /// What of an input does not fit the schema of its definition; nothing if all of it does, or if there is none.
