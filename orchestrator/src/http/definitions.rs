@@ -224,7 +224,7 @@ async fn answer(rest: &Rest, submitted: &Submitted, told: &Told) -> Result<Respo
     let version = submitted.versioned.version;
     // It is submitted, whether they can be counted or not.
     let (store, name) = (rest.api.store.clone(), definition.name.clone());
-    let counting = async move { store.running_below(&name, version).await };
+    let counting = Box::pin(async move { store.running_below(&name, version).await });
     let running = in_turn(rest, "since very many sagas run on its versions", counting).await;
     let view = SubmittedView {
         name: definition.name.as_str(),

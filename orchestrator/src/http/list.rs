@@ -50,7 +50,7 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
 async fn search(rest: &Rest, filter: Filter, limit: i64) -> Result<Vec<Line>, Problem> {
     let store = rest.api.store.clone();
     let why = "since few sagas match the filter: narrow it with `since`";
-    in_turn(rest, why, async move { store.search(&filter, limit).await }).await
+    in_turn(rest, why, Box::pin(async move { store.search(&filter, limit).await })).await
 }
 
 /// Has something read that may make the database look at many sagas. `why` is what to say if it took too long.

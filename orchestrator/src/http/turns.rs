@@ -22,7 +22,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Turns {
     places: Semaphore,
-    turns: Arc<Semaphore>,
+    working: Arc<Semaphore>,
     exploring: Arc<Semaphore>,
 }
 
@@ -30,7 +30,7 @@ impl Default for Turns {
     fn default() -> Self {
         Self {
             places: Semaphore::new(PLACES_MAX),
-            turns: Arc::new(Semaphore::new(TURNS_MAX)),
+            working: Arc::new(Semaphore::new(TURNS_MAX)),
             exploring: Arc::new(Semaphore::new(EXPLORING_MAX)),
         }
     }
@@ -57,7 +57,7 @@ impl Placed<'_> {
         &self,
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = turn(&self.turns.turns).await?;
+        let turn = turn(&self.turns.working).await?;
         beside(turn, work).await
     }
 
@@ -68,7 +68,7 @@ impl Placed<'_> {
     ) -> Result<T, Problem> {
         // In this order: one that waits to explore keeps nobody from working.
         let exploring = turn(&self.turns.exploring).await?;
-        let turn = turn(&self.turns.turns).await?;
+        let turn = turn(&self.turns.working).await?;
         beside((exploring, turn), work).await
     }
 }
@@ -119,11 +119,11 @@ mod tests {
         let placed = turns.place().expect("a place");
         // As an exploration that is under way holds them.
         let exploring = turn(&turns.exploring).await.expect("a turn to explore");
-        let first = turn(&turns.turns).await.expect("a turn");
+        let first = turn(&turns.working).await.expect("a turn");
         assert_eq!(placed.work(|| Ok(2)).await.expect("another turn"), 2);
         let refused = placed.explore(|| Ok(3)).await.expect_err("one at once");
         assert_eq!((refused.status(), refused.word()), (503, "overloaded"));
-        let _second = turn(&turns.turns).await.expect("a turn");
+        let _second = turn(&turns.working).await.expect("a turn");
         let refused = placed.work(|| Ok(4)).await.expect_err("two at once");
         assert_eq!((refused.status(), refused.word()), (503, "overloaded"));
         drop((exploring, first));

@@ -71,7 +71,7 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri)
         let below = params.parsed("cursor", number, "a cursor that an earlier page gave")?;
         let name = name_of(path)?;
         let (store, of) = (rest.api.store.clone(), name.clone());
-        let reading = async move { store.versions(&of, below, i64::from(limit) + 1).await };
+        let reading = Box::pin(async move { store.versions(&of, below, i64::from(limit) + 1).await });
         let mut versions = in_turn(&rest, "since very many sagas run on its versions", reading).await?;
         if versions.is_empty() && below.is_none() {
             return Err(definitions::Error::Unknown { name: name.to_string(), version: None }.into());
@@ -127,7 +127,7 @@ pub(super) async fn remove(State(rest): State<Arc<Rest>>, path: NameAndVersion, 
             }
         }
     };
-    gate::run(&rest, "DELETE /v1/definitions/{name}/{version}", work).await
+    gate::run(&rest, "DELETE /v1/definitions/{name}/{version}", Box::pin(work)).await
 }
 
 /// What changed between two versions: the newest and the one before it, where none are named.
