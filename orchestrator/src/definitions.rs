@@ -137,11 +137,13 @@ impl Definitions {
 
     /// The draft, its sub-sagas pinned, and the definition of a checked text without errors.
     pub fn checked(report: Report) -> Result<(Draft, Definition), Error> {
+        // A law that is broken is found after there was a definition.
+        let is_sound = report.errors == 0;
         let Some(file) = report.files.into_iter().next() else {
             return Err(Error::Unreadable("there is no text".to_owned()));
         };
         match (file.draft, file.definition) {
-            (Some(draft), Some(definition)) => Ok((draft, definition)),
+            (Some(draft), Some(definition)) if is_sound => Ok((draft, definition)),
             _ => Err(Error::Invalid { diagnostics: file.diagnostics, is_readable: file.is_readable }),
         }
     }
@@ -169,27 +171,18 @@ impl Definitions {
         Ok(Submitted { versioned, is_new, digest })
     }
 
-    /// What a parent has to know of a sub-saga, as the store has it now.
+    /// What a parent has to know of a sub-saga, as the store has it now: from memory it could be the one before, or one that was
+    /// removed.
     async fn child(&self, name: &str, version: Option<u32>) -> Result<Option<Child>, Error> {
-        if Name::new(name).is_err() {
+        let Ok(checked) = Name::new(name) else { return Ok(None) };
+        let Some(stored) = self.store.definition(name, version).await? else { return Ok(None) };
+        if stored.removed_at.is_some() {
             return Ok(None);
         }
-        let version = match version {
-            Some(version) => version,
-            // From memory it could be the one before.
-            None => match self.store.definition(name, None).await? {
-                Some(newest) => newest.version,
-                None => return Ok(None),
-            },
-        };
-        match self.in_force(name, Some(version)).await {
-            Ok(versioned) => {
-                let family = self.family(&versioned).await?;
-                Ok(Some(Child { family, ..Child::of(&versioned.definition, version) }))
-            }
-            Err(Error::Unknown { .. } | Error::Removed { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let known = self.cache().versions.get(&(checked, stored.version)).cloned();
+        let versioned = known.map_or_else(|| self.take(&stored, false), Ok)?;
+        let family = self.family(&versioned).await?;
+        Ok(Some(Child { family, ..Child::of(&versioned.definition, stored.version) }))
     }
 
     /// What of an input does not fit the schema of its definition; nothing if all of it does, or if there is none.
@@ -370,6 +363,18 @@ mod tests {
         let refused = Definitions::check(&format!("name: order\nsteps:\n{steps}")).expect_err("refused");
         let answer = crate::problem::Problem::from(refused).to_json().to_string();
         assert!(answer.len() < 100_000, "a refusal of {} bytes", answer.len());
+    }
+
+    #[test]
+    fn one_that_was_found_to_break_a_law_is_refused() {
+        let text = "name: order\nsteps:\n- {name: a, participant: p, compensation: u}\n";
+        let file = File { name: "order", text, format: Format::Yaml };
+        let mut report = snorri_language::check::check(&[file], |_, _| None);
+        report.explore(&snorri_language::explore::Bounds::default(), &|| std::time::Duration::ZERO);
+        assert!(Definitions::checked(report.clone()).is_ok());
+        // As an exploration reports it: beside a definition that could be read.
+        report.errors = 1;
+        assert!(matches!(Definitions::checked(report), Err(Error::Invalid { .. })));
     }
 
     #[test]

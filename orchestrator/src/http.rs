@@ -43,6 +43,7 @@ mod sagas;
 mod said;
 mod signals;
 mod starts;
+mod turns;
 mod versions;
 mod view;
 mod wait;
@@ -81,8 +82,8 @@ struct Rest {
     breaker: breaker::Breaker,
     /// Turns at making a list.
     listing: Arc<Semaphore>,
-    /// Turns at reading a definition.
-    reading: Arc<Semaphore>,
+    /// Turns at what takes long with definitions.
+    turns: turns::Turns,
     stop: CancellationToken,
 }
 
@@ -102,7 +103,7 @@ pub async fn serve(listener: TcpListener, api: Api, stop: CancellationToken) {
         polls: wait::Polls::default(),
         breaker: breaker::Breaker::default(),
         listing: Arc::new(Semaphore::new(list::LISTING_MAX)),
-        reading: Arc::new(Semaphore::new(definitions::READING_MAX)),
+        turns: turns::Turns::default(),
         stop: stop.clone(),
     });
     let polling = rest.clone();

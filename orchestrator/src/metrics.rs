@@ -24,7 +24,7 @@ mod watch;
 pub(crate) use watch::watch;
 
 use crate::telemetry::answers::Answers;
-use labels::{ByNeutralised, ByReason, ByReply, ByRoute, TraceId};
+use labels::{ByCovered, ByNeutralised, ByReason, ByReply, ByRoute, TraceId};
 use series::{OfDefinition, OfParticipant, Series, cause_index};
 
 /// The most lanes whose live sagas are counted; the settings allow no more.
@@ -225,6 +225,16 @@ impl Metrics {
     /// Somebody decided on an approval.
     pub fn decision(&self, outcome: &'static str) {
         self.series.decisions.get_or_create(&ByReply { outcome }).inc();
+    }
+
+    /// A definition was submitted.
+    pub fn submission(&self, outcome: &'static str) {
+        self.series.submissions.get_or_create(&ByReply { outcome }).inc();
+    }
+
+    /// A definition that was submitted or checked was explored, so far and so long.
+    pub fn explored(&self, covered: &'static str, seconds: f64) {
+        self.series.exploration_seconds.get_or_create(&ByCovered { covered }).observe(seconds);
     }
 
     /// So many sagas of one other replica were taken over.

@@ -136,6 +136,9 @@ pub enum Error {
     /// It took longer than a unit of work may.
     #[error("postgres did not answer within {0:?}")]
     Timeout(Duration),
+    /// A version that a definition has as a sub-saga was removed while the definition was submitted.
+    #[error("a sub-saga was removed at this moment")]
+    SubSagaRemoved,
     /// A stored row cannot be read.
     #[error("a stored row cannot be read: {0}")]
     Corrupt(String),
@@ -145,7 +148,7 @@ impl Error {
     /// Whether the same call may succeed later: the server is away, restarting, read-only or full.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Timeout(_) => true,
+            Self::Timeout(_) | Self::SubSagaRemoved => true,
             Self::Postgres(error) => match error {
                 sqlx::Error::Database(error) => {
                     let code = error.code().unwrap_or_default().into_owned();
@@ -179,7 +182,7 @@ impl Error {
             Self::Postgres(error) => {
                 matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_))
             }
-            Self::Migrate(_) | Self::SchemaTooOld { .. } | Self::Corrupt(_) => false,
+            Self::Migrate(_) | Self::SchemaTooOld { .. } | Self::SubSagaRemoved | Self::Corrupt(_) => false,
         }
     }
 

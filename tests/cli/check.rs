@@ -20,8 +20,12 @@ fn folder(test: &str) -> PathBuf {
 }
 
 fn snorri(folder: &std::path::Path, args: &[&str], stdin: &str) -> Output {
+    command("check", folder, args, stdin)
+}
+
+fn command(name: &str, folder: &std::path::Path, args: &[&str], stdin: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_snorri"))
-        .arg("check")
+        .arg(name)
         .args(args)
         .current_dir(folder)
         .env_remove("NO_COLOR")
@@ -107,6 +111,50 @@ fn what_cannot_be_checked_exits_with_2() {
         assert!(text(&output.stderr).contains(said), "{args:?}: {}", text(&output.stderr));
         assert_eq!(text(&output.stdout), "", "{args:?}");
     }
+}
+
+#[test]
+fn one_file_that_cannot_be_read_keeps_nobody_from_hearing_of_the_others() {
+    let folder = folder("one-unread");
+    std::fs::write(folder.join("wrong.yaml"), BROKEN).expect("written");
+    let files = ["nowhere.yaml", "wrong.yaml"];
+    let output = snorri(&folder, &files, "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("error: nowhere.yaml: "), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("error[unknown-field]"), "{}", text(&output.stdout));
+    let output = snorri(&folder, &["--format", "json", files[0], files[1]], "");
+    assert_eq!(output.status.code(), Some(2));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&report["errors"], &report["files"][0]["file"]), (&json!(1), &json!("wrong.yaml")));
+    assert!(report["unread"][0].as_str().is_some_and(|said| said.starts_with("nowhere.yaml: ")), "{report}");
+}
+
+#[test]
+fn all_that_look_at_files_take_the_standard_input_and_say_the_same_of_trouble() {
+    let folder = folder("looks");
+    std::fs::write(folder.join("order.yaml"), GOOD).expect("written");
+    // A character of two bytes over the end of what is read.
+    let large = format!("#{}", "\u{e9}".repeat(600_000));
+    std::fs::write(folder.join("large.yaml"), &large).expect("written");
+    let graph = command("graph", &folder, &["-"], GOOD);
+    assert_eq!(graph.status.code(), Some(0), "{}", text(&graph.stderr));
+    assert!(text(&graph.stdout).contains("<svg"));
+    assert_eq!(command("diff", &folder, &["--exit-code", "-", "order.yaml"], GOOD).status.code(), Some(0));
+    for (name, args) in [
+        ("graph", &["nowhere.yaml"][..]),
+        ("graph", &["large.yaml"]),
+        ("graph", &["-"]),
+        ("diff", &["nowhere.yaml", "order.yaml"]),
+        ("diff", &["-", "order.yaml"]),
+    ] {
+        let output = command(name, &folder, args, BROKEN);
+        assert_eq!(output.status.code(), Some(2), "{name} {args:?}");
+        assert!(text(&output.stderr).contains("error"), "{name} {args:?}");
+        assert!(!text(&output.stderr).contains("not UTF-8"), "{name} {args:?}: {}", text(&output.stderr));
+    }
+    let check = snorri(&folder, &["large.yaml"], "");
+    assert_eq!(check.status.code(), Some(1));
+    assert!(text(&check.stdout).contains("error[too-large]"), "{}", text(&check.stdout));
 }
 
 #[test]

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
 use crate::desk::Desk;
+use crate::support::eventually;
 
 const BROKEN: &str =
     "name: order\nsteps:\n  - name: pay\n    participant: payments\n    when: input.total >\n";
@@ -85,10 +89,84 @@ async fn sub_sagas_are_those_that_were_submitted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_definition_may_be_called_check() {
+async fn words_of_the_interface_are_no_names_of_definitions() {
     let desk = Desk::open("rest_check_name").await;
-    desk.post_text("/v1/definitions", "application/yaml", CHILD.replace("shipment", "check")).await.ok(201);
-    assert_eq!(desk.get("/v1/definitions/check").await.ok(200)["version"], 1);
-    assert_eq!(desk.get("/v1/definitions/check/1").await.ok(200)["name"], "check");
+    for name in ["check", "schema"] {
+        let text = CHILD.replace("shipment", name);
+        let refused = desk.post_text("/v1/definitions", "application/yaml", text).await;
+        refused.problem(422, "invalid-definition");
+        let violation = &refused.body["violations"][0];
+        assert_eq!(
+            (&violation["code"], &violation["pointer"], &violation["line"]),
+            (&json!("reserved-name"), &json!("/name"), &json!(1))
+        );
+        let near = CHILD.replace("shipment", &format!("{name}s"));
+        desk.post_text("/v1/definitions", "application/yaml", near).await.ok(201);
+    }
+    // Of one from before they were reserved there may be versions.
+    desk.get("/v1/definitions/check").await.problem(404, "unknown-definition");
     desk.get("/v1/definitions/check?x=1").await.problem(400, "bad-parameter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_says_how_far_it_was_explored_and_is_counted() {
+    let desk = Desk::open("rest_explored").await;
+    let taken = desk.post_text("/v1/definitions", "application/yaml", CHILD).await.ok(201);
+    let explored = &taken["explored"];
+    assert!(explored["complete_faults"].as_u64().is_some(), "{taken}");
+    assert!(explored["states"].as_u64().is_some_and(|states| states > 1), "{taken}");
+    assert!(["faults", "time"].contains(&explored["stopped"].as_str().expect("a word")), "{taken}");
+    // All orders of so many steps are too many.
+    let steps: Vec<Value> = (0..40)
+        .map(|n| json!({"name": format!("s{n}"), "participant": "p", "compensation": "u", "needs": []}))
+        .collect();
+    let wide = desk.post("/v1/definitions", &json!({"name": "wide", "steps": steps})).await.ok(201);
+    assert_eq!(wide["explored"]["complete_faults"], Value::Null, "{wide}");
+    desk.post_text("/v1/definitions", "application/yaml", CHILD).await.ok(200);
+    desk.post_text("/v1/definitions", "application/yaml", BROKEN).await.problem(422, "invalid-definition");
+    desk.post_text("/v1/definitions", "text/html", CHILD).await.problem(415, "unsupported-media-type");
+    let metrics = desk.admin("/metrics").await.text;
+    for line in [
+        r#"snorri_submissions_total{outcome="new"} 2"#,
+        r#"snorri_submissions_total{outcome="same"} 1"#,
+        r#"snorri_submissions_total{outcome="invalid"} 1"#,
+        r#"snorri_submissions_total{outcome="bad_request"} 1"#,
+        r#"snorri_submissions_total{outcome="overloaded"} 0"#,
+        r#"snorri_exploration_seconds_count{covered="nothing"} 1"#,
+        r#"snorri_exploration_seconds_count{covered="violation"} 0"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+}
+
+/// Who sends definitions, many and slowly, keeps nobody from starting sagas, and is told to come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_send_many_definitions_are_turned_away_before_anybody_else_is() {
+    let desk = Desk::open("rest_check_many").await;
+    desk.post_text("/v1/definitions", "application/yaml", CHILD).await.ok(201);
+    let mut slow = Vec::new();
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(desk.replica.address).await.expect("a connection");
+        let head = "POST /v1/definitions/check HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nname: ";
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        slow.push(stream);
+    }
+    let refused = eventually("there is no place left", async || {
+        let answer = desk.post_text("/v1/definitions/check", "application/yaml", CHILD).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.problem(503, "overloaded"), "the limit of `definitions` is reached");
+    desk.post_text("/v1/definitions", "application/yaml", PARENT).await.problem(503, "overloaded");
+    desk.get("/v1/definitions/shipment/graph").await.problem(503, "overloaded");
+    desk.get("/v1/definitions/shipment/diff?from=1").await.problem(503, "overloaded");
+    desk.post("/v1/sagas", &json!({"definition": "shipment"})).await.ok(201);
+
+    drop(slow);
+    let report = eventually("a place is free again", async || {
+        let answer = desk.post_text("/v1/definitions/check", "application/yaml", PARENT).await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(report.ok(200)["errors"], 0);
 }

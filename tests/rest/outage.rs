@@ -69,6 +69,9 @@ async fn while_postgres_is_away_requests_are_told_to_come_again_and_then_they_ca
     desk.post(&format!("/v1/sagas/{before}/cancel"), &json!({"reason": "x"}))
         .await
         .problem(503, "unavailable");
+    let signal = desk.post(&format!("/v1/sagas/{before}/signals/paid"), &json!({})).await;
+    signal.problem(503, "unavailable");
+    assert!(signal.body["key"].as_str().is_some_and(|key| key.len() == 36), "{}", signal.body);
     assert_eq!(
         desk.admin("/livez").await.status,
         200,

@@ -109,12 +109,12 @@ fn a_file_that_is_no_definition_is_told_with_its_places() {
     let own = Own::new("bad.yaml");
     std::fs::write(&own.0, "name: x\nsteps:\n  - name: a\n    participant: p\n").expect("written");
     let refused = snorri(&["graph", own.path()]);
-    assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(1), ""));
+    assert_eq!((refused.status.code(), text(&refused.stdout)), (Some(2), ""));
     assert!(text(&refused.stderr).contains("bad.yaml:3:"), "{}", text(&refused.stderr));
-    assert_eq!(snorri(&["graph", "no-such-file.yaml"]).status.code(), Some(1));
+    assert_eq!(snorri(&["graph", "no-such-file.yaml"]).status.code(), Some(2));
     assert_eq!(snorri(&["graph"]).status.code(), Some(2));
     // Sub-sagas are in files of their own.
-    assert_eq!(snorri(&["graph", "holiday.yaml"]).status.code(), Some(1));
+    assert_eq!(snorri(&["graph", "holiday.yaml"]).status.code(), Some(2));
     let drawn = snorri(&["graph", "holiday.yaml", "--with", "trip.yaml", "--with", "payment.yaml"]);
     assert!(drawn.status.success(), "{}", text(&drawn.stderr));
 }

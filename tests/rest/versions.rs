@@ -1,6 +1,7 @@
 //! The versions of a definition: which one is started, what changed between two, and the removal of one that nobody needs.
 
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use snorri_bus::{Bytes, HeaderMap, Outgoing};
 use snorri_saga::wire::header;
@@ -202,6 +203,99 @@ async fn a_version_that_is_a_sub_saga_of_one_in_force_is_not_removed() {
     desk.remove("child", 2).await.ok(200);
     desk.remove("parent", 1).await.ok(200);
     desk.remove("child", 1).await.ok(200);
+}
+
+/// Waits until somebody waits for a row that this connection holds.
+async fn waited_for(database: &mut PgConnection) {
+    eventually("somebody waits", async || {
+        let waiting = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))";
+        let is_so: bool = sqlx::query_scalar(waiting).fetch_one(&mut *database).await.expect("locks");
+        is_so.then_some(())
+    })
+    .await;
+}
+
+const PARENT: &str = r#"{"name": "parent", "window": "1h", "steps": [
+    {"name": "c", "saga": "child", "version": 1, "timeout": "5m", "compensation": {"timeout": "1m"}}]}"#;
+
+/// A parent that is submitted at the moment at which its part is removed: one of the two is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_is_not_removed_while_its_parent_is_submitted() {
+    let desk = Desk::open("rest_remove_race").await;
+    desk.rest.submit(&definition("child", &["a"])).await;
+    let mut database = PgConnection::connect(&desk.place.database_url).await.expect("a connection");
+
+    // The parent first: as its submission does it, half way.
+    sqlx::raw_sql("BEGIN; SELECT FROM snorri.definitions WHERE name = 'child' FOR SHARE")
+        .execute(&mut database)
+        .await
+        .expect("held");
+    let insert = format!(
+        "INSERT INTO snorri.definitions (name, version, digest, body) VALUES ('parent', 1, '\\x00', '{PARENT}'); COMMIT"
+    );
+    let (refused, ()) = tokio::join!(desk.remove("child", 1), async {
+        waited_for(&mut database).await;
+        sqlx::raw_sql(AssertSqlSafe(insert)).execute(&mut database).await.expect("committed");
+    });
+    assert!(refused.problem(409, "definition-in-use").contains("version 1 of `parent`"));
+
+    // The removal first.
+    desk.remove("parent", 1).await.ok(200);
+    sqlx::raw_sql("BEGIN; UPDATE snorri.definitions SET removed_at = now() WHERE name = 'child'")
+        .execute(&mut database)
+        .await
+        .expect("held");
+    let (refused, ()) = tokio::join!(desk.post_text("/v1/definitions", "application/json", PARENT), async {
+        waited_for(&mut database).await;
+        sqlx::raw_sql("COMMIT").execute(&mut database).await.expect("committed");
+    });
+    refused.problem(422, "invalid-definition");
+    assert_eq!(refused.body["violations"][0]["code"], "unknown-sub-saga", "{}", refused.body);
+    desk.get("/v1/definitions/parent").await.problem(404, "unknown-definition");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_removed_at_that_moment_is_submitted_anew() {
+    let desk = Desk::open("rest_remove_same").await;
+    desk.submit_order(&[&["a"]]).await;
+    let mut database = PgConnection::connect(&desk.place.database_url).await.expect("a connection");
+    sqlx::raw_sql("BEGIN; UPDATE snorri.definitions SET removed_at = now()")
+        .execute(&mut database)
+        .await
+        .expect("held");
+    let order = definition("order", &["a"]);
+    let (submitted, ()) = tokio::join!(desk.post("/v1/definitions", &order), async {
+        waited_for(&mut database).await;
+        sqlx::raw_sql("COMMIT").execute(&mut database).await.expect("committed");
+    });
+    assert_eq!(submitted.ok(201)["version"], 2);
+    assert_eq!(desk.get("/v1/definitions/order").await.ok(200)["version"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counting_that_takes_too_long_is_told_and_an_index_makes_it_short() {
+    let desk = Desk::open("rest_versions_slow").await;
+    desk.submit_order(&[&["a"]]).await;
+    let mut database = PgConnection::connect(&desk.place.database_url).await.expect("a connection");
+    // A plan without a look at statistics: that the index can answer.
+    let plan: Vec<String> = {
+        sqlx::raw_sql("SET enable_seqscan = off; SET enable_bitmapscan = off")
+            .execute(&mut database)
+            .await
+            .expect("set");
+        let asked = "EXPLAIN SELECT id FROM snorri.sagas WHERE definition = 'order' AND version = 1 AND wake_at IS NOT NULL";
+        sqlx::query_scalar(asked).fetch_all(&mut database).await.expect("a plan")
+    };
+    assert!(plan.join("\n").contains("sagas_versions"), "{plan:?}");
+
+    sqlx::raw_sql("BEGIN; LOCK TABLE snorri.sagas IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut database)
+        .await
+        .expect("held");
+    let listed = desk.get("/v1/definitions/order/versions").await;
+    assert!(listed.problem(503, "list-too-slow").contains("very many sagas run on its versions"));
+    sqlx::raw_sql("ROLLBACK").execute(&mut database).await.expect("let go");
+    assert_eq!(desk.get("/v1/definitions/order/versions").await.ok(200)["versions"][0]["live_sagas"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! `snorri check`: definitions in files, before any saga of them runs. Exit codes: 0 nothing to mend, 1 something to mend, 2 it
 //! could not be checked (a file cannot be read, an option is not known).
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,15 +10,13 @@ use clap::ValueEnum;
 use snorri_language::check::{File, FileReport, Report, check};
 use snorri_language::diagnostic::Paint;
 use snorri_language::explore::Bounds;
-use snorri_language::text::{Format, TEXT_BYTES_MAX};
+use snorri_language::text::Format;
 use snorri_saga::time::Millis;
+
+use super::files;
 
 /// Something is to be mended.
 const TO_MEND: u8 = 1;
-/// It could not be checked.
-const NOT_CHECKED: u8 = 2;
-/// The name of the standard input.
-const STDIN: &str = "-";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -27,7 +25,7 @@ Sub-sagas are looked for among the files.
 Exit codes:
   0  nothing to mend
   1  errors, or warnings with --deny-warnings
-  2  not checked: a file cannot be read, an option is not known")]
+  2  not all was checked: a file cannot be read (the others are), an option is not known")]
 pub(crate) struct Args {
     /// Definitions, YAML or JSON; `-` is the standard input, as YAML
     #[arg(required = true, value_name = "FILE")]
@@ -67,14 +65,25 @@ enum Colour {
     Never,
 }
 
+/// What machines are told.
+#[derive(Debug, serde::Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    /// The files that could not be read, each with the reason.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unread: &'a [String],
+}
+
 pub(crate) fn run(args: &Args) -> ExitCode {
     let mut texts = Vec::with_capacity(args.files.len());
+    let mut unread = Vec::new();
     for path in &args.files {
-        match read(path) {
-            Ok(text) => texts.push((name(path), text)),
+        match files::text(path) {
+            Ok(text) => texts.push((files::name(path), text)),
             Err(error) => {
                 eprintln!("error: {error}");
-                return ExitCode::from(NOT_CHECKED);
+                unread.push(error);
             }
         }
     }
@@ -87,53 +96,32 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         report.explore(&bounds, &|| began.elapsed());
     }
     let shown = match args.format {
+        // It would be a report of nothing.
+        Output::Text if texts.is_empty() => String::new(),
         Output::Text => text(&report, paint(args.color)),
-        Output::Json => match serde_json::to_string_pretty(&report) {
+        Output::Json => match serde_json::to_string_pretty(&Told { report: &report, unread: &unread }) {
             Ok(json) => json + "\n",
             Err(error) => {
                 eprintln!("error: {error}");
-                return ExitCode::from(NOT_CHECKED);
+                return ExitCode::from(files::TROUBLE);
             }
         },
     };
     match std::io::stdout().lock().write_all(shown.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             eprintln!("error: {error}");
-            return ExitCode::from(NOT_CHECKED);
+            return ExitCode::from(files::TROUBLE);
         }
         // Who closes the pipe has read enough.
         Ok(()) | Err(_) => {}
     }
-    if report.errors > 0 || (args.deny_warnings && report.warnings > 0) {
+    if !unread.is_empty() {
+        ExitCode::from(files::TROUBLE)
+    } else if report.errors > 0 || (args.deny_warnings && report.warnings > 0) {
         ExitCode::from(TO_MEND)
     } else {
         ExitCode::SUCCESS
     }
-}
-
-fn name(path: &Path) -> String {
-    if path == Path::new(STDIN) { "stdin".to_owned() } else { path.display().to_string() }
-}
-
-/// A text, up to the largest that a definition may have and a byte more: that it is too large is told in its place.
-fn read(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let most = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
-    let took = if path == Path::new(STDIN) {
-        std::io::stdin().lock().take(most).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
-    };
-    took.map_err(|error| format!("{}: {error}", name(path)))?;
-    let is_cut = bytes.len() > TEXT_BYTES_MAX;
-    String::from_utf8(bytes).or_else(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        // What was cut in the middle of a character is too large, and that is told.
-        if is_cut && valid + 4 > TEXT_BYTES_MAX {
-            return Ok(" ".repeat(TEXT_BYTES_MAX + 1));
-        }
-        Err(format!("{}: the text is not UTF-8 from byte {valid} on", name(path)))
-    })
 }
 
 fn paint(colour: Colour) -> Paint {

@@ -6,14 +6,11 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use snorri_language::diff::Diff;
 
-use super::files::{Definite, put};
-
-/// What went wrong leaves this exit code, so that it is not taken for a difference.
-const TROUBLE: u8 = 2;
+use super::files::{Definite, TROUBLE, put};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The definition as it was
+    /// The definition as it was; `-`, for one of the two, is the standard input, as YAML
     old: PathBuf,
     /// The definition as it is now
     new: PathBuf,

@@ -10,6 +10,9 @@ use snorri_language::diagnostic::{Paint, Severity};
 use snorri_language::text::{Format, TEXT_BYTES_MAX};
 use snorri_saga::definition::{Definition, Draft};
 
+/// What went wrong leaves this exit code in all of these commands, so that it is not taken for a finding or a difference.
+pub(crate) const TROUBLE: u8 = 2;
+
 /// A definition that was read.
 #[derive(Debug)]
 pub(crate) struct Definite {
@@ -22,7 +25,7 @@ impl Definite {
     pub(crate) fn read(path: &Path, with: &[PathBuf]) -> Result<Self, String> {
         let mut texts = Vec::with_capacity(1 + with.len());
         for path in std::iter::once(path).chain(with.iter().map(PathBuf::as_path)) {
-            texts.push((path.display().to_string(), text(path)?));
+            texts.push((name(path), text(path)?));
         }
         let files: Vec<File<'_>> =
             texts.iter().map(|(name, text)| File { name, text, format: Format::of(name) }).collect();
@@ -38,7 +41,7 @@ impl Definite {
         for diagnostic in diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error) {
             eprintln!("{}", diagnostic.render(paint));
         }
-        Err(format!("{} is not a definition that can be submitted", path.display()))
+        Err(format!("{} is not a definition that can be submitted", name(path)))
     }
 
     /// As the language's looks take it.
@@ -47,15 +50,33 @@ impl Definite {
     }
 }
 
-/// The text of a file, up to the largest that a definition may have and one byte more, which is refused with its reason.
-fn text(path: &Path) -> Result<String, String> {
-    let shown = path.display();
+/// The name of the standard input.
+const STDIN: &str = "-";
+
+/// What a file is called in messages.
+pub(crate) fn name(path: &Path) -> String {
+    if path == Path::new(STDIN) { "stdin".to_owned() } else { path.display().to_string() }
+}
+
+/// The text of a file, or of the standard input, up to the largest that a definition may have and a byte more: that it is too large
+/// is told in its place.
+pub(crate) fn text(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("{shown}: {error}"))?;
-    String::from_utf8(bytes).map_err(|error| {
-        format!("{shown}: the text is not UTF-8 from byte {} on", error.utf8_error().valid_up_to())
+    let most = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let took = if path == Path::new(STDIN) {
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
+    };
+    took.map_err(|error| format!("{}: {error}", name(path)))?;
+    let is_cut = bytes.len() > TEXT_BYTES_MAX;
+    String::from_utf8(bytes).or_else(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        // What was cut in the middle of a character is too large, and that is told.
+        if is_cut && valid + 4 > TEXT_BYTES_MAX {
+            return Ok(" ".repeat(TEXT_BYTES_MAX + 1));
+        }
+        Err(format!("{}: the text is not UTF-8 from byte {valid} on", name(path)))
     })
 }
 

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use snorri_language::picture;
 
-use super::files::{Definite, put};
+use super::files::{Definite, TROUBLE, put};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The definition, YAML or JSON
+    /// The definition, YAML or JSON; `-` is the standard input, as YAML
     file: PathBuf,
     /// The definition of a sub-saga; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -49,6 +49,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let drawn = Definite::read(&args.file, &args.with).map(|read| picture::draw(read.subject(), format));
     match drawn.and_then(|text| put(&text, args.output.as_deref())) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => super::fail(error),
+        Err(error) => {
+            super::fail(error);
+            ExitCode::from(TROUBLE)
+        }
     }
 }

@@ -15,7 +15,7 @@ use snorri_saga::saga::Saga;
 use snorri_saga::time::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::deciding::{Known, Verdict, decide_all};
+use super::deciding::{Known, Verdict, begin_first, decide_all};
 use super::lane::Lane;
 use super::publisher::Job;
 use super::{Debt, Item};
@@ -176,6 +176,9 @@ impl Lane {
                 if work.items.is_empty() {
                     continue;
                 }
+            }
+            if known.saga.is_none() {
+                begin_first(&mut work.items);
             }
             let subjects = self.shared.bus.subjects();
             let decision = catch_unwind(AssertUnwindSafe(|| decide_all(subjects, &work.items, &known, now)));

@@ -21,7 +21,7 @@ pub(super) enum Verdict {
     Unchanged,
     /// It changes nothing.
     Refused(Refusal),
-    /// There is no such saga.
+    /// There is no such saga, or nobody waits for the answer any more.
     Missing,
     /// A participant answered for another.
     Forged,
@@ -34,6 +34,12 @@ pub(super) struct Known {
     pub(super) versioned: Option<Arc<Versioned>>,
     pub(super) is_ours: bool,
     pub(super) armed: Option<Timestamp>,
+}
+
+/// Puts what brings a saga that is not there yet before what is said to it: a parent's view names its sub-saga before the
+/// sub-saga has begun, so that both may come at once and in any order.
+pub(super) fn begin_first(items: &mut [Item]) {
+    items.sort_by_key(|item| !matches!(item, Item::Ask(..)));
 }
 
 /// Decides the items of one saga one after the other, as one transition. `None`: there is no such saga.
@@ -70,7 +76,14 @@ pub(super) fn decide_all(
             Item::Reply(reply, _) | Item::Answer(reply, _) => Input::Reply((**reply).clone()),
             Item::Woke(_) | Item::Swept(_) => Input::Woke,
             Item::Resend(_) | Item::Announce(..) => Input::Resend,
-            Item::Act(_, act) => act.input.clone(),
+            Item::Act(_, act) => {
+                // The caller was told that it is not known, and may have said it again meanwhile: as for a start.
+                if act.done.is_closed() {
+                    verdicts.push(Verdict::Missing);
+                    continue;
+                }
+                act.input.clone()
+            }
             Item::Ask(ask, of, _) => {
                 if saga.is_none() && known.saga.is_none() {
                     match first_asked(ask, of, now) {
@@ -157,5 +170,84 @@ fn first_asked(ask: &Ask, of: &Versioned, now: Timestamp) -> Option<Decision> {
         AskKind::Run(within) => Some(decide::start_part(&of.definition, start, within, now)),
         AskKind::Undo(_) => Some(decide::fence(&of.definition, start, now)),
         AskKind::Release => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use uuid::Uuid;
+
+    use snorri_saga::ids::{SagaId, StepKey};
+    use snorri_saga::journal::Parent;
+    use snorri_saga::json::Json;
+    use snorri_saga::time::Millis;
+
+    use super::*;
+    use crate::definitions::Definitions;
+    use crate::engine::{Act, ActError, Acted};
+
+    const CHILD: SagaId = SagaId(Uuid::from_u128(7));
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    type Answer = oneshot::Receiver<Result<Acted, ActError>>;
+
+    fn of() -> Arc<Versioned> {
+        let text = "name: child\nsteps: [{name: paid, signal: {name: paid, timeout: 1m}}]\n";
+        let (_, definition) = Definitions::check(text).expect("a definition");
+        Arc::new(Versioned::new(definition, 1))
+    }
+
+    fn asked(of: &Arc<Versioned>, kind: AskKind) -> Item {
+        let parent = Parent {
+            saga: SagaId(Uuid::from_u128(1)),
+            step: StepKey::from(&Name::new("c").expect("a name")),
+        };
+        let definition = of.definition.name.clone();
+        let ask = Ask { child: CHILD, definition, version: 1, parent, input: Json::null(), kind };
+        Item::Ask(Box::new(ask), of.clone(), Vec::new())
+    }
+
+    fn signal(id: &str) -> (Item, Answer) {
+        let (done, answer) = oneshot::channel();
+        let name = Name::new("paid").expect("a name");
+        let input = Input::Signal { name, id: id.to_owned(), payload: Json::null() };
+        (Item::Act(CHILD, Box::new(Act { input, done })), answer)
+    }
+
+    fn decided(items: &[Item], saga: Option<Saga>) -> Option<(Decision, Vec<Verdict>)> {
+        let versioned = saga.is_some().then(of);
+        let known = Known { saga, seq: 0, versioned, is_ours: false, armed: None };
+        let subjects = Subjects::new(Name::new("snorri").expect("a name"));
+        decide_all(&subjects, items, &known, NOW).map(|(decision, verdicts, ..)| (decision, verdicts))
+    }
+
+    #[test]
+    fn what_is_said_to_a_sub_saga_at_the_moment_of_its_start_reaches_it() {
+        let (said, _answer) = signal("k");
+        let mut items = vec![said, asked(&of(), AskKind::Run(Millis::secs(60)))];
+        begin_first(&mut items);
+        let (decision, verdicts) = decided(&items, None).expect("it began");
+        assert_eq!(verdicts, [Verdict::Accepted, Verdict::Accepted]);
+        assert_eq!(decision.saga.signals.len(), 1, "{:?}", decision.saga.signals);
+    }
+
+    #[test]
+    fn what_is_said_to_one_that_never_began_is_not_lost_in_silence() {
+        let (said, _answer) = signal("k");
+        let items = [said, asked(&of(), AskKind::Release)];
+        assert!(decided(&items, None).is_none(), "all of it is answered as unknown");
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_done_behind_the_callers_back() {
+        let (begun, _) = decided(&[asked(&of(), AskKind::Run(Millis::secs(60)))], None).expect("it began");
+        let (given_up, answer) = signal("first");
+        drop(answer);
+        let (again, _answer) = signal("second");
+        let (decision, verdicts) = decided(&[given_up, again], Some(begun.saga)).expect("decided");
+        assert_eq!(verdicts, [Verdict::Missing, Verdict::Accepted]);
+        let ids: Vec<&str> = decision.saga.signals.iter().map(|signal| signal.id.as_str()).collect();
+        assert_eq!(ids, ["second"]);
     }
 }

@@ -91,7 +91,9 @@ impl Lane {
                 Item::Act(_, act) => {
                     let answer = match verdict {
                         Verdict::Refused(refusal) => Err(ActError::Refused(Box::new(after.clone()), refusal)),
-                        Verdict::Accepted | Verdict::Unchanged | Verdict::Missing | Verdict::Forged => {
+                        // It was said to nobody, or given up: nothing of it is in the journal.
+                        Verdict::Missing => Err(ActError::Unknown(work.id)),
+                        Verdict::Accepted | Verdict::Unchanged | Verdict::Forged => {
                             Ok(Acted { saga: after.clone(), is_replay: verdict == Verdict::Unchanged })
                         }
                     };

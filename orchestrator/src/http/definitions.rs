@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -13,15 +13,17 @@ use serde::Serialize;
 use serde_json::Value;
 use snorri_language::check::{File, Report};
 use snorri_language::diagnostic::Diagnostic;
-use snorri_language::explore::{Bounds, Role};
+use snorri_language::explore::{Bounds, Exploration, Role, Stopped};
 use snorri_language::pin::Child;
 use snorri_language::text::{Format, TEXT_BYTES_MAX};
 use snorri_saga::ids::Name;
 use snorri_saga::json::Json;
 use snorri_saga::time::Timestamp;
 
+use super::list::in_turn;
 use super::params::{Params, page};
 use super::sagas::Segment;
+use super::turns::Placed;
 use super::versions::{NameAndVersion, name_and_version, name_of};
 use super::{Rest, body, gate};
 use crate::definitions::{self, Definitions, Submitted, Wanted};
@@ -32,8 +34,9 @@ use crate::store::versions::Running;
 
 const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 500;
-/// How many definitions are read at once: a large one takes a core for some time.
-pub(super) const READING_MAX: usize = 2;
+
+/// How often a submission is checked anew, since one of its sub-sagas was removed at the same moment.
+const AGAIN_MAX: usize = 3;
 
 /// How far a submission is explored: the command explores farther, and takes its time.
 const EXPLORED: Bounds = Bounds {
@@ -51,35 +54,91 @@ struct SubmittedView<'a> {
     version: u32,
     new: bool,
     digest: String,
-    warnings: Value,
+    warnings: &'a Value,
+    /// How far it was explored.
+    explored: Option<ExploredView>,
     /// How many sagas run on older versions; nothing if they could not be counted.
     running_on_older: Option<Vec<Running>>,
 }
 
 /// Submits a definition.
 pub(super) async fn submit(State(rest): State<Arc<Rest>>, request: Request) -> Response {
+    // What is never said: it was given up, or did not get this far.
+    let outcome = OnceLock::new();
     let work = async {
-        let report = report(&rest, request).await?;
-        let warnings = report.files.iter().flat_map(|file| &file.diagnostics);
-        let warnings = Value::Array(warnings.map(Problem::violation).collect());
-        let (draft, definition) = Definitions::checked(report)?;
-        let submitted = Box::pin(rest.api.definitions.submit(draft, definition)).await?;
-        answer(&rest, &submitted, warnings).await
+        let taken = take(&rest, request).await;
+        let _ = outcome.set(match &taken {
+            Ok((_, submitted)) if submitted.is_new => "new",
+            Ok(_) => "same",
+            Err(problem) => refusal(problem),
+        });
+        let (told, submitted) = taken?;
+        answer(&rest, &submitted, &told).await
     };
-    gate::run(&rest, "POST /v1/definitions", Box::pin(work)).await
+    let response = gate::run(&rest, "POST /v1/definitions", Box::pin(work)).await;
+    rest.api.metrics.submission(outcome.get().copied().unwrap_or("unavailable"));
+    response
+}
+
+/// The word of a submission that was not taken, in metrics.
+fn refusal(problem: &Problem) -> &'static str {
+    match problem.word() {
+        "invalid-definition" => "invalid",
+        "unreadable-definition" | "too-deep" => "unreadable",
+        "too-large" => "too_large",
+        "overloaded" => "overloaded",
+        _ if problem.status() >= 500 => "unavailable",
+        _ => "bad_request",
+    }
+}
+
+/// How far a definition was explored.
+#[derive(Debug, Serialize)]
+struct ExploredView {
+    /// Every run with up to so many faults was walked; nothing: not even those without.
+    complete_faults: Option<u8>,
+    states: usize,
+    stopped: Stopped,
+}
+
+/// What is told of a definition that was taken.
+struct Told {
+    warnings: Value,
+    explored: Option<Exploration>,
+}
+
+async fn take(rest: &Rest, request: Request) -> Result<(Told, Submitted), Problem> {
+    let placed = rest.turns.place()?;
+    let (bytes, format) = text(request).await?;
+    let mut tries = 0;
+    loop {
+        let report = report(rest, &placed, bytes.clone(), format).await?;
+        let files = report.files.iter();
+        let warnings = files.clone().flat_map(|file| &file.diagnostics).map(Problem::violation).collect();
+        let explored = files.clone().find_map(|file| file.explored.first().cloned());
+        let told = Told { warnings: Value::Array(warnings), explored };
+        let (draft, definition) = Definitions::checked(report)?;
+        match Box::pin(rest.api.definitions.submit(draft, definition)).await {
+            // It is there no more: what that means is for the check to say.
+            Err(definitions::Error::Store(store::Error::SubSagaRemoved)) if tries < AGAIN_MAX => tries += 1,
+            submitted => return Ok((told, submitted?)),
+        }
+    }
 }
 
 /// Checks a definition and stores nothing. That it has errors is an answer like any other.
 pub(super) async fn check(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     let work = async {
-        let report = report(&rest, request).await?;
+        let placed = rest.turns.place()?;
+        let (bytes, format) = text(request).await?;
+        let report = report(&rest, &placed, bytes, format).await?;
         body::json(StatusCode::OK, &report)
     };
     gate::run(&rest, "POST /v1/definitions/check", work).await
 }
 
-/// What is known of the definition in a request.
-async fn report(rest: &Arc<Rest>, request: Request) -> Result<Report, Problem> {
+/// The text in a request.
+async fn text(request: Request) -> Result<(Bytes, Format), Problem> {
     let (parts, content) = request.into_parts();
     let bytes = body::read(&parts.headers, content, TEXT_BYTES_MAX).await?;
     let format = match body::content_type(&parts.headers).as_deref() {
@@ -90,27 +149,49 @@ async fn report(rest: &Arc<Rest>, request: Request) -> Result<Report, Problem> {
         }
     };
     Params::of(&parts.uri, &[])?;
-    let (mut found, wanted) = read(rest, bytes.clone(), format, HashMap::new()).await?;
+    Ok((bytes, format))
+}
+
+/// What is known of a definition.
+async fn report(rest: &Rest, placed: &Placed<'_>, bytes: Bytes, format: Format) -> Result<Report, Problem> {
+    let (mut found, wanted) = read(placed, bytes.clone(), format, HashMap::new()).await?;
     if !wanted.is_empty() {
         let children = rest.api.definitions.children(&wanted).await?;
-        found = read(rest, bytes, format, children).await?.0;
+        found = read(placed, bytes, format, children).await?.0;
     }
-    beside(rest, move || {
+    if found.files.iter().all(|file| file.definition.is_none()) {
+        return Ok(found);
+    }
+    let metrics = rest.api.metrics.clone();
+    let exploring = placed.explore(move || {
         let began = Instant::now();
         found.explore(&EXPLORED, &|| began.elapsed());
+        for explored in found.files.iter().flat_map(|file| &file.explored) {
+            metrics.explored(covered(explored), began.elapsed().as_secs_f64());
+        }
         Ok(found)
-    })
-    .await
+    });
+    exploring.await
+}
+
+/// How far an exploration came, in metrics.
+fn covered(explored: &Exploration) -> &'static str {
+    match (&explored.violation, explored.complete_faults) {
+        (Some(_), _) => "violation",
+        (None, None) => "nothing",
+        (None, Some(0)) => "no_fault",
+        (None, Some(_)) => "all",
+    }
 }
 
 /// Checks the text beside the runtime's threads, which serve everybody. With it, the sub-sagas that it names.
 async fn read(
-    rest: &Rest,
+    placed: &Placed<'_>,
     bytes: Bytes,
     format: Format,
     children: HashMap<Wanted, Child>,
 ) -> Result<(Report, Vec<Wanted>), Problem> {
-    beside(rest, move || {
+    let reading = placed.work(move || {
         let text = std::str::from_utf8(&bytes).map_err(|error| {
             Problem::unreadable_definition(&format!(
                 "the text is not UTF-8 from byte {} on",
@@ -134,40 +215,28 @@ async fn read(
             return Err(Problem::too_deep());
         }
         Ok((found, wanted.into_inner()))
-    })
-    .await
-}
-
-/// Does what takes long beside the runtime's threads, which serve everybody.
-pub(super) async fn beside<T: Send + 'static>(
-    rest: &Rest,
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    let turn = rest.reading.clone().acquire_owned().await.map_err(|_| Problem::shutting_down())?;
-    let working = tokio::task::spawn_blocking(move || {
-        // Held to the end, even when nobody waits for it any more.
-        let _turn = turn;
-        work()
     });
-    working.await.map_err(|error| {
-        tracing::error!(%error, "a definition could not be read");
-        Problem::internal("the definition could not be read; the log of this replica has the reason")
-    })?
+    reading.await
 }
 
-async fn answer(rest: &Rest, submitted: &Submitted, warnings: Value) -> Result<Response, Problem> {
+async fn answer(rest: &Rest, submitted: &Submitted, told: &Told) -> Result<Response, Problem> {
     let definition = &submitted.versioned.definition;
     let version = submitted.versioned.version;
     // It is submitted, whether they can be counted or not.
-    let running = rest.api.store.running_below(&definition.name, version).await.inspect_err(|error| {
-        tracing::debug!(error = error.chain(), "the sagas on older versions could not be counted");
-    });
+    let (store, name) = (rest.api.store.clone(), definition.name.clone());
+    let counting = Box::pin(async move { store.running_below(&name, version).await });
+    let running = in_turn(rest, "since very many sagas run on its versions", counting).await;
     let view = SubmittedView {
         name: definition.name.as_str(),
         version,
         new: submitted.is_new,
         digest: hex(&submitted.digest),
-        warnings,
+        warnings: &told.warnings,
+        explored: told.explored.as_ref().map(|explored| ExploredView {
+            complete_faults: explored.complete_faults,
+            states: explored.states,
+            stopped: explored.stopped,
+        }),
         running_on_older: running.ok(),
     };
     let status = if submitted.is_new { StatusCode::CREATED } else { StatusCode::OK };

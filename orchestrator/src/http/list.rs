@@ -16,6 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use super::params::{Params, page};
 use super::{Rest, body, gate};
 use crate::problem::Problem;
+use crate::store;
 use crate::store::search::{Filter, LIST_TIMEOUT_SECS, Line, is_too_slow};
 
 const KNOWN: [&str; 8] = ["definition", "status", "tag", "cause", "since", "until", "limit", "cursor"];
@@ -47,19 +48,29 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, uri: Uri) -> Response {
 }
 
 async fn search(rest: &Rest, filter: Filter, limit: i64) -> Result<Vec<Line>, Problem> {
+    let store = rest.api.store.clone();
+    let why = "since few sagas match the filter: narrow it with `since`";
+    in_turn(rest, why, Box::pin(async move { store.search(&filter, limit).await })).await
+}
+
+/// Has something read that may make the database look at many sagas. `why` is what to say if it took too long.
+pub(super) async fn in_turn<T: Send + 'static>(
+    rest: &Rest,
+    why: &str,
+    read: impl Future<Output = Result<T, store::Error>> + Send + 'static,
+) -> Result<T, Problem> {
     let turn = match tokio::time::timeout(TURN_TIMEOUT, rest.listing.clone().acquire_owned()).await {
         Ok(turn) => turn.map_err(|_| Problem::shutting_down())?,
         Err(_) => return Err(Problem::overloaded("lists")),
     };
-    let store = rest.api.store.clone();
-    let searching = tokio::spawn(async move {
+    let reading = tokio::spawn(async move {
         // Held to the end, even when nobody waits for it any more: the database is still at it.
         let _turn = turn;
-        store.search(&filter, limit).await
+        read.await
     });
-    match searching.await {
+    match reading.await {
         Ok(Ok(lines)) => Ok(lines),
-        Ok(Err(error)) if is_too_slow(&error) => Err(too_slow()),
+        Ok(Err(error)) if is_too_slow(&error) => Err(too_slow(why)),
         Ok(Err(error)) => Err(error.into()),
         Err(error) => {
             tracing::error!(%error, "a list could not be made");
@@ -68,11 +79,8 @@ async fn search(rest: &Rest, filter: Filter, limit: i64) -> Result<Vec<Line>, Pr
     }
 }
 
-fn too_slow() -> Problem {
-    let detail = format!(
-        "the list could not be put together within {LIST_TIMEOUT_SECS} s, since few sagas match the filter: \
-         narrow it with `since`"
-    );
+fn too_slow(why: &str) -> Problem {
+    let detail = format!("the list could not be put together within {LIST_TIMEOUT_SECS} s, {why}");
     Problem::new(503, "list-too-slow", "The list takes too long", detail).retry_after_ms(2000)
 }
 

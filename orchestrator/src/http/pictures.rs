@@ -9,7 +9,7 @@ use snorri_language::picture::{self, Format};
 use snorri_language::{Subject, schema};
 use snorri_saga::ids::Name;
 
-use super::definitions::{beside, stored};
+use super::definitions::stored;
 use super::params::Params;
 use super::sagas::Segment;
 use super::versions::{NameAndVersion, name_and_version, name_of};
@@ -39,8 +39,9 @@ async fn draw(rest: &Rest, name: &Name, version: Option<u32>, uri: &Uri) -> Resu
     let params = Params::of(uri, &["format"])?;
     let words = Format::WORDS.map(|(word, _)| word).join(" or ");
     let format = params.parsed("format", Format::of_word, &words)?.unwrap_or_default();
+    let placed = rest.turns.place()?;
     let stored = stored(rest, name, version).await?;
-    let picture = beside(rest, move || {
+    let picture = placed.work(move || {
         let (draft, definition) = Definitions::read_stored(&stored)?;
         let subject = Subject { draft: &draft, definition: &definition, version: Some(stored.version) };
         Ok(picture::draw(subject, format))

@@ -13,7 +13,7 @@ use snorri_saga::wire::limit;
 
 use super::params::{Params, name, saga_id};
 use super::{Rest, body, gate, said};
-use crate::acts::{SIGNAL_BYTES_MAX, Signal};
+use crate::acts::{NotTaken, SIGNAL_BYTES_MAX, Signal};
 use crate::intake;
 use crate::problem::Problem;
 
@@ -59,10 +59,16 @@ async fn give(
         Some(key) => intake::bare_key(key)?,
         None => uuid::Uuid::new_v4().to_string(),
     };
+    // It may have been taken all the same: with its key it can be repeated, whoever made the key.
+    let later = |problem: Problem| problem.with("key", key.clone().into());
     if rest.api.engine.is_postgres_down() {
-        return Err(Problem::unavailable());
+        return Err(later(Problem::unavailable()));
     }
-    let view = rest.acts().signal(Signal { saga, name, key, payload }, SIGNAL_TIMEOUT).await?;
+    let signal = Signal { saga, name, key: key.clone(), payload };
+    let view = rest.acts().signal(signal, SIGNAL_TIMEOUT).await.map_err(|not_taken| match not_taken {
+        NotTaken::Later(problem) => later(problem),
+        NotTaken::Never(problem) => problem,
+    })?;
     // Kept for later, or done with.
     let status =
         if view.taken_by.is_none() && !view.replayed { StatusCode::ACCEPTED } else { StatusCode::OK };

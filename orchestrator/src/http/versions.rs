@@ -13,14 +13,15 @@ use snorri_language::diff::Diff;
 use snorri_saga::ids::Name;
 use snorri_saga::time::Timestamp;
 
-use super::definitions::{beside, stored};
+use super::definitions::stored;
+use super::list::in_turn;
 use super::params::{Params, page};
 use super::sagas::{Segment, segment};
 use super::{Rest, body, gate};
 use crate::definitions::{self, Definitions};
 use crate::problem::Problem;
 use crate::store::definitions::Stored;
-use crate::store::versions::{Removal, VersionLine};
+use crate::store::versions::{COUNTED_MAX, Removal, VersionLine};
 
 const LIMIT_DEFAULT: u16 = 50;
 const LIMIT_MAX: u16 = 500;
@@ -69,7 +70,9 @@ pub(super) async fn list(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri)
         let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
         let below = params.parsed("cursor", number, "a cursor that an earlier page gave")?;
         let name = name_of(path)?;
-        let mut versions = rest.api.store.versions(&name, below, i64::from(limit) + 1).await?;
+        let (store, of) = (rest.api.store.clone(), name.clone());
+        let reading = Box::pin(async move { store.versions(&of, below, i64::from(limit) + 1).await });
+        let mut versions = in_turn(&rest, "since very many sagas run on its versions", reading).await?;
         if versions.is_empty() && below.is_none() {
             return Err(definitions::Error::Unknown { name: name.to_string(), version: None }.into());
         }
@@ -102,7 +105,11 @@ pub(super) async fn remove(State(rest): State<Arc<Rest>>, path: NameAndVersion, 
             }
             Removal::Runs { sagas, example } => {
                 let what = if sagas == 1 { "one saga runs" } else { "sagas run" };
-                let count = if sagas == 1 { String::new() } else { format!("{sagas} ") };
+                let count = match sagas {
+                    1 => String::new(),
+                    COUNTED_MAX.. => format!("{COUNTED_MAX} or more "),
+                    _ => format!("{sagas} "),
+                };
                 let detail = format!(
                     "{count}{what} on version {version} of `{name}`, such as {example}: wait for their ends; new ones take the \
                      newest version already, unless they name this one"
@@ -120,7 +127,7 @@ pub(super) async fn remove(State(rest): State<Arc<Rest>>, path: NameAndVersion, 
             }
         }
     };
-    gate::run(&rest, "DELETE /v1/definitions/{name}/{version}", work).await
+    gate::run(&rest, "DELETE /v1/definitions/{name}/{version}", Box::pin(work)).await
 }
 
 /// What changed between two versions: the newest and the one before it, where none are named.
@@ -135,6 +142,7 @@ pub(super) async fn diff(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri)
             Some("text") => true,
             Some(_) => return Err(Problem::bad_parameter("format", "use json or text")),
         };
+        let placed = rest.turns.place()?;
         let after = stored(&rest, &name, to).await?;
         let from = match from {
             Some(from) => from,
@@ -144,7 +152,7 @@ pub(super) async fn diff(State(rest): State<Arc<Rest>>, path: Segment, uri: Uri)
             })?,
         };
         let before = stored(&rest, &name, Some(from)).await?;
-        let diff = beside(&rest, move || between(&before, &after)).await?;
+        let diff = placed.work(move || between(&before, &after)).await?;
         if is_text {
             let mut response = diff.to_string().into_response();
             let kind = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -50,6 +50,12 @@ pub(super) struct ByReason {
     pub(super) reason: &'static str,
 }
 
+/// How far something was explored.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByCovered {
+    pub(super) covered: &'static str,
+}
+
 /// What somebody outside was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByReply {

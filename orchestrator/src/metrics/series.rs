@@ -14,8 +14,8 @@ use snorri_saga::ids::{Direction, Name};
 use snorri_saga::journal::{Cause, End};
 
 use super::labels::{
-    ByCause, ByDefinition, ByDirection, ByNeutralised, ByOutcome, ByReason, ByReply, ByRoute, ByStatus,
-    ByVersion, NameLabel, TraceId,
+    ByCause, ByCovered, ByDefinition, ByDirection, ByNeutralised, ByOutcome, ByReason, ByReply, ByRoute,
+    ByStatus, ByVersion, NameLabel, TraceId,
 };
 use crate::telemetry::answers::AttemptOutcome;
 
@@ -86,6 +86,11 @@ const DECISION_OUTCOMES: [&str; 9] = [
     "overloaded",
 ];
 
+/// What may come of a submission, and how far it may have been explored.
+const SUBMISSION_OUTCOMES: [&str; 8] =
+    ["new", "same", "invalid", "unreadable", "too_large", "bad_request", "overloaded", "unavailable"];
+const COVERED: [&str; 4] = ["all", "no_fault", "nothing", "violation"];
+
 /// The kinds of causes; the code that a participant gave is no label, since it may be anything.
 const CAUSES: [&str; 8] = [
     "rejected",
@@ -140,6 +145,8 @@ pub(super) struct Series {
     pub(super) starts_refused: Family<ByReason, Counter>,
     pub(super) signals: Family<ByReply, Counter>,
     pub(super) decisions: Family<ByReply, Counter>,
+    pub(super) submissions: Family<ByReply, Counter>,
+    pub(super) exploration_seconds: Histograms<ByCovered>,
     pub(super) takeovers: Counter,
     pub(super) sagas_taken_over: Counter,
     pub(super) races_lost: Counter,
@@ -179,6 +186,8 @@ impl Series {
             starts_refused: Family::default(),
             signals: Family::default(),
             decisions: Family::default(),
+            submissions: Family::default(),
+            exploration_seconds: Family::new_with_constructor(|| Histogram::new(IO_BUCKETS)),
             takeovers: Counter::default(),
             sagas_taken_over: Counter::default(),
             races_lost: Counter::default(),
@@ -211,12 +220,17 @@ impl Series {
                 drop(family.get_or_create(&ByReason { reason }));
             }
         }
-        for (family, outcomes) in
-            [(&self.signals, SIGNAL_OUTCOMES.as_slice()), (&self.decisions, DECISION_OUTCOMES.as_slice())]
-        {
+        for (family, outcomes) in [
+            (&self.signals, SIGNAL_OUTCOMES.as_slice()),
+            (&self.decisions, DECISION_OUTCOMES.as_slice()),
+            (&self.submissions, SUBMISSION_OUTCOMES.as_slice()),
+        ] {
             for outcome in outcomes {
                 drop(family.get_or_create(&ByReply { outcome }));
             }
+        }
+        for covered in COVERED {
+            drop(self.exploration_seconds.get_or_create(&ByCovered { covered }));
         }
         for neutralised in ["true", "false"] {
             drop(self.late_replies.get_or_create(&ByNeutralised { neutralised }));
@@ -293,6 +307,16 @@ impl Series {
         );
         to.register("snorri_http_requests_seconds", "Time of one request", self.http_requests.clone());
         to.register("snorri_starts_refused", "Starts that were not accepted", self.starts_refused.clone());
+        to.register(
+            "snorri_submissions",
+            "Definitions that were submitted, by what came of it",
+            self.submissions.clone(),
+        );
+        to.register(
+            "snorri_exploration_seconds",
+            "Time of exploring one definition, by what was covered; nothing is a definition with too many ways to run",
+            self.exploration_seconds.clone(),
+        );
         to.register("snorri_takeovers", "Replicas that were taken over from", self.takeovers.clone());
         to.register(
             "snorri_sagas_taken_over",

@@ -34,7 +34,7 @@ pub struct Listed {
 
 impl Postgres {
     /// Stores a definition: the version that has this digest already, if it is the newest in force, or the next. The number of a
-    /// removed version is not used again.
+    /// removed version is not used again. Its sub-sagas are in force at this moment and, since their rows are held, until it is in.
     /// Returns the version and whether it is new.
     pub async fn submit_definition(
         &self,
@@ -47,17 +47,25 @@ impl Postgres {
                 .within(async {
                     let row = sqlx::query(
                         "-- submit_definition
-                    WITH newest AS (
+                    WITH pins AS MATERIALIZED (
+                        SELECT DISTINCT step ->> 'saga' AS name, (step ->> 'version')::int4 AS version
+                        FROM json_array_elements($3::json -> 'steps') AS step WHERE step ->> 'saga' IS NOT NULL
+                    ), held AS MATERIALIZED (
+                        SELECT child.version FROM pins JOIN snorri.definitions child USING (name, version)
+                        WHERE child.removed_at IS NULL FOR SHARE OF child
+                    ), whole AS MATERIALIZED (
+                        SELECT (SELECT count(*) FROM held) = (SELECT count(*) FROM pins) AS is_whole
+                    ), newest AS MATERIALIZED (
                         SELECT version, digest FROM snorri.definitions WHERE name = $1 AND removed_at IS NULL
-                        ORDER BY version DESC LIMIT 1
+                        ORDER BY version DESC LIMIT 1 FOR SHARE
                     ), added AS (
                         INSERT INTO snorri.definitions (name, version, digest, body)
                         SELECT $1, coalesce((SELECT max(version) FROM snorri.definitions WHERE name = $1), 0) + 1,
                                $2, $3::json
-                        WHERE NOT EXISTS (SELECT 1 FROM newest WHERE digest = $2)
+                        FROM whole WHERE is_whole AND NOT EXISTS (SELECT 1 FROM newest WHERE digest = $2)
                         RETURNING version
                     )
-                    SELECT coalesce((SELECT version FROM added), (SELECT version FROM newest)),
+                    SELECT coalesce((SELECT version FROM added), (SELECT version FROM newest WHERE digest = $2)),
                            EXISTS (SELECT 1 FROM added)",
                     )
                     .bind(name.as_str())
@@ -65,7 +73,8 @@ impl Postgres {
                     .bind(body)
                     .fetch_one(&self.api)
                     .await?;
-                    Ok((row.try_get::<i32, _>(0)?, row.try_get::<bool, _>(1)?))
+                    let version = row.try_get::<Option<i32>, _>(0)?.ok_or(Error::SubSagaRemoved)?;
+                    Ok((version, row.try_get::<bool, _>(1)?))
                 })
                 .await;
             match attempt {

@@ -24,7 +24,7 @@ const TURN: i64 = 0x736e_6f72_7269;
 /// How soon it is asked for again.
 const TURN_AGAIN: Duration = Duration::from_millis(100);
 /// Indices that are built concurrently. One whose building was cut short stays behind, cannot be used, and stands in the way.
-const BUILT_CONCURRENTLY: [&str; 1] = ["sagas_owner"];
+const BUILT_CONCURRENTLY: [&str; 2] = ["sagas_owner", "sagas_versions"];
 
 impl Postgres {
     /// Applies the migrations that are missing. Safe with several replicas at once.

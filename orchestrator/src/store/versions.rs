@@ -7,6 +7,9 @@ use sqlx::Row;
 use super::search::LIST_TIMEOUT_SECS;
 use super::{Error, Postgres};
 
+/// That so many sagas run on a version, or more, is enough to know who wants to remove it.
+pub const COUNTED_MAX: i64 = 10_000;
+
 /// A version as it is listed.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct VersionLine {
@@ -38,7 +41,7 @@ pub enum Removal {
     Removed(Timestamp),
     /// Sagas run on it.
     Runs {
-        /// How many.
+        /// How many, up to [`COUNTED_MAX`].
         sagas: i64,
         /// One of them.
         example: SagaId,
@@ -59,12 +62,20 @@ fn number(version: u32) -> i32 {
 impl Postgres {
     /// Removes a version, if nobody needs it: it is not started any more, and never the newest. Done twice, it is done once. A saga
     /// that is started on it at the same moment runs to its end: the row stays.
+    ///
+    /// Whoever submits a parent of it at the same moment holds its row: this waits for that, and sees the parent then.
     pub async fn remove_version(&self, name: &Name, version: u32) -> Result<Removal, Error> {
         self.within(async {
+            let mut work = self.api.begin().await?;
+            sqlx::query("-- hold_version\nSELECT FROM snorri.definitions WHERE name = $1 AND version = $2 FOR NO KEY UPDATE")
+                .bind(name.as_str())
+                .bind(number(version))
+                .execute(&mut *work)
+                .await?;
             let row = sqlx::query(
                 "-- remove_version
                 WITH live AS MATERIALIZED (
-                    SELECT id FROM snorri.sagas WHERE definition = $1 AND version = $2 AND wake_at IS NOT NULL
+                    SELECT id FROM snorri.sagas WHERE definition = $1 AND version = $2 AND wake_at IS NOT NULL LIMIT $3
                 ), pin AS MATERIALIZED (
                     SELECT parent.name, parent.version FROM snorri.definitions parent
                     WHERE parent.removed_at IS NULL AND EXISTS (
@@ -84,8 +95,10 @@ impl Postgres {
             )
             .bind(name.as_str())
             .bind(number(version))
-            .fetch_optional(&self.api)
+            .bind(COUNTED_MAX)
+            .fetch_optional(&mut *work)
             .await?;
+            work.commit().await?;
             let Some(row) = row else { return Ok(Removal::Unknown) };
             if let Some(at) = row.try_get::<Option<_>, _>(0)? {
                 return Ok(Removal::Removed(Timestamp::from_offset(at)));

@@ -373,6 +373,12 @@ impl State<'_> {
                 }
             }
         }
+        if RESERVED.contains(&draft.name.as_str()) {
+            let message =
+                format!("`{}` is no name of a definition: it is a word of the interface", draft.name);
+            let finding = Finding::error("reserved-name", self.places.of("/name", None), message);
+            self.findings.add(finding.at("/name").mend("give it another name"));
+        }
         if let Some(schema) = draft.input.as_ref().filter(|schema| schema.is_object())
             && let Err(bad) = InputSchema::compile(schema)
         {
@@ -484,6 +490,9 @@ fn within(pointer: String) -> String {
     pointer.get(..cut).unwrap_or_default().to_owned()
 }
 
+/// Definitions are read and checked at `/v1/definitions/<name>`, and at these. What was stored before they were reserved is still
+/// a definition, so this is no rule of the core.
+const RESERVED: [&str; 2] = ["check", "schema"];
 /// The longest pointer, in bytes.
 const POINTER_BYTES_MAX: usize = 500;
 /// So much of a line is kept for showing it.
