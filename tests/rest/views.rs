@@ -97,7 +97,24 @@ async fn the_items_of_a_list_are_steps_of_their_own() {
     for (item, end) in [("rows:0.action", ok()), ("rows:2.action", ok()), ("end.action", ok())] {
         answer(&hand, &id, item, &end).await;
     }
-    assert_eq!(desk.rest.ended(&id).await["steps"][0]["state"], "done");
+    let of_list = &desk.rest.ended(&id).await["steps"][0];
+    let outputs = json!([{"done": true}, {"done": true}, {"done": true}]);
+    assert_eq!((&of_list["state"], &of_list["output"]), (&json!("done"), &outputs));
+    // The same, refused behind the list: it is undone when all its items are.
+    let id = desk.rest.start("import", &json!({"rows": ["a", "b"]})).await;
+    for (item, end) in [("rows:0.action", ok()), ("rows:1.action", ok()), ("end.action", rejected("no"))] {
+        answer(&hand, &id, item, &end).await;
+    }
+    answer(&hand, &id, "rows:1.compensation", &ok()).await;
+    asked(&hand, &id, "rows:0.compensation").await;
+    let state = eventually("one of them is undone", async || {
+        let of_list = desk.rest.saga(&id).await["steps"][0].clone();
+        (of_list["iterations"][1]["state"] == "undone").then(|| of_list["state"].clone())
+    })
+    .await;
+    assert_eq!(state, "undoing");
+    answer(&hand, &id, "rows:0.compensation", &ok()).await;
+    assert_eq!(desk.rest.ended(&id).await["steps"][0]["state"], "undone");
 }
 
 #[tokio::test(flavor = "multi_thread")]

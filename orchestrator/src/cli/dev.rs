@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use snorri_demo::World;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::demo::ORDER;
 use super::private::{Error, Plan, Private, Shares};
+
+mod examples;
+
+use examples::{DEFINITIONS, Examples};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -72,7 +75,7 @@ async fn dev(args: Args) -> Result<(), Error> {
         _ = int.recv() => return Ok(()),
     };
     let client = super::demo::Client::new(&private.api)?;
-    client.submit(ORDER).await?;
+    let examples = Examples::open(&private, &client).await?;
     println!(
         "  · up in {:.1} s. Ctrl-C stops it; the data stays in {}\n",
         began.elapsed().as_secs_f64(),
@@ -83,7 +86,8 @@ async fn dev(args: Args) -> Result<(), Error> {
     println!("    Postgres   {}", private.database("snorri"));
     println!("    NATS       {}", private.stack.nats.url());
     println!("    logs       {}/logs", args.dir.display());
-    println!("    definition order, participants inventory, payments, shipping, orders\n");
+    println!("    sagas      {}", DEFINITIONS.map(|(name, _)| name).join(", "));
+    println!("               of sagas/definitions; an input for each stands at the head of its file\n");
     println!("  Try:");
     println!(
         "    curl -s {}/v1/sagas -H 'idempotency-key: try-1' -H 'content-type: application/json' \\",
@@ -111,6 +115,7 @@ async fn dev(args: Args) -> Result<(), Error> {
         }
     }
     println!("\n  · stopping");
+    examples.stop().await;
     private.stop().await;
     Ok(())
 }

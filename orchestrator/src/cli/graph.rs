@@ -40,7 +40,21 @@ fn by_name(file: &Path) -> Option<Format> {
     }
 }
 
+/// Whether the file's name promises what cannot be drawn.
+fn is_of_another_kind(file: &Path) -> bool {
+    file.extension().is_some() && by_name(file).is_none()
+}
+
 pub(crate) fn run(args: &Args) -> ExitCode {
+    if let Some(file) =
+        args.output.as_deref().filter(|file| args.format.is_none() && is_of_another_kind(file))
+    {
+        super::fail(format!(
+            "{}: a picture is drawn as SVG or Mermaid: name the file `.svg` or `.mmd`, or say `--format`",
+            file.display()
+        ));
+        return ExitCode::from(TROUBLE);
+    }
     let named = args.output.as_deref().and_then(by_name);
     let format = match args.format.or(named).unwrap_or(Format::Svg) {
         Format::Svg => picture::Format::Svg,

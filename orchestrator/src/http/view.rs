@@ -1,5 +1,6 @@
 //! A saga as people see it: every step of its definition in order, and what it waits for in plain words.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -95,7 +96,7 @@ struct StepView<'a> {
     unknown: bool,
     /// What the participant was asked, when it is not the saga's own input.
     request: Option<&'a Json>,
-    output: Option<&'a Json>,
+    output: Option<Cow<'a, Json>>,
     failure: Option<&'a Failure>,
     begun_at: Option<Timestamp>,
     changed_at: Option<Timestamp>,
@@ -211,12 +212,29 @@ fn views<'a>(definition: &'a Definition, saga: &'a Saga) -> Vec<StepView<'a>> {
         let is_iteration =
             |run: &&StepRun| run.key.number().is_some() && run.key.step() == step.name.as_str();
         if step.for_each.is_some() {
-            of_step.iterations =
-                saga.steps.iter().filter(is_iteration).map(|run| view(step, Some(run), saga)).collect();
+            let items: Vec<&StepRun> = saga.steps.iter().filter(is_iteration).collect();
+            if let StateWord::Begun(state) = of_step.state {
+                of_step.state = StateWord::Begun(of_list(state, &items));
+            }
+            of_step.output = saga.output(step.name.as_str()).map(Cow::Owned);
+            of_step.iterations = items.into_iter().map(|run| view(step, Some(run), saga)).collect();
         }
         views.push(of_step);
     }
     views
+}
+
+/// A list that was done is what its items are by now: each of them is undone by itself.
+fn of_list(state: StepState, items: &[&StepRun]) -> StepState {
+    let any = |is: fn(StepState) -> bool| items.iter().any(|item| is(item.state));
+    let is_left = any(|state| matches!(state, StepState::Done | StepState::InDoubt));
+    let is_gone = any(|state| matches!(state, StepState::Undone | StepState::Fenced));
+    match state {
+        StepState::Done if any(|state| state == StepState::Undoing) => StepState::Undoing,
+        StepState::Done if is_gone && is_left => StepState::Undoing,
+        StepState::Done if is_gone => StepState::Undone,
+        other => other,
+    }
 }
 
 fn view<'a>(step: &'a Step, run: Option<&'a StepRun>, saga: &Saga) -> StepView<'a> {
@@ -245,7 +263,7 @@ fn view<'a>(step: &'a Step, run: Option<&'a StepRun>, saga: &Saga) -> StepView<'
         attempt: run.map_or(0, |run| run.attempts),
         unknown: run.is_some_and(|run| run.unknown),
         request: run.and_then(|run| run.request.as_ref()),
-        output: run.and_then(|run| run.output.as_ref()),
+        output: run.and_then(|run| run.output.as_ref()).map(Cow::Borrowed),
         failure: run.and_then(|run| run.failure.as_ref()),
         begun_at: run.map(|run| run.begun_at),
         changed_at: run.map(|run| run.changed_at),

@@ -137,7 +137,11 @@ impl Draft<'_> {
         let is_approval = self.step(&key).is_some_and(|step| matches!(step.work, Work::Approval { .. }));
         let run = self.run(&key).filter(|_| is_approval);
         let is_no = run.is_some_and(|run| run.failure.as_ref().is_some_and(|why| why.code == NOT_APPROVED));
+        // What nobody decided in time was not decided by this one either.
+        let is_by_time =
+            run.and_then(|run| run.output.as_ref()).is_some_and(|output| output.to_value()["by"].is_null());
         match run.map(|run| run.state) {
+            Some(StepState::Done) if is_by_time => return Err(Refusal::NotAwaited),
             // Decided already: the same again changes nothing.
             Some(StepState::Done) if approve => return Ok(()),
             Some(StepState::NotDone) if is_no && !approve => return Ok(()),

@@ -190,7 +190,12 @@ fn unfitting(problems: &mut Problems, at: &str, step: &DraftStep) {
                 &format!("{at}/{field}"),
                 "unfitting-field",
                 format!("a step that only waits sends nothing and has no `{field}`"),
-                "leave it out",
+                match (field, &step.signal, &step.approval) {
+                    ("timeout", Some(_), _) => "how long a signal is awaited is said within `signal`: `signal: { name: paid, timeout: 1h }`",
+                    ("timeout", _, Some(_)) => "how long an approval is awaited is said within `approval`: `approval: { timeout: 2d }`",
+                    ("timeout", _, _) => "the delay is the time that it takes: leave it out",
+                    _ => "leave it out",
+                },
             );
         }
     }

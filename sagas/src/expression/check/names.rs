@@ -132,7 +132,10 @@ impl Checker<'_> {
                         at,
                         (
                             format!("`{part}` is not declared by the schema, and nothing is known of it"),
-                            "declare it",
+                            match nearest(field, fields.declared.keys().map(String::as_str)) {
+                                Some(near) => format!("did you mean `{near}`? If not, declare it"),
+                                None => "declare it".to_owned(),
+                            },
                         ),
                     );
                 } else if !is_there {
