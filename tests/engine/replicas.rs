@@ -23,7 +23,7 @@ async fn any_replica_starts_reads_and_moves_sagas_of_the_same_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancellation_at_another_replica_than_the_sagas_own_is_obeyed() {
+async fn e14_a_cancellation_at_another_replica_than_the_sagas_own_is_obeyed() {
     let place = Place::shared("cancel").await;
     let (one, two) = (place.replica("one").await, place.replica("two").await);
     let hand = Hand::play(&place, "hand", |command| match command.effect().step.as_str() {

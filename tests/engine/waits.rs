@@ -125,7 +125,7 @@ async fn a_saga_waits_through_a_restart_and_its_signal_is_kept_through_one_too()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_one_signal_that_comes_at_once_everywhere_one_counts() {
+async fn e14_of_one_signal_that_comes_at_once_everywhere_one_counts() {
     let place = Place::shared("waittwo").await;
     let (one, two) = (place.replica("one").await, place.replica("two").await);
     let _hand = Hand::play(&place, "hand", |_| vec![ok()]).await;
@@ -313,7 +313,7 @@ async fn only_what_has_not_moved_is_put_to_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_put_aside_and_is_well_is_no_longer_blocked() {
+async fn e18_what_was_put_aside_and_is_well_is_no_longer_blocked() {
     let place = Place::shared("waitaside").await;
     let one = place.replica("one").await;
     let rest = Rest::of(&one);

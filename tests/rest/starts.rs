@@ -82,7 +82,7 @@ async fn the_same_key_again_is_the_same_saga() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_twenty_times_at_once_is_one_saga() {
+async fn e05_the_same_key_twenty_times_at_once_is_one_saga() {
     let desk = desk("rest_storm").await;
     let body = json!({"definition": "order", "input": {"order": 1}});
     let answers = join_all((0..20).map(|_| desk.start_with_key("storm", &body))).await;
