@@ -94,12 +94,18 @@ async fn the_schema_is_the_published_one_everywhere() {
 
 #[test]
 fn the_outputs_name_says_the_format() {
-    for (name, starts) in [("picture.svg", "<svg "), ("picture.mmd", "flowchart"), ("picture.txt", "<svg ")] {
+    for (name, starts) in [("picture.svg", "<svg "), ("picture.mmd", "flowchart")] {
         let own = Own::new(name);
         let drawn = snorri(&["graph", "travel.yaml", "-o", own.path()]);
         assert!(drawn.status.success() && drawn.stdout.is_empty(), "{drawn:?}");
         assert!(std::fs::read_to_string(&own.0).expect("a file").starts_with(starts), "{name}");
     }
+    // What cannot be drawn is not promised by a name.
+    let own = Own::new("picture.png");
+    let drawn = snorri(&["graph", "travel.yaml", "-o", own.path()]);
+    assert_eq!(drawn.status.code(), Some(2), "{drawn:?}");
+    assert!(text(&drawn.stderr).contains("name the file `.svg` or `.mmd`") && !own.0.exists(), "{drawn:?}");
+    assert!(snorri(&["graph", "travel.yaml", "--format", "svg", "-o", own.path()]).status.success());
     let drawn = snorri(&["graph", "travel.yaml", "--format", "mermaid"]);
     assert!(text(&drawn.stdout).starts_with("flowchart"));
 }

@@ -38,6 +38,11 @@ pub const ALL: &[&str] = &[
     "snorri_announcements_owed_seconds",
     "snorri_spans_lost_total",
     "snorri_build_info",
+    "snorri_submissions_total",
+    "snorri_exploration_seconds_bucket",
+    "snorri_letters_waiting",
+    "snorri_letters_dropped_total",
+    "snorri_sub_sagas_held_back_total",
     "process_resident_memory_bytes",
     "process_cpu_seconds_total",
 ];

@@ -138,8 +138,9 @@ impl Draft<'_> {
         let run = self.run(&key).filter(|_| is_approval);
         let is_no = run.is_some_and(|run| run.failure.as_ref().is_some_and(|why| why.code == NOT_APPROVED));
         // What nobody decided in time was not decided by this one either.
-        let is_by_time =
-            run.and_then(|run| run.output.as_ref()).is_some_and(|output| output.to_value()["by"].is_null());
+        let is_by_time = run
+            .and_then(|run| run.output.as_ref())
+            .is_some_and(|output| output.to_value().get("by").is_some_and(serde_json::Value::is_null));
         match run.map(|run| run.state) {
             Some(StepState::Done) if is_by_time => return Err(Refusal::NotAwaited),
             // Decided already: the same again changes nothing.

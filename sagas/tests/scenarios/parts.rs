@@ -306,7 +306,7 @@ fn e06_a_part_with_a_long_window_asks_its_parent_after_ten_minutes() {
         window 30d
         pack: stock, undo unpack
 
-        0s started, forwards until 719h59m57s900ms, window until 720h
+        0s started, forwards until 719h59m57s900ms, window until 30d
         0s pack action #1 sent, awaited until 1s
           -> stock/pack pack.action.1.0 in 1s: {"order":7}
         > pack ok
