@@ -36,6 +36,9 @@ pub enum Error {
     /// None of the writes that a decision is about is there any more.
     #[error("all that this decision is about has been replaced since: look at the record anew")]
     AlreadySettled,
+    /// The record type has another rule than `manual`.
+    #[error("conflicts of this record type settle themselves: there is nothing to decide, write instead")]
+    NotManual,
     /// Single fields can be set in an object only.
     #[error("the value is no object: its fields cannot be set, and a field-wise record has nothing else")]
     NotAnObject,

@@ -84,8 +84,8 @@ impl Fields {
             before.keys().filter(|name| !new.contains_key(**name)).map(|name| ((*name).to_owned(), None));
         let differs = |(name, value): &(&String, &Value)| before.get(name.as_str()) != Some(value);
         let changed = new.iter().filter(differs).map(|(name, value)| (name.clone(), Some(value.clone())));
-        let changes = gone.chain(changed).collect();
-        self.set(&changes, stamp);
+        let all = gone.chain(changed).collect();
+        self.set(&all, stamp);
         self.kept = Some(stamp.clone());
     }
 
@@ -130,12 +130,12 @@ pub(crate) fn lost(sides: &[(&Stamp, Fields)]) -> Vec<(Stamp, Option<String>)> {
     let outcome = merged(sides.iter().map(|(_, fields)| fields));
     let mut lost = Vec::new();
     for (own, side) in sides {
-        let existence = (side.exists() != outcome.exists()).then_some(None);
+        let existence = (!side.exists() || !outcome.exists()).then_some(None);
         let fields = side.entries.keys().map(|name| Some(name.as_str()));
         for field in fields.chain(existence) {
             let Some(stamp) = side.said(field) else { continue };
             let overwritten = |other: &Fields| other.seen.includes(stamp) && other.said(field) != Some(stamp);
-            let stands = field.is_some() && outcome.said(field) == Some(stamp);
+            let stands = outcome.said(field) == Some(stamp);
             if !stands && (stamp == *own || !sides.iter().any(|(_, other)| overwritten(other))) {
                 lost.push((stamp.clone(), field.map(str::to_owned)));
             }

@@ -32,7 +32,7 @@ pub struct Broken {
 }
 
 /// Checks that a merge function is deterministic, idempotent, commutative and associative for these values, and for what it makes of
-/// two of them. It tries all threes, so it calls the function some `4 n³` times: ten values take no time, a hundred some seconds.
+/// two of them. It tries all threes, so it calls the function some `3 n³` times: ten values take no time, a hundred some seconds.
 ///
 /// Choose values that differ in kind: empty ones, absent fields, the same element twice, different orders, `null`. Random ones from a property
 /// test do well beside them.
@@ -48,8 +48,8 @@ pub struct Broken {
 ///
 /// let average = |one: &Value, other: &Value| json!((one.as_f64().unwrap() + other.as_f64().unwrap()) / 2.0);
 /// let broken = laws::check(average, &[json!(0.0), json!(4.0), json!(8.0)]).unwrap_err();
-/// assert_eq!(broken.law, Law::Associative);
-/// println!("{broken}");
+/// assert_eq!(broken.law, Law::Idempotent);
+/// assert_eq!(broken.to_string(), "the merge is not idempotent: merge(0.0, 4.0) = 2.0, and merging 4.0 once more = 3.0");
 /// ```
 ///
 /// In a property test of your own, with values of your own:
@@ -75,17 +75,21 @@ pub fn check(merge: impl Fn(&Value, &Value) -> Value, values: &[Value]) -> Resul
         }
         Err(Broken { law, values: values.iter().map(|value| (*value).clone()).collect(), one, other })
     };
+    // What two values show is easier to read than what three do: so the pairs come first.
     for a in values {
         same(Law::Idempotent, &[a], merge(a, a), a.clone())?;
-        for b in values {
-            let merged = merge(a, b);
-            same(Law::Deterministic, &[a, b], merged.clone(), merge(a, b))?;
-            same(Law::Commutative, &[a, b], merged.clone(), merge(b, a))?;
-            same(Law::Idempotent, &[&merged], merge(&merged, &merged), merged.clone())?;
-            same(Law::Idempotent, &[a, b], merge(&merged, b), merged.clone())?;
-            for c in values {
-                same(Law::Associative, &[a, b, c], merge(&merged, c), merge(a, &merge(b, c)))?;
-            }
+    }
+    for (a, b) in values.iter().flat_map(|a| values.iter().map(move |b| (a, b))) {
+        let merged = merge(a, b);
+        same(Law::Deterministic, &[a, b], merged.clone(), merge(a, b))?;
+        same(Law::Commutative, &[a, b], merged.clone(), merge(b, a))?;
+        same(Law::Idempotent, &[&merged], merge(&merged, &merged), merged.clone())?;
+        same(Law::Idempotent, &[a, b], merge(&merged, b), merged)?;
+    }
+    for (a, b) in values.iter().flat_map(|a| values.iter().map(move |b| (a, b))) {
+        let merged = merge(a, b);
+        for c in values {
+            same(Law::Associative, &[a, b, c], merge(&merged, c), merge(a, &merge(b, c)))?;
         }
     }
     Ok(())

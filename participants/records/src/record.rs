@@ -17,7 +17,7 @@ use crate::wire;
 /// writes, joins and reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    pub(crate) record_type: Arc<str>,
+    pub(crate) type_name: Arc<str>,
     pub(crate) id: Arc<str>,
     pub(crate) version: Version,
     pub(crate) siblings: Siblings,
@@ -34,7 +34,7 @@ pub(crate) struct Joined {
 impl Record {
     /// The name of its type.
     pub fn record_type(&self) -> &str {
-        &self.record_type
+        &self.type_name
     }
 
     /// Its id.
@@ -107,12 +107,16 @@ impl Record {
         self.siblings.retain(|stamp, _| other.siblings.contains_key(stamp) || !other.version.includes(stamp));
         let mut siblings_changed = self.siblings.len() != before;
         let mut doubles = Vec::new();
+        let mut seen_grows = false;
         for (stamp, theirs) in &other.siblings {
             match self.siblings.get_mut(stamp) {
-                Some(ours) if ours == theirs => {}
-                // Never, as long as a node's name belongs to one store. If it happens all the same, all nodes choose alike.
                 Some(ours) => {
                     let mut theirs = theirs.clone();
+                    seen_grows |= ours.body.unite_seen(&mut theirs.body);
+                    if *ours == theirs {
+                        continue;
+                    }
+                    // Never, as long as a node's name belongs to one store. If it happens all the same, all nodes choose alike.
                     if text(stamp, &theirs) > text(stamp, ours) {
                         std::mem::swap(ours, &mut theirs);
                         siblings_changed = true;
@@ -126,12 +130,9 @@ impl Record {
                 }
             }
         }
-        let version_grows = !matches!(
-            self.version.partial_cmp(&other.version),
-            Some(std::cmp::Ordering::Equal | std::cmp::Ordering::Greater)
-        );
+        let version_grows = !self.version.covers(&other.version);
         self.version.join(&other.version);
-        Joined { changed: siblings_changed || version_grows, siblings_changed, doubles }
+        Joined { changed: siblings_changed || version_grows || seen_grows, siblings_changed, doubles }
     }
 }
 

@@ -76,6 +76,8 @@ pub struct DataRecord {
     pub last_updated_by: String,
     /// Whether a conflict waits for a decision: the value is provisional.
     pub provisional: bool,
+    /// Whether it is deleted. In JSON that tells a missing value from the value `null`.
+    pub deleted: bool,
 }
 
 impl RecordType {
@@ -108,8 +110,12 @@ impl RecordType {
     /// A record that this node knows nothing of yet. It is not there until it is written or joined.
     pub fn record(&self, id: &str) -> Result<Record, Error> {
         check_id(id)?;
-        let (record_type, id) = (self.name.clone(), id.into());
-        Ok(Record { record_type, id, version: Version::default(), siblings: Siblings::new() })
+        Ok(Record {
+            type_name: self.name.clone(),
+            id: id.into(),
+            version: Version::default(),
+            siblings: Siblings::new(),
+        })
     }
 
     /// Writes on this node's copy. The write replaces what its writer was shown: everything, or while a conflict waits for a decision
@@ -123,8 +129,8 @@ impl RecordType {
     /// Decides a conflict: the write replaces these sides, mostly those of a [`Conflict`] that was shown to somebody, and no others. What
     /// has been written concurrently since then stays, and the outcome is a new conflict.
     ///
-    /// It is an ordinary write to all other nodes, and works with every rule. A decision that comes too late, since all its sides have
-    /// been replaced, is refused.
+    /// To all other nodes it is a write like any other. A decision that comes too late, since all its sides have been replaced, is refused, and so
+    /// is one where nothing waits for it, with another rule than `manual`.
     ///
     /// ```
     /// use snorri_records::{Clock, Provisional, RecordType, Rule, Write};
@@ -156,6 +162,9 @@ impl RecordType {
         decision: Write,
     ) -> Result<Outcome, Error> {
         self.check(record)?;
+        if !matches!(self.rule, Rule::Manual(_)) {
+            return Err(Error::NotManual);
+        }
         let live = sides.into_iter().filter(|stamp| record.siblings.contains_key(stamp));
         let replaced: BTreeSet<Stamp> = live.cloned().collect();
         if replaced.is_empty() {
@@ -176,7 +185,7 @@ impl RecordType {
         }
         let joined = record.join(other);
         let conflict = if joined.siblings_changed || !joined.doubles.is_empty() {
-            self.conflict_of(record, joined.doubles)
+            self.conflict_of(record, &joined.doubles)
         } else {
             None
         };
@@ -193,6 +202,7 @@ impl RecordType {
         let (stamp, sibling) = resolved.shown.or(record.siblings.last_key_value())?;
         Some(DataRecord {
             id: record.id().to_owned(),
+            deleted: resolved.value.is_none(),
             value: resolved.value,
             version: record.version.clone(),
             last_updated: stamp.clone(),
@@ -204,7 +214,7 @@ impl RecordType {
     /// The concurrent writes that stand side by side in the record now, if any do. With rules other than `manual` they stand there, settled,
     /// until the next write.
     pub fn conflict(&self, record: &Record) -> Option<Conflict> {
-        self.conflict_of(record, Vec::new())
+        self.conflict_of(record, &[])
     }
 
     /// The record as bytes: JSON, with one spelling. Copies that know the same writes have the same bytes.
@@ -271,7 +281,7 @@ impl RecordType {
     }
 
     /// The conflict between the siblings, and with the doubles, which are none any more.
-    fn conflict_of(&self, record: &Record, doubles: Vec<(Stamp, Sibling)>) -> Option<Conflict> {
+    fn conflict_of(&self, record: &Record, doubles: &[(Stamp, Sibling)]) -> Option<Conflict> {
         if record.siblings.len() + doubles.len() < 2 {
             return None;
         }
@@ -298,7 +308,7 @@ impl RecordType {
         let mut sides: Vec<Side> = record.siblings.iter().chain(doubles).map(side).collect();
         sides.sort_by_key(|side| (side.stamp.clone(), side.value.as_ref().map(canonical::text)));
         Some(Conflict {
-            id: ConflictId::of(&record.record_type, &record.id, &sides),
+            id: ConflictId::of(record.record_type(), record.id(), &sides),
             record_type: record.record_type().into(),
             record_id: record.id().into(),
             sides,
@@ -310,7 +320,7 @@ impl RecordType {
     }
 
     fn check(&self, record: &Record) -> Result<(), Error> {
-        if *record.record_type == *self.name {
+        if record.type_name == self.name {
             return Ok(());
         }
         Err(Error::OtherRecord { expected: self.name().into(), found: record.record_type().into() })

@@ -61,11 +61,13 @@ impl Retired {
 
     /// Says in a version that all writes of the retired nodes are known.
     pub(crate) fn complete(&self, version: &mut Version) {
-        self.0.iter().for_each(|last| version.include(last));
+        for last in &self.0 {
+            version.include(last);
+        }
     }
 
     /// The nodes, from the beginning of the list, whose last writes these versions know: their number stands for them in bytes.
-    pub(crate) fn implied<'a>(&self, versions: impl Iterator<Item = &'a Version> + Clone) -> &[Stamp] {
+    pub(crate) fn implied<'a>(&self, versions: &(impl Iterator<Item = &'a Version> + Clone)) -> &[Stamp] {
         let known = |last: &&Stamp| versions.clone().all(|version| version.includes(last));
         &self.0[..self.0.iter().take_while(known).count()]
     }

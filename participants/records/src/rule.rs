@@ -52,7 +52,9 @@ pub enum Rule {
 
 /// A user's merge function.
 #[derive(Clone)]
-pub struct Merge(Arc<dyn Fn(&Value, &Value) -> Value + Send + Sync>);
+pub struct Merge(Arc<Function>);
+
+type Function = dyn Fn(&Value, &Value) -> Value + Send + Sync;
 
 /// What is visible while a conflict waits for a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +98,6 @@ impl Rule {
     /// The visible value.
     pub(crate) fn resolve<'a>(&self, siblings: &'a Siblings) -> Resolved<'a> {
         match self {
-            Self::LastWriterWins => one(newest(siblings)),
             Self::FieldWise => of_all(fold(siblings).value()),
             Self::Merge(Merge(function)) => {
                 let values = siblings.values().filter_map(|sibling| sibling.body.value());
@@ -109,7 +110,7 @@ impl Rule {
                 }
                 Provisional::Fixed(value) => of_all(value.clone()),
             },
-            Self::Manual(_) => one(newest(siblings)),
+            Self::LastWriterWins | Self::Manual(_) => one(newest(siblings)),
         }
     }
 

@@ -59,6 +59,16 @@ impl Body {
         }
     }
 
+    /// Of the same write in two copies: one may have been pruned of retired nodes, so what was seen is what both say. Says whether that is
+    /// more than this one said.
+    pub(crate) fn unite_seen(&mut self, other: &mut Self) -> bool {
+        let (Some(ours), Some(theirs)) = (self.seen_mut(), other.seen_mut()) else { return false };
+        let grows = !ours.covers(theirs);
+        ours.join(theirs);
+        theirs.clone_from(ours);
+        grows
+    }
+
     pub(crate) fn is_tombstone(&self) -> bool {
         match self {
             Self::Whole(value) => value.is_none(),

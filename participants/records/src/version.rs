@@ -78,7 +78,7 @@ impl Version {
     }
 
     /// Whether everything that `other` knows of is known here.
-    fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         other.iter().all(|write| self.includes(&write))
     }
 }

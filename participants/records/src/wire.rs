@@ -20,7 +20,7 @@ pub(crate) const FORMAT: u64 = 1;
 
 /// The bytes of a record.
 pub(crate) fn encode(record: &Record, retired: &Retired) -> Vec<u8> {
-    let implied = retired.implied(record.versions());
+    let implied = retired.implied(&record.versions());
     let mut value = content(record, implied);
     value["format"] = FORMAT.into();
     if !implied.is_empty() {
@@ -33,14 +33,14 @@ pub(crate) fn encode(record: &Record, retired: &Retired) -> Vec<u8> {
 pub(crate) fn hash(record: &Record, retired: &Retired) -> u128 {
     let mut pruned = record.clone();
     pruned.complete(retired);
-    let content = content(&pruned, retired.implied(pruned.versions()));
+    let content = content(&pruned, retired.implied(&pruned.versions()));
     canonical::hash(&[b"snorri record 1", canonical::text(&content).as_bytes()])
 }
 
 fn content(record: &Record, implied: &[Stamp]) -> Value {
     let siblings: Vec<Value> = record.siblings.iter().map(|(stamp, s)| sibling(stamp, s, implied)).collect();
     let version = without(&record.version, implied);
-    json!({"type": &*record.record_type, "id": &*record.id, "version": version, "siblings": siblings})
+    json!({"type": record.record_type(), "id": &*record.id, "version": version, "siblings": siblings})
 }
 
 /// The version without the entries that go without saying.
@@ -146,7 +146,9 @@ pub(crate) fn decode(bytes: &[u8], retired: &Retired) -> Result<Record, DecodeEr
     let implied =
         retired.first(wire.retired).ok_or(DecodeError::UnknownRetirement { needed: wire.retired, known })?;
     let mut version = wire.version;
-    implied.iter().for_each(|write| version.include(write));
+    for write in implied {
+        version.include(write);
+    }
     let mut siblings = Siblings::new();
     for sibling in wire.siblings {
         let (stamp, sibling) = sibling.checked(&version, implied)?;
@@ -154,7 +156,7 @@ pub(crate) fn decode(bytes: &[u8], retired: &Retired) -> Result<Record, DecodeEr
             return Err(DecodeError::Contradiction(format!("the write {stamp} is in it twice")));
         }
     }
-    Ok(Record { record_type: wire.record_type.into(), id: wire.id.into(), version, siblings })
+    Ok(Record { type_name: wire.record_type.into(), id: wire.id.into(), version, siblings })
 }
 
 impl WireSibling {
@@ -174,11 +176,13 @@ impl WireSibling {
                 let Some(mut fields) = fields.into_fields() else {
                     return wrong("has a field that is both deleted and set, or neither");
                 };
-                implied.iter().for_each(|write| fields.seen.include(write));
+                for write in implied {
+                    fields.seen.include(write);
+                }
                 if !fields.stamps().all(|part| *part <= stamp && fields.seen.includes(part)) {
                     return wrong("has fields that are newer than itself, or that its writer had not seen");
                 }
-                if !fields.seen.includes(&stamp) || !(fields.seen <= *version) {
+                if !fields.seen.includes(&stamp) || !version.covers(&fields.seen) {
                     return wrong("has seen what is not in the record's version, or not itself");
                 }
                 Body::Fields(fields)
