@@ -23,8 +23,10 @@ mod records {
 
     /// A failing case is printed with its input in small, and kept in a file that is read first the next time.
     pub(crate) fn config() -> ProptestConfig {
-        let seeds = FileFailurePersistence::Direct("tests/records.seeds");
-        ProptestConfig { failure_persistence: Some(Box::new(seeds)), ..ProptestConfig::default() }
+        let config = ProptestConfig::default();
+        let seeds = || Box::new(FileFailurePersistence::Direct("tests/records.seeds")) as _;
+        let failure_persistence = config.failure_persistence.as_ref().map(|_| seeds());
+        ProptestConfig { failure_persistence, ..config }
     }
 
     pub(crate) fn stamp(text: &str) -> Stamp {
