@@ -123,6 +123,13 @@ fn a_delete_removes_what_is_older_and_a_newer_field_comes_back_alone() {
 }
 
 #[test]
+fn of_two_deletes_the_newer_takes_the_place_of_the_older() {
+    let (value, conflict) =
+        after(json!({"n": 0}), |here| delete(here, "2-0@a"), |there| delete(there, "3-0@b"));
+    assert_eq!((value, conflict.lost), (None, vec![lost("2-0@a", None)]));
+}
+
+#[test]
 fn removing_a_field_does_not_bring_a_deleted_record_back() {
     let (value, _) =
         after(json!({"n": 0}), |here| delete(here, "2-0@a"), |there| set(there, "3-0@b", "n", None));

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use snorri_records::{
-    AlreadyRetired, Clock, DecodeError, Record, RecordType, Retired, Rule, Stamp, Tick, Version, Write,
+    AlreadyRetired, Clock, DecodeError, Outcome, Record, RecordType, Retired, Rule, Stamp, Tick, Version,
+    Write,
 };
 
 use super::{clock, config, greatest, stamp};
@@ -111,6 +112,13 @@ proptest! {
         prop_assert_eq!(kind.read(&pruned).map(|r| r.value), kind.read(&whole).map(|r| r.value));
         prop_assert!(kind.encode(&pruned).len() <= kind.encode(&whole).len() + r#","retired":1"#.len());
         prop_assert_eq!(kind.decode(&kind.encode(&pruned)).unwrap(), pruned.clone());
+        // One is news to the other and no conflict, since both know the same writes.
+        let mut joined = pruned.clone();
+        prop_assert_eq!(kind.join(&mut joined, &whole).unwrap(), Outcome::Known);
+        let mut joined = whole.clone();
+        let news = if changed { Outcome::Applied } else { Outcome::Known };
+        prop_assert_eq!(kind.join(&mut joined, &pruned).unwrap(), news);
+        prop_assert_eq!(&joined, &pruned);
         for node in [0, 1] {
             let last = three.kind.decode(&three.kind.encode(&three.copies[node])).unwrap().newest();
             three.clocks[node].observe(last.unwrap_or_default(), three.now).unwrap();
@@ -127,6 +135,7 @@ proptest! {
         }
         for (one, other) in three.copies.iter().zip(&plain.copies) {
             prop_assert_eq!(kind.leaf(one), kind.leaf(other));
+            prop_assert_eq!(&kind.decode(&kind.encode(one)).unwrap(), one);
             prop_assert_eq!(kind.read(one).map(|r| r.value), kind.read(other).map(|r| r.value));
         }
         // A late copy, from before: of the one who knows of everything it changes nothing.
