@@ -78,6 +78,8 @@ pub(crate) enum Item {
     Ask(Box<Ask>, Arc<Versioned>, Vec<Arc<Debt>>),
     /// A sub-saga answers its parent. Until that is seen to, announcements may be owed.
     Answer(Box<Reply>, Vec<Arc<Debt>>),
+    /// The parent of this sub-saga, which it asked for, is not there.
+    Orphan(SagaId),
 }
 
 impl Item {
@@ -88,6 +90,7 @@ impl Item {
             Self::Woke(id)
             | Self::Swept(Due { id, .. })
             | Self::Resend(id)
+            | Self::Orphan(id)
             | Self::Announce(id, _)
             | Self::Act(id, _) => *id,
             Self::Ask(ask, ..) => ask.child,

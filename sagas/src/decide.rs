@@ -60,6 +60,9 @@ pub enum Input {
     },
     /// The parent of this sub-saga asks for something.
     Asked(Ask),
+    /// The saga that this one is a part of is not there: a failover that loses transactions lost its start. Looked up with
+    /// each question that a held sub-saga asks.
+    Orphaned,
 }
 
 /// What must happen outside, after the commit.
@@ -226,6 +229,7 @@ pub fn decide(
         Input::Signal { name, id, payload } => draft.on_signal(name, id, payload)?,
         Input::Decide { step, approve, by, comment } => draft.on_decision(step, *approve, by, comment)?,
         Input::Asked(ask) => draft.on_asked(ask)?,
+        Input::Orphaned => draft.on_orphaned()?,
     }
     Ok(draft.done())
 }

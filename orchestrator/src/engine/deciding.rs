@@ -76,6 +76,7 @@ pub(super) fn decide_all(
             Item::Reply(reply, _) | Item::Answer(reply, _) => Input::Reply((**reply).clone()),
             Item::Woke(_) | Item::Swept(_) => Input::Woke,
             Item::Resend(_) | Item::Announce(..) => Input::Resend,
+            Item::Orphan(_) => Input::Orphaned,
             Item::Act(_, act) => {
                 // The caller was told that it is not known, and may have said it again meanwhile: as for a start.
                 if act.done.is_closed() {

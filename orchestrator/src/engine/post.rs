@@ -32,6 +32,8 @@ const SLOW_MAX: usize = 16;
 pub(super) enum Letter {
     Ask(Ask),
     Answer(Reply),
+    /// To this sub-saga: its parent is not there.
+    Orphan(SagaId),
 }
 
 /// Whom a letter is for, and what it is about. A newer one stands for an older one.
@@ -56,6 +58,7 @@ impl Letter {
                 };
                 (*saga, *saga, step.to_string(), kind)
             }
+            Self::Orphan(child) => (*child, *child, String::new(), 5),
         }
     }
 }
@@ -118,6 +121,11 @@ impl Post {
     /// A sub-saga answers its parent. What is owed is paid when it is seen to.
     pub(super) fn answer(&self, reply: Reply, owed: &[Arc<Debt>]) {
         self.put(Queue::Ready, Letter::Answer(reply), owed);
+    }
+
+    /// A sub-saga's parent is not there.
+    pub(super) fn orphan(&self, child: SagaId) {
+        self.put(Queue::Ready, Letter::Orphan(child), &[]);
     }
 
     /// There is no room for what the letter would begin.
@@ -230,6 +238,7 @@ async fn hand_over_at_once(engine: &Engine, letter: Letter, owed: Vec<Arc<Debt>>
         Letter::Answer(reply) => {
             engine.hand_over(reply.command.effect.saga, Item::Answer(Box::new(reply), owed)).await;
         }
+        Letter::Orphan(child) => engine.hand_over(child, Item::Orphan(child)).await,
         Letter::Ask(ask) => {
             let input = matches!(ask.kind, AskKind::Run(_)).then_some(&ask.input);
             match shared.definitions.fitting_at_once(&ask.definition, ask.version, input) {
@@ -242,7 +251,7 @@ async fn hand_over_at_once(engine: &Engine, letter: Letter, owed: Vec<Arc<Debt>>
 
 async fn deliver(engine: &Engine, letter: Letter, owed: Vec<Arc<Debt>>) {
     let ask = match letter {
-        Letter::Answer(_) => return hand_over_at_once(engine, letter, owed).await,
+        Letter::Answer(_) | Letter::Orphan(_) => return hand_over_at_once(engine, letter, owed).await,
         Letter::Ask(ask) => ask,
     };
     loop {

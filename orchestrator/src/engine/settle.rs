@@ -12,8 +12,9 @@ use super::{ActError, Acted, Debt, Item, StartError, Started};
 use crate::aside::dead_letter;
 use crate::store::Well;
 use snorri_saga::decide::{Refusal, pending_effects};
-use snorri_saga::ids::SagaId;
+use snorri_saga::ids::{Direction, EffectId, SagaId};
 use snorri_saga::journal::Event;
+use snorri_saga::wire::{Outcome, Reply};
 
 impl Lane {
     /// After the commit: memory, answers, and what is to be published and acknowledged.
@@ -107,7 +108,7 @@ impl Lane {
                 Item::Swept(_) => repeat = true,
                 Item::Announce(_, recall) if after.ended_at.is_some() => owed.push(recall.debt),
                 Item::Announce(id, recall) => self.recalls.later(id, recall),
-                Item::Woke(_) | Item::Resend(_) => {}
+                Item::Woke(_) | Item::Resend(_) | Item::Orphan(_) => {}
             }
         }
         if repeat && effects.is_empty() {
@@ -146,15 +147,27 @@ impl Lane {
                 Item::Start(start) => {
                     let _ = start.done.send(Err(StartError::Broken("it was not decided".to_owned())));
                 }
+                Item::Answer(reply, _) => self.orphaned(&reply),
                 Item::Woke(_)
                 | Item::Swept(_)
                 | Item::Resend(_)
                 | Item::Announce(..)
                 | Item::Ask(..)
-                | Item::Answer(..) => {}
+                | Item::Orphan(_) => {}
             }
         }
         self.publisher.publish(job).await;
+    }
+
+    /// A sub-saga that is done answered a saga that is not there: a failover that loses transactions lost it, and the sub-saga
+    /// would be held for ever.
+    fn orphaned(&self, reply: &Reply) {
+        let EffectId { saga, step, direction } = &reply.command.effect;
+        if *direction == Direction::Action && matches!(reply.outcome, Outcome::Ok { .. }) {
+            let child = saga.child(step);
+            tracing::warn!(saga_id = %child, parent = %saga, "the saga that this one is a part of is not there");
+            self.shared.post.orphan(child);
+        }
     }
 
     /// Starts that lost: their idempotency key was taken, or an earlier try of their own is committed.

@@ -95,7 +95,12 @@ impl Lane {
                 Item::Announce(id, recall) => self.recalls.later(id, recall),
                 // What sagas say to each other is said again: the parent asks at each sweep and at the step's timeout, a
                 // sub-saga that is well again asks what became of its parent.
-                Item::Ask(..) | Item::Answer(..) | Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
+                Item::Ask(..)
+                | Item::Answer(..)
+                | Item::Orphan(_)
+                | Item::Woke(_)
+                | Item::Swept(_)
+                | Item::Resend(_) => {}
             }
         }
         self.publisher.publish(job).await;
@@ -135,7 +140,8 @@ impl Lane {
                 Item::Answer(reply, owed) => {
                     post::later(&self.shared, after, Letter::Answer(*reply), owed);
                 }
-                Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
+                // It asks again.
+                Item::Orphan(_) | Item::Woke(_) | Item::Swept(_) | Item::Resend(_) => {}
             }
         }
         tracing::warn!(saga_id = %id, why, "a saga cannot be moved just now; tried again later");

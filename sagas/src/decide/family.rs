@@ -30,6 +30,10 @@ pub struct Ask {
     pub kind: AskKind,
 }
 
+/// So often a sub-saga asks after its parent before it is believed that there is none: the questions are half a minute and
+/// more apart.
+const ORPHANED_AFTER: u32 = 2;
+
 /// What a parent may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskKind {
@@ -133,6 +137,22 @@ impl Draft<'_> {
         }
         self.record(Event::AskedParent);
         self.answer_parent();
+        Ok(())
+    }
+
+    /// Nobody is there to end it or to undo it, and whoever started its parent has to start it anew: it is undone, or, behind
+    /// its pivot, completed. One look at a database that is behind is not believed.
+    pub(super) fn on_orphaned(&mut self) -> Result<(), Refusal> {
+        if self.saga.phase != Phase::Held || self.saga.asked < ORPHANED_AFTER {
+            return Err(Refusal::NothingDue);
+        }
+        if self.saga.pivot_sent {
+            self.end(End::Completed);
+        } else if let Some(parent) = self.saga.parent.clone() {
+            let deadline = self.now + self.definition.worst_case().unwind_millis();
+            self.record(Event::UndoAsked { deadline });
+            self.turn_round(Cause::Parent { saga: parent.saga });
+        }
         Ok(())
     }
 

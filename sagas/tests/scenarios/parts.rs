@@ -298,6 +298,73 @@ fn e06_a_part_that_hears_nothing_asks_its_parent_and_ever_less_often() {
     );
 }
 
+/// E16: a failover that loses transactions lost the saga that it is a part of.
+#[test]
+fn e16_a_part_whose_parent_is_not_there_is_undone_when_that_was_seen_twice() {
+    story(
+        r#"
+        part of another
+        window 30s
+        pack: stock, undo unpack
+
+        0s started, forwards until 27s900ms, window until 30s
+        0s pack action #1 sent, awaited until 1s
+          -> stock/pack pack.action.1.0 in 1s: {"order":7}
+        > pack ok
+        0s pack action #1 succeeded: null
+        0s held
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pack":null}}
+        > wait 30s
+        30s asked its parent
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pack":null}}
+        > parent lost
+          refused: nothing is due
+        > wait 1m
+        1m30s asked its parent
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pack":null}}
+        > parent lost
+        1m30s asked to be undone until 1m32s100ms
+        1m30s compensation began: the saga 01936d3e-7f0a-7000-8000-000000000009, of which it is a part, is undone
+        1m30s pack compensation #1 sent, awaited until 1m31s
+          -> stock/unpack pack.compensation.1.0 in 1s: {"order":7} result null saga {"order":7}
+        > undo pack ok
+        1m30s pack compensation #1 succeeded
+        1m30s ended: compensated
+          -> parent, part compensation: ok null
+          => ended compensated
+        = compensated
+    "#,
+    );
+}
+
+#[test]
+fn e16_a_part_behind_its_pivot_whose_parent_is_not_there_is_completed() {
+    story(
+        r#"
+        part of another
+        window 30s
+        pay: bank, pivot
+
+        0s started, forwards until 29s, window until 30s
+        0s pay action #1 sent, awaited until 1s, the pivot
+          -> bank/pay pay.action.1.0 in 1s: {"order":7}
+        > pay ok
+        0s pay action #1 succeeded: null
+        0s held
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pay":null}}
+        > wait 90s
+        30s asked its parent
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pay":null}}
+        1m30s asked its parent
+          -> parent, part action: ok {"saga_id":"01936d3e-7f0a-7000-8000-000000000001","outputs":{"pay":null}}
+        > parent lost
+        1m30s ended: completed
+          => ended completed
+        = completed
+    "#,
+    );
+}
+
 #[test]
 fn e06_a_part_with_a_long_window_asks_its_parent_after_ten_minutes() {
     story(

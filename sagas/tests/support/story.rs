@@ -22,7 +22,8 @@
 //! > look                                when somebody looks at it, or at its `> steps`
 //! > signal paid s1 {"sum":3}            when a signal comes
 //! > approve boss                        when a person decides; also `> refuse boss`
-//! > parent run                          when its parent asks it to run; also `> parent undo [in 20s]`, `> parent ends`
+//! > parent run                          when its parent asks it to run; also `> parent undo [in 20s]`, `> parent ends`,
+//!                                       `> parent lost`
 //! 0s reserve action #1 succeeded        then this is recorded
 //!   -> payments/pay pay.action.1.0 ...  and this is sent
 //! = completed                           the status after all
@@ -183,6 +184,9 @@ fn parent() -> Parent {
 }
 
 fn asked(line: &str, child: SagaId) -> Input {
+    if line == "parent lost" {
+        return Input::Orphaned;
+    }
     let kind = match line.strip_prefix("parent ").expect("what it asks") {
         "run" => AskKind::Run(Millis::secs(20)),
         "undo" => AskKind::Undo(Millis::secs(20)),
