@@ -225,13 +225,40 @@ fn decision_unwanted(definition: &Definition, saga: &Saga, name: &Name) -> (Stri
         }
         None => (format!("the saga is being undone, and will not come to `{name}`"), false),
         Some(StepState::Skipped) => (format!("the condition of `{name}` was false: it is skipped"), false),
+        // It was begun in the same round, behind the decision.
+        Some(StepState::Acting) => (
+            format!("the saga came to `{name}` at this very moment: say it again, it waits for it now"),
+            true,
+        ),
         Some(_) => (format!("`{name}` is over"), false),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use snorri_saga::decide::{StartInput, start as start_saga};
+    use snorri_saga::time::Timestamp;
+
     use super::*;
+
+    #[test]
+    fn a_decision_that_comes_as_its_step_begins_came_too_early_and_not_too_late() {
+        let text = "name: order\nsteps:\n- {name: review, approval: {timeout: 1m}}\n";
+        let (_, definition) = Definitions::check(text).expect("a definition");
+        let start = StartInput {
+            id: SagaId(uuid::Uuid::nil()),
+            version: 1,
+            input: Json::null(),
+            tags: [].into(),
+            key: None,
+            traceparent: None,
+            parent: None,
+        };
+        let saga = start_saga(&definition, start, Timestamp(0)).saga;
+        let step = Name::new("review").expect("a name");
+        assert_eq!(saga.step("review").map(|run| run.state), Some(StepState::Acting));
+        assert!(decision_unwanted(&definition, &saga, &step).1);
+    }
 
     #[test]
     fn names_are_listed_once_and_not_without_end() {

@@ -23,7 +23,7 @@ use snorri_saga::time::Timestamp;
 use super::list::in_turn;
 use super::params::{Params, page};
 use super::sagas::Segment;
-use super::turns::Placed;
+use super::turns::{Placed, Why};
 use super::versions::{NameAndVersion, name_and_version, name_of};
 use super::{Rest, body, gate};
 use crate::definitions::{self, Definitions, Submitted, Wanted};
@@ -112,7 +112,7 @@ async fn take(rest: &Rest, request: Request) -> Result<(Told, Submitted), Proble
     let (bytes, format) = text(request).await?;
     let mut tries = 0;
     loop {
-        let report = report(rest, &placed, bytes.clone(), format).await?;
+        let report = report(rest, &placed, Why::Submitted, bytes.clone(), format).await?;
         let files = report.files.iter();
         let warnings = files.clone().flat_map(|file| &file.diagnostics).map(Problem::violation).collect();
         let explored = files.clone().find_map(|file| file.explored.first().cloned());
@@ -131,7 +131,7 @@ pub(super) async fn check(State(rest): State<Arc<Rest>>, request: Request) -> Re
     let work = async {
         let placed = rest.turns.place()?;
         let (bytes, format) = text(request).await?;
-        let report = report(&rest, &placed, bytes, format).await?;
+        let report = report(&rest, &placed, Why::Checked, bytes, format).await?;
         body::json(StatusCode::OK, &report)
     };
     gate::run(&rest, "POST /v1/definitions/check", work).await
@@ -153,7 +153,13 @@ async fn text(request: Request) -> Result<(Bytes, Format), Problem> {
 }
 
 /// What is known of a definition.
-async fn report(rest: &Rest, placed: &Placed<'_>, bytes: Bytes, format: Format) -> Result<Report, Problem> {
+async fn report(
+    rest: &Rest,
+    placed: &Placed<'_>,
+    why: Why,
+    bytes: Bytes,
+    format: Format,
+) -> Result<Report, Problem> {
     let (mut found, wanted) = read(placed, bytes.clone(), format, HashMap::new()).await?;
     if !wanted.is_empty() {
         let children = rest.api.definitions.children(&wanted).await?;
@@ -163,7 +169,7 @@ async fn report(rest: &Rest, placed: &Placed<'_>, bytes: Bytes, format: Format) 
         return Ok(found);
     }
     let metrics = rest.api.metrics.clone();
-    let exploring = placed.explore(move || {
+    let exploring = placed.explore(why, move || {
         let began = Instant::now();
         found.explore(&EXPLORED, &|| began.elapsed());
         for explored in found.files.iter().flat_map(|file| &file.explored) {

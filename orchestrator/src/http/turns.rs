@@ -13,7 +13,8 @@ use crate::problem::Problem;
 const PLACES_MAX: usize = 32;
 /// How many definitions are worked on at once: a large one takes a core for some time.
 const TURNS_MAX: usize = 2;
-/// How many are explored at once, each for as long as it may: the other turn is for what takes moments.
+/// How many are explored at once of those that are only checked, and how many of those that are submitted, each for as long as it
+/// may: who checks a lot keeps nobody from submitting.
 const EXPLORING_MAX: usize = 1;
 /// How long a turn is waited for.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,7 +24,17 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Turns {
     places: Semaphore,
     working: Arc<Semaphore>,
-    exploring: Arc<Semaphore>,
+    checked: Arc<Semaphore>,
+    submitted: Arc<Semaphore>,
+}
+
+/// What an exploration is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Why {
+    /// Somebody wants to know.
+    Checked,
+    /// The definition is to be stored.
+    Submitted,
 }
 
 impl Default for Turns {
@@ -31,7 +42,8 @@ impl Default for Turns {
         Self {
             places: Semaphore::new(PLACES_MAX),
             working: Arc::new(Semaphore::new(TURNS_MAX)),
-            exploring: Arc::new(Semaphore::new(EXPLORING_MAX)),
+            checked: Arc::new(Semaphore::new(EXPLORING_MAX)),
+            submitted: Arc::new(Semaphore::new(EXPLORING_MAX)),
         }
     }
 }
@@ -64,10 +76,15 @@ impl Placed<'_> {
     /// The same for an exploration.
     pub(super) async fn explore<T: Send + 'static>(
         &self,
+        why: Why,
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         // In this order: one that waits to explore keeps nobody from working.
-        let exploring = turn(&self.turns.exploring).await?;
+        let exploring = turn(match why {
+            Why::Checked => &self.turns.checked,
+            Why::Submitted => &self.turns.submitted,
+        });
+        let exploring = exploring.await?;
         let turn = turn(&self.turns.working).await?;
         beside((exploring, turn), work).await
     }
@@ -114,19 +131,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_is_not_waited_for_without_end_and_one_is_left_beside_an_exploration() {
+    async fn a_turn_is_not_waited_for_without_end_and_checks_leave_one_to_submissions() {
         let turns = Turns::default();
         let placed = turns.place().expect("a place");
         // As an exploration that is under way holds them.
-        let exploring = turn(&turns.exploring).await.expect("a turn to explore");
+        let exploring = turn(&turns.checked).await.expect("a turn to explore");
         let first = turn(&turns.working).await.expect("a turn");
         assert_eq!(placed.work(|| Ok(2)).await.expect("another turn"), 2);
-        let refused = placed.explore(|| Ok(3)).await.expect_err("one at once");
+        assert_eq!(placed.explore(Why::Submitted, || Ok(2)).await.expect("a turn of its own"), 2);
+        let refused = placed.explore(Why::Checked, || Ok(3)).await.expect_err("one at once");
         assert_eq!((refused.status(), refused.word()), (503, "overloaded"));
         let _second = turn(&turns.working).await.expect("a turn");
         let refused = placed.work(|| Ok(4)).await.expect_err("two at once");
         assert_eq!((refused.status(), refused.word()), (503, "overloaded"));
         drop((exploring, first));
-        assert_eq!(placed.explore(|| Ok(5)).await.expect("they came back"), 5);
+        assert_eq!(placed.explore(Why::Checked, || Ok(5)).await.expect("they came back"), 5);
     }
 }
