@@ -52,7 +52,18 @@ impl RetryPolicy {
         if self.backoff > Millis::secs(3600) {
             wrong("backoff", format!("a backoff of {} is too long", self.backoff), "at most 1h");
         }
-        if self.cap > Millis::secs(3600) || self.cap < self.backoff {
+        if self.cap < self.backoff && self.cap == Self::default().cap {
+            // Nobody need have written it.
+            let message = format!(
+                "a backoff of {} is longer than the cap, {} where it is left out",
+                self.backoff, self.cap
+            );
+            wrong(
+                "cap",
+                message,
+                &format!("write a `cap` of {} to 1h, or shorten the backoff", self.backoff),
+            );
+        } else if self.cap > Millis::secs(3600) || self.cap < self.backoff {
             let mend = format!("use the backoff ({}) to 1h", self.backoff);
             wrong("cap", format!("a cap of {}", self.cap), &mend);
         }
