@@ -208,15 +208,18 @@ impl Draft<'_> {
     /// A sub-saga that is held says so to its parent, which has ended: it did not hear of it, and is told alone. `true`: it is.
     pub(super) fn tell_held(&mut self, end: End, step: &Step, key: &StepKey, reply: &Reply) -> bool {
         let is_held = reply.command.effect.direction == Direction::Action
-            && matches!(reply.outcome, Outcome::Ok { .. })
-            && self.run(key).is_some_and(|run| run.attempts > 0);
+            && matches!(reply.outcome, Outcome::Ok { .. });
         if !is_held {
             return false;
         }
+        // If not, a failover that loses transactions lost what this saga did when it began it.
+        let is_known = self.run(key).is_some_and(|run| run.attempts > 0);
         let kind = match (end, &step.compensation) {
-            (End::Completed, _) => AskKind::Release,
-            (End::Compensated, Some(undo)) => AskKind::Undo(undo.timeout),
-            (End::Compensated, None) => return false,
+            (End::Completed, _) if is_known => AskKind::Release,
+            (_, Some(undo)) => AskKind::Undo(undo.timeout),
+            (End::Compensated, None) if is_known => return false,
+            // It has a pivot: nothing undoes it.
+            (_, None) => AskKind::Release,
         };
         let ask = self.ask_held(step, key, kind);
         let is_saga = ask.is_some();
@@ -253,7 +256,8 @@ impl Draft<'_> {
 
     fn ask_held(&self, step: &Step, key: &StepKey, kind: AskKind) -> Option<Effect> {
         let Work::Saga { definition, version } = &step.work else { return None };
-        let input = self.run(key)?.request.clone().unwrap_or_else(|| self.saga.input.clone());
+        let request = self.run(key).and_then(|run| run.request.clone());
+        let input = request.unwrap_or_else(|| self.saga.input.clone());
         Some(Effect::Ask(Box::new(self.ask(key, definition, *version, input, kind))))
     }
 }

@@ -567,3 +567,26 @@ fn e16_what_was_answered_is_answered_again() {
     "#,
     );
 }
+
+/// A failover lost that this saga began it, and it went another way then.
+#[test]
+fn e16_a_part_that_its_ended_parent_knows_nothing_of_is_undone() {
+    story(
+        r#"
+        pack: stock, undo unpack
+        ship: saga shipment, timeout 10s
+
+        0s started, forwards until 47s900ms, window until 1m
+        0s pack action #1 sent, awaited until 1s
+          -> stock/pack pack.action.1.0 in 1s: {"order":7}
+        > pack rejected sold_out
+        0s pack action #1 rejected: sold_out
+        0s compensation began: pack was rejected (sold_out): sorry
+        0s ended: compensated
+          => ended compensated
+        > ship#1 ok
+          -> sub-saga shipment of ship to be undone in 10s
+        = compensated
+    "#,
+    );
+}
