@@ -305,8 +305,9 @@ async fn announce_again(
     debt: Arc<Debt>,
 ) -> Result<(), store::Error> {
     let mut total = 0;
-    // The clock may have gone back since.
-    let (mut after, to) = ((from - ENDS_BEFORE, SagaId(Uuid::nil())), to.max(from) + ENDS_BEFORE);
+    // The clock may have gone back since, by more than passed between its last heartbeat and its last end. There is nothing to be
+    // read in the time that has not come yet.
+    let (mut after, to) = ((from - ENDS_BEFORE, SagaId(Uuid::nil())), to.max(from + ENDS_SPAN));
     while after.0 < to {
         let before = to.min(after.0 + ENDS_SPAN);
         let page = shared.store.ended(gone, after, before, ENDS_PAGE).await?;
